@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Runs PostgreSQL on a volume that outlives its pods, its passwords and the stack that made it.
+#
+#   start.sh prepare         initialises an empty volume, then makes roles and passwords what the mounted files say
+#   start.sh serve [OPTION]  becomes the server; options go to `postgres`
+#
+# PGDATA               <volume>/<major version>: the data directory
+# NEOBANK_CREDENTIALS  the folder with one password a file (owner, application, backup, metrics); for prepare only
+#
+# Both wait for a lock on the volume that every process of a server inherits: a ReadWriteOnce volume lets two pods of one
+# node in, postmaster.pid means nothing across PID namespaces, and two servers on one directory lose committed rows.
+set -euo pipefail
+
+refuse() {
+    echo "start.sh: $1" >&2
+    exit 1
+}
+
+lock_volume() {
+    [ -w "$volume" ] || refuse "the volume $volume is not writable for UID $(id -u): give it to that UID or its group."
+    exec 9>>"$volume/.lock"
+    flock -n 9 && return
+    echo "start.sh: another server still uses $volume; waiting for it to end." >&2
+    flock 9
+}
+
+require_credentials() {
+    local role
+    for role in owner application backup metrics; do
+        [ -s "$NEOBANK_CREDENTIALS/$role" ] || refuse "the password file $NEOBANK_CREDENTIALS/$role is missing or empty."
+    done
+}
+
+refuse_foreign_data() {
+    local major found
+    major=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+    if [ -f "$PGDATA/PG_VERSION" ]; then
+        found=$(cat "$PGDATA/PG_VERSION")
+        [ "$found" = "$major" ] || refuse "$PGDATA holds data of PostgreSQL $found and this is $major: see docs/postgresql-upgrade.md."
+        found=$(stat -c %u "$PGDATA")
+        [ "$found" = "$(id -u)" ] || refuse "$PGDATA belongs to UID $found and this image runs as $(id -u): see docs/postgresql-upgrade.md."
+        return
+    fi
+    for found in "$volume/PG_VERSION" "$volume"/*/PG_VERSION; do
+        [ ! -f "$found" ] || refuse "the volume holds data of PostgreSQL $(cat "$found") in $(dirname "$found") and none of $major: see docs/postgresql-upgrade.md."
+    done
+}
+
+# Into a side directory first, so that a killed initdb is never taken for a database.
+initialise() {
+    local side="$volume/.initialising"
+    [ ! -e "$PGDATA" ] || rmdir "$PGDATA" || refuse "$PGDATA is not empty and is not a database: move it away."
+    rm -rf "$side"
+    initdb --pgdata="$side" --username=postgres --encoding=UTF8 --locale=C --data-checksums \
+        --auth-local=peer --auth-host=scram-sha-256 --no-instructions
+    mv "$side" "$PGDATA"
+    sync
+}
+
+# A server that nobody else can reach: no network, a socket in a directory of its own, no statement in its log.
+synchronise_roles() {
+    trap 'pg_ctl stop --silent --mode=fast || true' EXIT
+    pg_ctl start --silent --wait --timeout=3600 -o "$(printf '%q ' "${options[@]}" -c listen_addresses= \
+        -c unix_socket_directories="$private" \
+        -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic)"
+    psql --no-psqlrc --quiet --tuples-only --host="$private" --username=postgres --dbname=postgres --file="$files/roles.sql"
+    trap - EXIT
+    pg_ctl stop --silent --wait --timeout=3600 --mode=fast
+}
+
+prepare() {
+    require_credentials
+    lock_volume
+    refuse_foreign_data
+    [ -f "$PGDATA/PG_VERSION" ] || initialise
+    chmod 0700 "$PGDATA"             # fsGroup makes it 2770, which the server refuses
+    rm -f "$PGDATA/postmaster.pid"   # whoever holds the lock is alone
+    synchronise_roles
+}
+
+serve() {
+    lock_volume
+    chmod 0700 "$PGDATA"
+    rm -f "$PGDATA/postmaster.pid"
+    exec postgres "${options[@]}" "$@"
+}
+
+export PGDATA
+volume=$(dirname "$PGDATA")
+files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+private=$(mktemp -d)
+printf 'superuser %s postgres\n' "$(id -un)" >"$private/pg_ident.conf"
+options=(-c config_file="$files/postgresql.conf" -c hba_file="$files/pg_hba.conf" -c ident_file="$private/pg_ident.conf")
+
+case "${1:-}" in
+    prepare) prepare ;;
+    serve) shift && serve "$@" ;;
+    *) refuse "say 'prepare' or 'serve'." ;;
+esac
