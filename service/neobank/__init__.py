@@ -1,0 +1,1 @@
+"""NeoBank: the in-game bank and casino of a live-action role-play event."""

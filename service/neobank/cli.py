@@ -1,0 +1,134 @@
+"""`neobank …`: what is run by hand, by the image and by the Job. An error is one line and an exit code."""
+
+import os
+import sys
+import time
+
+import click
+from sqlalchemy import URL, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from neobank import migrations
+from neobank.contract import CONTRACT
+from neobank.database import connect
+from neobank.ledger.money import in_words
+from neobank.ledger.verification import verify
+from neobank.settings import NAMES, ServingSettings, SettingsError, UpgradeSettings, database_url, database_urls
+
+POLL = 0.5  # seconds between two tries to reach the database
+
+
+class Failure(click.ClickException):
+    """One line for whoever ran the command."""
+
+    def show(self, file: object = None) -> None:
+        """Print the line."""
+        del file
+        click.echo(f"neobank: {self.message}", err=True)
+
+
+class Commands(click.Group):
+    """Commands whose foreseeable errors end in one line, with no traceback and no password."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, ValueError) as error:
+            raise Failure(str(error)) from None
+        except SQLAlchemyError as error:
+            raise Failure(reason(error)) from None
+
+
+@click.group(cls=Commands)
+def main() -> None:
+    """The bank of a live-action role-play event."""
+
+
+@main.group()
+def db() -> None:
+    """The database: wait for it, bring its schema up to date."""
+
+
+@db.command("wait")
+@click.option("--timeout", type=click.FloatRange(0), default=60, show_default=True, help="Seconds before giving up.")
+def wait_command(timeout: float) -> None:
+    """Wait until the database lets this service's roles in."""
+    for url in database_urls():
+        wait(url, timeout)
+
+
+@db.command("upgrade")
+def upgrade_command() -> None:
+    """Bring the schema to this version; any number may do so at once, and doing it again changes nothing."""
+    revision = migrations.upgrade(UpgradeSettings.from_environment())
+    click.echo(f"The database is at revision {revision}.")
+
+
+@main.command()
+@click.option(
+    "--timeout", type=click.FloatRange(0), default=60, show_default=True, help="Seconds to wait for PostgreSQL."
+)
+def start(timeout: float) -> None:
+    """Wait for the database, bring it up to date, then become the server."""
+    upgrade = UpgradeSettings.from_environment()
+    ServingSettings.from_environment()
+    for url in database_urls():
+        wait(url, timeout)
+    migrations.upgrade(upgrade)
+    for name in (NAMES.database_owner_url, NAMES.admin_name, NAMES.admin_password):
+        os.environ.pop(name, None)
+    os.execvp(CONTRACT.serve[0], CONTRACT.serve)  # noqa: S606
+
+
+@main.command("verify")
+def verify_command() -> None:
+    """Recompute every balance from the transfers, and say which differ."""
+    engine = connect(database_url(os.environ, NAMES.database_url))
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
+        verdict = verify(connection)
+    engine.dispose()
+    for difference in verdict.differences:
+        click.echo(
+            f"{difference.number} has {in_words(difference.balance)}, "
+            f"and its transfers add up to {in_words(difference.transfers)}."
+        )
+    looked = (
+        f"{verdict.accounts} accounts, {verdict.transfers} transfers, sum of all balances {in_words(verdict.total)}"
+    )
+    if not verdict.sound:
+        raise Failure(f"the books are wrong: {len(verdict.differences)} balances differ; {looked}.")
+    click.echo(f"All balances agree with their transfers: {looked}.")
+
+
+def wait(url: URL, timeout: float) -> None:
+    """Wait until the database lets this URL's role in; `timeout` is in seconds. Raises Failure."""
+    place = f"PostgreSQL at {url.host}:{url.port or CONTRACT.database_port} as {url.username}"
+    engine = connect(url)
+    deadline = time.monotonic() + timeout
+    said = ""
+    while True:
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError as error:
+            found = reason(error)
+        else:
+            engine.dispose()
+            return
+        if time.monotonic() >= deadline:
+            raise Failure(f"gave up waiting for {place} after {timeout:g} seconds: {found}")
+        if found != said:
+            click.echo(f"Waiting for {place}: {found}", err=True)
+            said = found
+        time.sleep(POLL)
+
+
+def reason(error: SQLAlchemyError) -> str:
+    """Say in one line what the database said; a driver's message never holds the password."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""The way to PostgreSQL: one pool a process, and one declarative base for every model."""
+
+from sqlalchemy import URL, Engine, MetaData, create_engine
+from sqlalchemy.orm import DeclarativeBase
+
+POOL_WAIT = 5  # seconds a request waits for a free connection before it answers "try again"
+
+
+class Base(DeclarativeBase):
+    """What every table of the bank is declared on."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(constraint_name)s",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+
+
+def connect(url: URL, *, connections: int = 1) -> Engine:
+    """Make an engine whose pool holds at most `connections`; it connects when first used, and again after an outage."""
+    return create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT,
+        connect_args={"connect_timeout": 5, "application_name": "neobank", "keepalives_idle": 30},
+    )
+
+
+def single_statements(engine: Engine) -> Engine:
+    """Give a view of the same pool in which each statement is its own transaction, with no BEGIN or COMMIT to send."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")

@@ -1,0 +1,79 @@
+"""The ledger's tables. Transfers are only ever added; a balance changes only with them (see migrations/sql)."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    Text,
+    func,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from neobank.database import Base
+from neobank.ledger.money import MAX_BALANCE
+
+# The two highest ids: locking balances in the order of their account's id therefore takes ordinary accounts first, then
+# SYSTEM, then the house, which are the busiest and so are held for the shortest time.
+SYSTEM_ID: Final = 9_000_000_000_000_000_001
+HOUSE_ID: Final = 9_000_000_000_000_000_002
+
+MAX_MEMO: Final = 140
+
+
+class Account(Base):
+    """Something that holds money: a player, SYSTEM (the issuer) or the casino's house."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (CheckConstraint("shards > 0", name="account_has_shards"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(maxvalue=SYSTEM_ID - 1), primary_key=True)
+    number: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str] = mapped_column(Text)
+    name_key: Mapped[str] = mapped_column(Text, unique=True)
+    shards: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Balance(Base):
+    """A part of an account's balance, in hundredths; a busy account has several, so that its payers need not queue."""
+
+    __tablename__ = "balances"
+    __table_args__ = (
+        CheckConstraint("balance >= floor", name="balance_not_below_floor"),
+        CheckConstraint(f"balance BETWEEN -{MAX_BALANCE} AND {MAX_BALANCE}", name="balance_within_bounds"),
+        {"postgresql_with": {"fillfactor": "50"}},
+    )
+
+    account_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Account.id), primary_key=True)
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    balance: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    floor: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Transfer(Base):
+    """Money that moved, in hundredths, from one account to another; `kind` is api.md's type of a transaction."""
+
+    __tablename__ = "transfers"
+    __table_args__ = (
+        CheckConstraint("amount > 0", name="transfer_moves_something"),
+        CheckConstraint("debit_account_id <> credit_account_id", name="transfer_between_two"),
+        CheckConstraint(f"char_length(memo) <= {MAX_MEMO}", name="transfer_memo_is_short"),
+        Index("transfers_debit_idx", "debit_account_id", "id"),
+        Index("transfers_credit_idx", "credit_account_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    debit_account_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Account.id))
+    credit_account_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Account.id))
+    amount: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(Text)
+    memo: Mapped[str] = mapped_column(Text)
+    actor_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Account.id))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -1,0 +1,171 @@
+"""What can be done with money: open an account, move an amount, read a balance and a history.
+
+Amounts are hundredths. Every function takes the connection, so that its caller decides what commits together.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, Connection, Select, SQLColumnExpression, bindparam, func, select, text, union_all
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
+
+from neobank.errors import BankError
+from neobank.ledger.models import Account, Balance, Transfer
+from neobank.ledger.money import in_words
+
+NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Kind(StrEnum):
+    """Why money moved."""
+
+    TRANSFER = "transfer"
+    OPENING_BALANCE = "opening_balance"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A transfer as its readers see it; the amount is in hundredths."""
+
+    id: int
+    from_account: str
+    from_name: str
+    to_account: str
+    to_name: str
+    amount: int
+    memo: str
+    created_at: datetime
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A transfer that was just made, and what the payer has left, in hundredths."""
+
+    transfer_id: int
+    created_at: datetime
+    debit_balance: int
+    credit_number: str
+    credit_name: str
+
+
+class InsufficientFunds(BankError):
+    """The payer has less than the amount."""
+
+
+class BalanceLimit(BankError):
+    """The receiver would have more than an account can hold."""
+
+
+class UnknownAccount(BankError):
+    """No account has this number."""
+
+
+class SameAccount(BankError):
+    """An account can't pay itself."""
+
+
+class NameTaken(BankError):
+    """Another account has this name, or one that reads the same."""
+
+
+_POST = text(
+    "SELECT transfer_id, posted_at, debit_balance, number, name FROM accounts, LATERAL "
+    "post_transfer(:debit, accounts.id, :amount, :kind, :memo, :actor) WHERE accounts.number = :number"
+)
+
+
+def pay(
+    connection: Connection, *, debit: int, credit_number: str, amount: int, kind: Kind, memo: str, actor: int
+) -> Posted:
+    """Move an amount in one statement.
+
+    Raises InsufficientFunds, BalanceLimit, UnknownAccount or SameAccount; nothing has moved then, and the transaction
+    has to be rolled back.
+    """
+    values = {"debit": debit, "number": credit_number, "amount": amount, "kind": kind, "memo": memo, "actor": actor}
+    try:
+        row = connection.execute(_POST, values).one_or_none()
+    except IntegrityError as error:
+        raise _refusal(error, amount) from error
+    if row is None:
+        raise UnknownAccount(f"No account has the number {credit_number}.")
+    return Posted(*row)
+
+
+def _refusal(error: IntegrityError, amount: int) -> BankError:
+    match violated_constraint(error):
+        case "balance_not_below_floor":
+            return InsufficientFunds(f"There is less than {in_words(amount)} in the account.")
+        case "balance_within_bounds":
+            return BalanceLimit(f"The receiving account can't hold {in_words(amount)} more.")
+        case "transfer_between_two":
+            return SameAccount("An account can't pay itself.")
+    raise error
+
+
+def violated_constraint(error: IntegrityError) -> str | None:
+    """Name the constraint that the database refused to break."""
+    diagnostics = getattr(error.orig, "diag", None)
+    return getattr(diagnostics, "constraint_name", None)
+
+
+def open_account(connection: Connection, *, name: str, name_key: str) -> int:
+    """Open an account with nothing in it, and give its id. Raises NameTaken."""
+    statement = select(func.open_account(bindparam("number"), bindparam("name"), bindparam("name_key")))
+    try:
+        account_id: int = connection.execute(
+            statement, {"number": _new_number(), "name": name, "name_key": name_key}
+        ).scalar_one()
+    except IntegrityError as error:
+        if violated_constraint(error) == "accounts_name_key_key":
+            raise NameTaken(f"The name {name} is taken.") from error
+        raise
+    return account_id
+
+
+def _new_number() -> str:
+    drawn = "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(8))
+    return f"NC-{drawn[:4]}-{drawn[4:]}"
+
+
+def balance_of(account_id: SQLColumnExpression[int]) -> ColumnElement[int]:
+    """Give the balance of an account, over its shards, as part of a larger query."""
+    return select(func.sum(Balance.balance)).where(Balance.account_id == account_id).scalar_subquery()
+
+
+def history(connection: Connection, account_id: int, *, limit: int, before: int | None = None) -> Sequence[Entry]:
+    """List an account's transfers, newest first, at most `limit`, of those older than transfer `before`."""
+    sides = [
+        _newest(Transfer.debit_account_id == account_id, limit, before),
+        _newest(Transfer.credit_account_id == account_id, limit, before),
+    ]
+    both = union_all(*sides).subquery()
+    payer, receiver = aliased(Account), aliased(Account)
+    statement = (
+        select(
+            both.c.id,
+            payer.number,
+            payer.name,
+            receiver.number,
+            receiver.name,
+            both.c.amount,
+            both.c.memo,
+            both.c.created_at,
+            both.c.kind,
+        )
+        .join(payer, payer.id == both.c.debit_account_id)
+        .join(receiver, receiver.id == both.c.credit_account_id)
+        .order_by(both.c.id.desc())
+        .limit(limit)
+    )
+    return [Entry(*row) for row in connection.execute(statement)]
+
+
+def _newest(side: ColumnElement[bool], limit: int, before: int | None) -> Select[Transfer]:
+    newest = select(Transfer.__table__).where(side).order_by(Transfer.id.desc()).limit(limit)
+    return select((newest if before is None else newest.where(Transfer.id < before)).subquery())

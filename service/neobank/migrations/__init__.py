@@ -1,0 +1,64 @@
+"""The schema's history, and the one way to bring a database to its end."""
+
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from neobank.database import connect
+from neobank.players.provisioning import fund_house, provision_administrator
+from neobank.settings import UpgradeSettings
+
+_LOCK = 0x6E656F62616E6B  # "neobank": whoever upgrades holds this advisory lock
+
+
+def read_sql(name: str) -> str:
+    """Read one of this package's SQL files."""
+    return files("neobank.migrations").joinpath(name).read_text(encoding="utf-8")
+
+
+def head() -> str:
+    """Name the revision that this code was written for."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    if revision is None:
+        raise RuntimeError("the package holds no migrations")
+    return revision
+
+
+def current(connection: Connection) -> str | None:
+    """Name the revision that the database is at; None for a database that was never upgraded."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def upgrade(settings: UpgradeSettings) -> str:
+    """Bring the database to this code's revision, with its grants, bankroll and first administrator.
+
+    All of it commits together or not at all, any number may do it at once, and doing it again changes nothing.
+    Migrations only add, so a database that a newer image has already upgraded is left as it is. Gives the revision
+    reached.
+    """
+    engine = connect(settings.owner_url)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        before = current(connection)
+        if before is None or before <= head():
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.exec_driver_sql(read_sql("grants.sql"))
+        fund_house(connection, settings.house_bankroll)
+        if settings.administrator:
+            provision_administrator(connection, settings.administrator)
+        reached = current(connection)
+    engine.dispose()
+    return reached or head()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "neobank:migrations")
+    return config

@@ -1,0 +1,13 @@
+-- All that each role may do, from nothing: run after every migration, so that what is not listed here is not allowed.
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, neobank, neobank_metrics;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, neobank, neobank_metrics;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC, neobank, neobank_metrics;
+
+-- The ledger is written by its functions alone.
+GRANT SELECT ON alembic_version, accounts, balances, transfers, ledger_figures TO neobank;
+GRANT EXECUTE ON FUNCTION open_account, post_transfer TO neobank;
+
+GRANT SELECT, INSERT, UPDATE ON players TO neobank;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sessions TO neobank;
+
+GRANT SELECT ON ledger_figures TO neobank_metrics;

@@ -1,0 +1,1 @@
+"""Payments between players, as they see them."""

@@ -1,0 +1,124 @@
+"""Paying another account, and reading one's own history."""
+
+from datetime import datetime
+from typing import Annotated
+
+from apiflask import APIBlueprint
+from pydantic import Field
+
+from neobank.ledger.models import MAX_MEMO
+from neobank.ledger.operations import Entry, Kind, history, pay
+from neobank.web import sessions
+from neobank.web.bank import current_bank
+from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
+
+payments_blueprint = APIBlueprint("payments", __name__, url_prefix="/api/v1", tag="Payments")
+
+MAX_ID = 2**63 - 1
+
+
+class Payment(Body):
+    """Whom to pay, and what."""
+
+    to_account: Text
+    amount: Amount
+    memo: Maybe[Annotated[Text, Field(max_length=MAX_MEMO)]] = None
+
+
+class Transaction(Answer):
+    """A transfer, as its readers see it."""
+
+    id: int
+    from_account: str
+    from_name: str
+    to_account: str
+    to_name: str
+    amount: Money
+    memo: str
+    timestamp: datetime
+    type: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Transaction":
+        """Show an entry of the ledger."""
+        return cls(
+            id=entry.id,
+            from_account=entry.from_account,
+            from_name=entry.from_name,
+            to_account=entry.to_account,
+            to_name=entry.to_name,
+            amount=entry.amount,
+            memo=entry.memo,
+            timestamp=entry.created_at,
+            type=entry.kind,
+        )
+
+
+class Paid(Answer):
+    """The transfer that was made, and what is left."""
+
+    message: str
+    transaction: Transaction
+    new_balance: Money
+
+
+class Page(Body):
+    """Which part of the history: at most `limit` of those older than `before`."""
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 10
+    before: Annotated[int | None, Field(ge=1, le=MAX_ID)] = None
+
+
+class History(Answer):
+    """Transactions, newest first; `next` is what to send as `before` for the following page, where there is one."""
+
+    transactions: list[Transaction]
+    next: int | None
+
+
+@payments_blueprint.post("/transactions")
+@payments_blueprint.auth_required(sessions.bearer)
+@payments_blueprint.input(Payment)
+@payments_blueprint.output(Paid, status_code=201)
+def post_transaction(json_data: Payment) -> Paid:
+    """Pay another account."""
+    payer = sessions.caller()
+    number = json_data.to_account.strip().upper()
+    memo = json_data.memo or ""
+    with current_bank().statement() as connection:
+        posted = pay(
+            connection,
+            debit=payer.account_id,
+            credit_number=number,
+            amount=json_data.amount,
+            kind=Kind.TRANSFER,
+            memo=memo,
+            actor=payer.account_id,
+        )
+    transaction = Transaction(
+        id=posted.transfer_id,
+        from_account=payer.account_number,
+        from_name=payer.character_name,
+        to_account=number,
+        to_name=posted.credit_name,
+        amount=json_data.amount,
+        memo=memo,
+        timestamp=posted.created_at,
+        type=Kind.TRANSFER,
+    )
+    return Paid(message="Paid.", transaction=transaction, new_balance=posted.debit_balance)
+
+
+@payments_blueprint.get("/account/transactions")
+@payments_blueprint.auth_required(sessions.bearer)
+@payments_blueprint.input(Page, location="query")
+@payments_blueprint.output(History)
+def get_transactions(query_data: Page) -> History:
+    """List the caller's transactions, newest first."""
+    with current_bank().statement() as connection:
+        entries = history(
+            connection, sessions.caller().account_id, limit=query_data.limit + 1, before=query_data.before
+        )
+    shown = entries[: query_data.limit]
+    following = shown[-1].id if len(entries) > len(shown) else None
+    return History(transactions=[Transaction.of(entry) for entry in shown], next=following)

@@ -1,0 +1,1 @@
+"""Players: their names, passwords and profiles, and the first administrator."""

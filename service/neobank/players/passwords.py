@@ -1,0 +1,32 @@
+"""Passwords, hashed with Argon2id: one at a time in a process, so that a rush of log-ins leaves payments room."""
+
+from threading import BoundedSemaphore
+from typing import Final
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
+MIN_LENGTH: Final = 8
+MAX_LENGTH: Final = 1000
+
+# OWASP's first choice for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane.
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
+_TURN = BoundedSemaphore(1)
+
+NOBODYS_HASH: Final = _HASHER.hash("the password of an account that does not exist")
+"""What a log-in under an unknown name is checked against, so that it takes as long as one under a known name."""
+
+
+def hash_password(password: str) -> str:
+    """Hash a password for keeping."""
+    with _TURN:
+        return _HASHER.hash(password)
+
+
+def matches(password: str, kept: str) -> bool:
+    """Tell whether a password is the one that was kept."""
+    with _TURN:
+        try:
+            return _HASHER.verify(kept, password)
+        except (VerifyMismatchError, InvalidHashError):
+            return False

@@ -1,0 +1,134 @@
+"""The service's configuration: environment variables, read and checked once, each error naming its variable.
+
+No message repeats a value that may hold a password.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from neobank.contract import CONTRACT
+from neobank.ledger.money import MAX_AMOUNT, parse_amount
+
+NAMES = CONTRACT.environment
+MIN_SECRET = 32
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class SettingsError(Exception):
+    """A variable is missing or makes no sense; the message names it and what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSettings:
+    """What a serving process needs; its database role may neither migrate nor rewrite the ledger."""
+
+    database_url: URL
+    secret_key: bytes
+    port: int
+    workers: int
+    threads: int
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings. Raises SettingsError."""
+        return cls(
+            database_url=database_url(environment, NAMES.database_url),
+            secret_key=_secret_key(environment),
+            port=_integer(environment, NAMES.port, default=CONTRACT.http_port, low=1, high=65535),
+            workers=_integer(environment, NAMES.workers, default=2, low=1, high=64),
+            threads=_integer(environment, NAMES.threads, default=8, low=1, high=64),
+            log_level=_log_level(environment),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """The first administrator, as the environment gives it."""
+
+    name: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeSettings:
+    """What migrating needs: the owner's URL, the bankroll in hundredths, and perhaps the first administrator."""
+
+    owner_url: URL
+    house_bankroll: int
+    administrator: Administrator | None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings. Raises SettingsError."""
+        return cls(
+            owner_url=database_url(environment, NAMES.database_owner_url),
+            house_bankroll=_bankroll(environment),
+            administrator=_administrator(environment),
+        )
+
+
+def database_urls(environment: Mapping[str, str] = os.environ) -> list[URL]:
+    """Give the URLs that the environment has, the owner's first. Raises SettingsError where there is none."""
+    names = [name for name in (NAMES.database_owner_url, NAMES.database_url) if environment.get(name)]
+    return [database_url(environment, name) for name in names or [NAMES.database_url]]
+
+
+def database_url(environment: Mapping[str, str], name: str) -> URL:
+    """Read a PostgreSQL URL. Raises SettingsError."""
+    form = "postgresql://user:password@host:port/database"
+    text = environment.get(name)
+    if not text:
+        raise SettingsError(f"{name} is not set: give it a URL like {form}.")
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise SettingsError(f"{name} is not a URL: it takes {form}.") from None
+    if url.get_backend_name() != "postgresql" or not (url.host and url.username and url.database):
+        raise SettingsError(f"{name} is not a full PostgreSQL URL: it takes {form}.")
+    return url.set(drivername="postgresql+psycopg2")
+
+
+def _secret_key(environment: Mapping[str, str]) -> bytes:
+    text = environment.get(NAMES.secret_key, "")
+    if len(text) < MIN_SECRET:
+        raise SettingsError(
+            f"{NAMES.secret_key} is missing or too short: give it at least {MIN_SECRET} random characters."
+        )
+    return text.encode()
+
+
+def _integer(environment: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:
+    text = environment.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise SettingsError(f"{name} is {text!r}: it takes a whole number from {low} to {high}.")
+    return int(text)
+
+
+def _log_level(environment: Mapping[str, str]) -> str:
+    text = environment.get(NAMES.log_level) or "info"
+    if text not in LOG_LEVELS:
+        raise SettingsError(f"{NAMES.log_level} is {text!r}: it takes one of {', '.join(LOG_LEVELS)}.")
+    return text
+
+
+def _bankroll(environment: Mapping[str, str]) -> int:
+    text = environment.get(NAMES.house_bankroll) or "10000000"
+    try:
+        return parse_amount(text, maximum=100 * MAX_AMOUNT)
+    except ValueError as error:
+        raise SettingsError(f"{NAMES.house_bankroll} is {text!r}: {error}") from None
+
+
+def _administrator(environment: Mapping[str, str]) -> Administrator | None:
+    name, password = environment.get(NAMES.admin_name), environment.get(NAMES.admin_password)
+    if name and password:
+        return Administrator(name, password)
+    if name or password:
+        raise SettingsError(f"{NAMES.admin_name} and {NAMES.admin_password} go together: set both or neither.")
+    return None

@@ -1,0 +1,34 @@
+"""The application factory: settings in, a WSGI application out."""
+
+from apiflask import APIFlask
+
+from neobank import migrations
+from neobank.database import connect
+from neobank.payments.routes import payments_blueprint
+from neobank.players.routes import account_blueprint, auth_blueprint
+from neobank.settings import ServingSettings
+from neobank.web import errors, health
+from neobank.web.bank import Bank, bind
+from neobank.web.requests import JSONProvider, JSONRequest
+
+MAX_BODY = 64 * 1024  # bytes
+
+
+class Application(APIFlask):
+    """Flask, reading JSON as the bank needs it read."""
+
+    request_class = JSONRequest
+    json_provider_class = JSONProvider
+
+
+def create_app(settings: ServingSettings | None = None) -> APIFlask:
+    """Build the application, from the environment where no settings are given. Raises SettingsError."""
+    settings = settings or ServingSettings.from_environment()
+    app = Application("neobank", title="NeoBank", version="1", docs_path=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
+    bind(app, Bank(settings, connect(settings.database_url, connections=settings.threads), migrations.head()))
+    errors.register(app)
+    for blueprint in (health.blueprint, auth_blueprint, account_blueprint, payments_blueprint):
+        app.register_blueprint(blueprint)
+    return app

@@ -1,0 +1,82 @@
+"""Every error as RFC 9457 `application/problem+json`, with the `error` member that older clients read."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from apiflask import APIFlask, HTTPError
+from flask import Response, jsonify, make_response
+from pydantic import BaseModel
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.datastructures import Headers
+
+from neobank.errors import BankError, Busy
+
+logger = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """An error's body."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+
+
+def register(app: APIFlask) -> None:
+    """Make an application answer every error as a problem."""
+    app.config["VALIDATION_ERROR_SCHEMA"] = Problem
+    app.config["HTTP_ERROR_SCHEMA"] = Problem
+    app.error_processor(_http_error)
+    app.register_error_handler(BankError, _bank_error)
+    for outage in (OperationalError, InterfaceError, PoolTimeout):
+        app.register_error_handler(outage, _outage)
+
+
+def problem(status: int, detail: str, headers: Headers | dict[str, str] | None = None) -> Response:
+    """Answer with a problem; `detail` is one sentence for whoever sent the request."""
+    body = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail, error=detail)
+    response = make_response(jsonify(body.model_dump()), status, headers or {})
+    response.content_type = "application/problem+json"
+    return response
+
+
+def _http_error(error: HTTPError) -> Response:
+    detail = _in_words(error.detail) if isinstance(error.detail, dict) and error.detail else _sentence(error)
+    return problem(error.status_code, detail, Headers(error.headers))
+
+
+def _sentence(error: HTTPError) -> str:
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return "There is nothing at this address."
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            return "This address does not take this method."
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return "The body is too large."
+        case HTTPStatus.INTERNAL_SERVER_ERROR:
+            return "The bank made a mistake; nothing of this request was done."
+    return error.message or HTTPStatus(error.status_code).phrase
+
+
+def _in_words(locations: Mapping[str, Mapping[str, list[str]]]) -> str:
+    found = (
+        f"{name}: {message.removeprefix('Value error, ')}"
+        for fields in locations.values()
+        for name, messages in fields.items()
+        for message in messages
+    )
+    return "; ".join(found)
+
+
+def _bank_error(error: BankError) -> Response:
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else None
+    return problem(error.status, str(error), headers)
+
+
+def _outage(error: Exception) -> Response:
+    logger.warning("The database did not answer: %s", type(error).__name__)
+    return _bank_error(Busy("The bank can't reach its books right now; try again in a moment."))

