@@ -1,6 +1,7 @@
-"""A real PostgreSQL as a child process, started by database/start.sh as in the cluster: for `make run`, tests, benchmarks.
+"""A real PostgreSQL as a child process, started by database/start.sh as in the cluster: for `make run` and the tests.
 
-PostgreSQL refuses to run as root, so root runs it in a user namespace in which it is nobody.
+PostgreSQL refuses to run as root, so root runs it in a user namespace in which it is nobody. It ends in order when whoever
+started it dies, however that happens; the lock on the volume lets the next one wait for that.
 """
 
 import importlib.util
@@ -82,11 +83,17 @@ class Postgres:
 
     def start(self) -> None:
         """Prepare the volume and start the server on the loopback interface. Raises PostgresError."""
-        prepared = subprocess.run(
-            self._command("prepare"), env=self._environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False
-        )
+        with self.log.open("ab") as log:
+            prepared = subprocess.run(
+                self._command("prepare"),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=False,
+            )
         if prepared.returncode != 0:
-            raise PostgresError(f"PostgreSQL did not start: {prepared.stderr.decode().strip() or prepared.returncode}")
+            raise PostgresError(f"PostgreSQL did not start; {self.log} ends with: {self._last_line()}")
         sockets = tempfile.mkdtemp(prefix="neobank-")
         options = ["-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"]
         options += ["-c", f"unix_socket_directories={sockets}"]
@@ -97,7 +104,7 @@ class Postgres:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever started us, who then stops the server in order
+                start_new_session=True,  # Ctrl-C is for whoever started it, and they then stop it in order
             )
         self._await()
 
@@ -121,7 +128,7 @@ class Postgres:
         return f"postgresql://{LOGINS[role]}:{password}@127.0.0.1:{self.port}/neobank"
 
     def _command(self, *words: str) -> list[str]:
-        return [*as_nobody(), "bash", str(START), *words]
+        return [*as_nobody(), "setpriv", "--pdeathsig=INT", "bash", str(START), *words]
 
     def _environment(self) -> dict[str, str]:
         version = subprocess.run([self.binaries / "postgres", "--version"], check=True, capture_output=True, text=True)
@@ -134,11 +141,15 @@ class Postgres:
 
     def _await(self, patience: float = 60) -> None:
         deadline = time.monotonic() + patience
-        ready = [self.binaries / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
+        ready = [str(self.binaries / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
         while subprocess.run(ready, check=False).returncode != 0:
             if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL did not start: see {self.log}")
+                raise PostgresError(f"PostgreSQL did not start; {self.log} ends with: {self._last_line()}")
             time.sleep(0.05)
+
+    def _last_line(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else "nothing"
 
 
 def write_credentials(folder: Path) -> None:
