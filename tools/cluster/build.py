@@ -1,0 +1,115 @@
+"""Builds the node's programs (Kubernetes, CoreDNS) from their Go modules, once per version.
+
+Each folder of `modules/` is one Go module whose `tool` lines name the programs and whose `go.sum` pins every dependency
+by hash. The programs land in the user's cache under a key made of those files, so a second run, or another checkout,
+finds them there; Go's own build cache shortens a build whose key changed.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.cluster.paths import cache_directory
+from tools.errors import UserError
+
+MODULES = Path(__file__).parent / "modules"
+VERSION_PACKAGE = "k8s.io/component-base/version"
+
+
+def programs() -> dict[str, Path]:
+    """Paths of all programs by name, building what the cache lacks (about 15 minutes the first time on two cores).
+
+    Raises UserError when Go is missing or a build fails.
+    """
+    return {
+        program.name: program
+        for module in sorted(MODULES.iterdir())
+        if (module / "go.mod").is_file()
+        for program in sorted(_built(module).iterdir())
+    }
+
+
+def is_built() -> bool:
+    """Whether the cache already holds every program of the present versions."""
+    return all(_destination(module.parent).is_dir() for module in MODULES.glob("*/go.mod"))
+
+
+def _built(module: Path) -> Path:
+    destination = _destination(module)
+    if destination.is_dir():
+        return destination
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with locked(destination.parent / f"{module.name}.lock"):
+        if not destination.is_dir():
+            _build(module, destination)
+    return destination
+
+
+def _destination(module: Path) -> Path:
+    digest = hashlib.sha256(" ".join([*_linker_flags(module), platform.machine()]).encode())
+    for name in ("go.mod", "go.sum"):
+        digest.update((module / name).read_bytes())
+    return cache_directory() / "programs" / f"{module.name}-{_version(module)}-{digest.hexdigest()[:12]}"
+
+
+def _version(module: Path) -> str:
+    """The version required of the Go module that the folder is named after."""
+    found = re.search(rf"^\s*\S+/{re.escape(module.name)} (v\S+)", (module / "go.mod").read_text(), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{module}/go.mod requires no module called {module.name}")
+    return found[1]
+
+
+def _linker_flags(module: Path) -> list[str]:
+    # Kubernetes compares its own version with the kubelet's and refuses v0.0.0, which an unstamped build calls itself.
+    version = _version(module)
+    major, minor, _ = version.removeprefix("v").split(".", 2)
+    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    return ["-s", "-w", *(f"-X={VERSION_PACKAGE}.{name}={value}" for name, value in stamps.items())]
+
+
+def _build(module: Path, destination: Path) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise UserError(
+            "building Kubernetes needs Go: install it (its version is in tools/cluster/modules) or use kind"
+        )
+    print(
+        f"Building {module.name} {_version(module)} with Go, once; it is then kept in {destination.parent} …",
+        flush=True,
+    )
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
+        output = Path(scratch, "out")
+        output.mkdir()
+        log = destination.parent / f"{module.name}.log"
+        with log.open("wb") as sink:
+            result = subprocess.run(
+                ["nice", "-n", "10", go, "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
+                 f"-ldflags={' '.join(_linker_flags(module))}", "-o", f"{output}/", "tool"],
+                cwd=module, stdout=sink, stderr=subprocess.STDOUT, check=False,
+                # auto: a Go older than go.mod asks for fetches that one as a module.
+                env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "auto", "GOFLAGS": ""},
+            )  # fmt: skip
+        if result.returncode != 0:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise UserError(f"building {module.name} with Go failed ({log}):\n{tail}")
+        output.rename(destination)
+    print(f"Built {module.name} in {(time.monotonic() - started) / 60:.1f} min.", flush=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on the file, so that two checkouts never make the same thing at once."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,30 @@
+"""Runs kubectl against the local cluster."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl with its kubeconfig: never the one of the home directory."""
+
+    program: Path
+    kubeconfig: Path
+
+    def run(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs one command to its end and captures what it prints.
+
+        Raises subprocess.CalledProcessError when it fails, unless check is false.
+        """
+        return subprocess.run(
+            self.command(*arguments), input=stdin, text=True, capture_output=True, check=check, timeout=300
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line, for a caller that starts the process itself (port-forward)."""
+        return [str(self.program), f"--kubeconfig={self.kubeconfig}", *arguments]
+
+    def answers(self) -> bool:
+        """Whether the API server says it is ready, within five seconds."""
+        return self.run("get", "--raw=/readyz", "--request-timeout=5s", check=False).returncode == 0

@@ -1,0 +1,205 @@
+"""The node of our own: a whole Kubernetes on this machine, in namespaces of its own, without a container engine.
+
+Its state lies in one folder of the checkout. Whatever a killed node leaves behind is found from that folder and removed
+before the next start; etcd's data, images and volumes are kept until `remove`.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.cluster import addons, certificates, components, network, processes, supervisor
+from tools.cluster.build import programs
+from tools.cluster.components import NODE_NAME, Node
+from tools.cluster.kubectl import Kubectl
+from tools.cluster.paths import CHECKOUT, KUBECONFIG, LOGS, STATE
+from tools.cluster.processes import Process
+from tools.errors import UserError
+
+RECORD = STATE / "supervisor.json"
+READY_TIMEOUT = 180.0
+
+
+def kubectl() -> Kubectl:
+    """The kubectl of the node's own version."""
+    return Kubectl(programs()["kubectl"], KUBECONFIG)
+
+
+def exists() -> bool:
+    """Whether the state folder knows of a node, alive or dead."""
+    return network.recorded_link(STATE) is not None
+
+
+def is_up() -> bool:
+    """Whether the node runs and answers. Sends nothing to its address while the link to it is missing."""
+    link = network.recorded_link(STATE)
+    process = processes.recorded(RECORD)
+    if link is None or process is None or not process.alive or not network.exists(link):
+        return False
+    return kubectl().answers() and _is_ready()
+
+
+def start() -> None:
+    """Starts the node and returns when it is usable; clears a dead one away first.
+
+    Raises UserError, with the end of the log that matters, when it does not become usable within READY_TIMEOUT seconds.
+    """
+    _adopt_or_forget_state()
+    clear()
+    node = Node(link=network.link_of(CHECKOUT), state=STATE, programs=programs())
+    for folder in (LOGS, STATE / "volumes"):
+        folder.mkdir(parents=True, exist_ok=True)
+    node.link.save(STATE)
+    network.create(node.link)
+    _write_identities(node)
+    components.write_configuration(node)
+    (STATE / supervisor.COMMANDS).write_text(json.dumps(components.commands(node)))
+    _start_supervisor(node)
+
+
+def wait_until_usable(load_pause_image: Callable[[], None]) -> None:
+    """Waits for the control plane, gives the cluster its add-ons, and waits until pods can run and find names."""
+    control = kubectl()
+    _wait("the API server to be ready", control.answers, "kube-apiserver")
+    load_pause_image()
+    link = network.recorded_link(STATE)
+    if link is None:
+        raise UserError("the cluster's state folder is gone; run `make cluster` again")
+    control.run("apply", "--server-side", "--filename=-", stdin=addons.manifest(link))
+    _wait("the node to be Ready", _is_ready, "kubelet")
+    _wait("the default service account", _has_default_account, "kube-controller-manager")
+    _wait("CoreDNS to answer", _resolves, "coredns")
+
+
+def clear() -> None:
+    """Ends the node if it runs, and removes what it leaves on the machine: link, namespace, control groups."""
+    parent = processes.recorded(RECORD)
+    for process in (parent, _first_process(parent)):
+        if process is not None:
+            process.kill()
+    link = network.recorded_link(STATE)
+    if link is not None:
+        network.remove(link)
+    _remove_control_groups()
+    RECORD.unlink(missing_ok=True)
+
+
+def remove() -> None:
+    """Ends the node and deletes all its state, volumes included."""
+    clear()
+    if STATE.exists():
+        shutil.rmtree(STATE)
+    KUBECONFIG.unlink(missing_ok=True)
+
+
+def network_prefix() -> list[str]:
+    """The words before a command that is to run inside the node's network, where pods and Services are reached.
+
+    Raises UserError when there is no node.
+    """
+    link = network.recorded_link(STATE)
+    if link is None or not link.path.exists():
+        raise UserError("there is no local node; run `make cluster` first")
+    return ["nsenter", f"--net={link.path}"]
+
+
+def inside(*command: str) -> None:
+    """Runs a command among the node's mounts and network, where containerd's socket is.
+
+    Raises UserError when there is no node, subprocess.CalledProcessError when the command fails.
+    """
+    process = _first_process(processes.recorded(RECORD))
+    if process is None:
+        raise UserError("the local node does not run; run `make cluster` first")
+    target = f"--target={process.pid}"
+    subprocess.run(["nsenter", target, "--mount", "--net", "--pid", *command], check=True, capture_output=True)
+
+
+def _adopt_or_forget_state() -> None:
+    # The addresses come from the checkout's path and stand in the certificates: a checkout that was moved starts anew.
+    recorded = network.recorded_link(STATE)
+    if recorded is not None and recorded != network.link_of(CHECKOUT):
+        remove()
+
+
+def _write_identities(node: Node) -> None:
+    """Issues all certificates once; a restarted node keeps them, so that its clients go on working."""
+    node.config.mkdir(parents=True, exist_ok=True)
+    if not KUBECONFIG.exists() or not node.pki.exists():
+        node.pki.mkdir(exist_ok=True, mode=0o700)
+        authority = certificates.Authority()
+        (node.pki / "ca.crt").write_bytes(authority.certificate)
+        certificates.write_key_pair(node.pki, "service-account")
+        names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", network.API_SERVICE, node.link.node)
+        certificates.write(authority.issue("kube-apiserver", hosts=names), node.pki, "apiserver")
+        kubelet = authority.issue(f"system:node:{NODE_NAME}", hosts=(NODE_NAME, node.link.node))
+        certificates.write(kubelet, node.pki, "kubelet-server")
+        certificates.write(authority.issue("apiserver-kubelet"), node.pki, "apiserver-kubelet")
+        for name, (user, group) in addons.users().items():
+            path = KUBECONFIG if name == "admin" else node.config / f"{name}.kubeconfig"
+            identity = authority.issue(user, group)
+            certificates.write_kubeconfig(path, server=node.server, authority=authority.certificate, identity=identity)
+
+
+def _start_supervisor(node: Node) -> None:
+    command = [
+        *network_prefix(),
+        *("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"),
+        *(sys.executable, "-m", "tools.cluster.supervisor", str(node.state)),
+    ]
+    with (LOGS / "supervisor.log").open("ab") as log:
+        parent = subprocess.Popen(
+            command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    process = processes.identify(parent.pid)
+    if process is not None:
+        process.save(RECORD)
+
+
+def _first_process(parent: Process | None) -> Process | None:
+    """The first process of the node's namespaces. It dies with `unshare`, the parent that the record names."""
+    child = processes.only_child(parent.pid) if parent is not None and parent.alive else None
+    return None if child is None else processes.identify(child)
+
+
+def _remove_control_groups() -> None:
+    """Removes the empty control groups of containers that this node's own containerd knew by id."""
+    known = STATE / "containerd" / "io.containerd.grpc.v1.cri"
+    ids = {folder.name for kind in ("containers", "sandboxes") for folder in known.glob(f"{kind}/*")}
+    for parent in (Path("/sys/fs/cgroup/k8s.io"), *Path("/sys/fs/cgroup").glob("*/k8s.io")):
+        for group in (parent / identifier for identifier in ids):
+            if group.is_dir():
+                group.rmdir()
+
+
+def _is_ready() -> bool:
+    jsonpath = '--output=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    return kubectl().run("get", "node", NODE_NAME, jsonpath, check=False).stdout == "True"
+
+
+def _has_default_account() -> bool:
+    return kubectl().run("get", "serviceaccount", "default", check=False).returncode == 0
+
+
+def _resolves() -> bool:
+    """Whether CoreDNS knows the API server's Service, asked at the name service's own address as a pod would ask."""
+    name = f"kubernetes.default.svc.{components.DNS_DOMAIN}"
+    command = [*network_prefix(), sys.executable, "-m", "tools.cluster.dns", network.DNS_SERVICE, name]
+    answer = subprocess.run(command, cwd=CHECKOUT, check=False, capture_output=True, text=True)
+    return answer.stdout.strip() == network.API_SERVICE
+
+
+def _wait(what: str, condition: Callable[[], bool], log: str) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise UserError(f"waited {READY_TIMEOUT:.0f} s for {what}, in vain; {LOGS}/{log}.log ends:\n{_tail(log)}")
+        time.sleep(0.25)
+
+
+def _tail(log: str) -> str:
+    return "\n".join((LOGS / f"{log}.log").read_text(errors="replace").splitlines()[-15:])
