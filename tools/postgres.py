@@ -1,7 +1,7 @@
 """A real PostgreSQL as a child process, started by database/start.sh as in the cluster: for `make run` and the tests.
 
-PostgreSQL refuses to run as root, so root runs it in a user namespace in which it is nobody. It ends in order when whoever
-started it dies, however that happens; the lock on the volume lets the next one wait for that.
+PostgreSQL refuses to run as root, so root runs it in a user namespace in which it is nobody. It ends in order when
+whoever started it dies, however that happens; the lock on the volume lets the next one wait for that.
 """
 
 import importlib.util

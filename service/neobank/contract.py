@@ -16,6 +16,7 @@ class Environment:
     admin_password: str
     workers: str
     threads: str
+    host: str
     port: str
     log_level: str
     house_bankroll: str

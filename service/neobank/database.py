@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
 def connect(url: URL, *, connections: int = 1) -> Engine:
     """Make an engine whose pool holds at most `connections`; it connects when first used, and again after an outage."""
     return create_engine(
-        url,
+        url.set(drivername="postgresql+psycopg2"),
         pool_size=connections,
         max_overflow=0,
         pool_timeout=POOL_WAIT,

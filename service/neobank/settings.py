@@ -29,6 +29,7 @@ class ServingSettings:
 
     database_url: URL
     secret_key: bytes
+    host: str
     port: int
     workers: int
     threads: int
@@ -40,6 +41,7 @@ class ServingSettings:
         return cls(
             database_url=database_url(environment, NAMES.database_url),
             secret_key=_secret_key(environment),
+            host=environment.get(NAMES.host) or "0.0.0.0",  # noqa: S104  # a container is reached from outside
             port=_integer(environment, NAMES.port, default=CONTRACT.http_port, low=1, high=65535),
             workers=_integer(environment, NAMES.workers, default=2, low=1, high=64),
             threads=_integer(environment, NAMES.threads, default=8, low=1, high=64),
@@ -91,7 +93,7 @@ def database_url(environment: Mapping[str, str], name: str) -> URL:
         raise SettingsError(f"{name} is not a URL: it takes {form}.") from None
     if url.get_backend_name() != "postgresql" or not (url.host and url.username and url.database):
         raise SettingsError(f"{name} is not a full PostgreSQL URL: it takes {form}.")
-    return url.set(drivername="postgresql+psycopg2")
+    return url
 
 
 def _secret_key(environment: Mapping[str, str]) -> bytes:

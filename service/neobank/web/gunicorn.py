@@ -10,7 +10,7 @@ try:
 except SettingsError as error:
     sys.exit(f"neobank: {error}")
 
-bind = f"0.0.0.0:{_settings.port}"
+bind = f"{_settings.host}:{_settings.port}"
 worker_class = "gthread"
 workers = _settings.workers
 threads = _settings.threads

@@ -1,0 +1,126 @@
+"""A real PostgreSQL, its schema built by the migrations, and the application on it.
+
+NEOBANK_TEST_DATABASE_URL names another server to use: a superuser's URL, of a server that holds nothing else.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, make_url, text
+
+from neobank import migrations
+from neobank.database import connect
+from neobank.ledger.verification import verify
+from neobank.settings import Administrator, ServingSettings, UpgradeSettings
+from neobank.web import create_app
+from tests.service.support import Database, LoggedIn, given_database
+from tools.postgres import LOGINS, Postgres
+
+BANKROLL = 1_000_000_000
+ADMINISTRATOR = Administrator("Organiser", "correct horse battery")
+SECRET_KEY = b"k" * 32
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    home = tmp_path_factory.mktemp("postgres")
+    if given := os.environ.get("NEOBANK_TEST_DATABASE_URL"):
+        yield given_database(make_url(given), home)
+        return
+    server = Postgres.embedded(home)
+    server.start()
+    try:
+        yield Database({role: make_url(server.url(role)) for role in LOGINS}, server)
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def upgraded(database: Database) -> UpgradeSettings:
+    settings = UpgradeSettings(database.url("owner"), BANKROLL, ADMINISTRATOR)
+    migrations.upgrade(settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def owner(database: Database, upgraded: UpgradeSettings) -> Iterator[Engine]:
+    del upgraded
+    engine = connect(database.url("owner"), connections=4)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def engine(database: Database, upgraded: UpgradeSettings) -> Iterator[Engine]:
+    """The serving role's own way in."""
+    del upgraded
+    engine = connect(database.url("application"), connections=32)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
+    """The bank as its first upgrade left it: nobody but the house and the administrator."""
+    with owner.begin() as connection:
+        connection.execute(text("TRUNCATE transfers, sessions, provisioned_administrators, players"))
+        connection.execute(text("DELETE FROM balances WHERE account_id < 9000000000000000001"))
+        connection.execute(text("DELETE FROM accounts WHERE id < 9000000000000000001"))
+        connection.execute(text("UPDATE balances SET balance = 0"))
+    migrations.upgrade(upgraded)
+    return upgraded
+
+
+@pytest.fixture
+def settings(database: Database) -> ServingSettings:
+    return ServingSettings(
+        database_url=database.url("application"),
+        secret_key=SECRET_KEY,
+        host="127.0.0.1",
+        port=5000,
+        workers=1,
+        threads=4,
+        log_level="info",
+    )
+
+
+@pytest.fixture
+def app(settings: ServingSettings, fresh: UpgradeSettings) -> Flask:
+    del fresh
+    return create_app(settings)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def player(client: FlaskClient) -> Callable[[str], LoggedIn]:
+    """Register somebody and log them in."""
+
+    def join(name: str) -> LoggedIn:
+        who = {"character_name": name, "password": "password of " + name}
+        registered = client.post("/api/v1/auth/register", json=who)
+        assert registered.status_code == 201, registered.text
+        token = client.post("/api/v1/auth/login", json=who).get_json()["access_token"]
+        number = registered.get_json()["user"]["account_number"]
+        return LoggedIn(client, number, {"Authorization": f"Bearer {token}"})
+
+    return join
+
+
+@pytest.fixture
+def books(engine: Engine) -> Iterator[Callable[[], None]]:
+    """Assert that the books are sound."""
+
+    def check() -> None:
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
+            verdict = verify(connection)
+        assert verdict.sound, verdict
+
+    yield check
+    check()

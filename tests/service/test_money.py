@@ -1,0 +1,58 @@
+"""Money in and out: exact for whatever is payable, refused in words for whatever is not."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neobank.ledger.money import MAX_AMOUNT, MAX_BALANCE, in_words, parse_amount, to_hundredths, to_number
+
+
+@given(st.integers(1, MAX_AMOUNT))
+def test_every_payable_amount_is_read_exactly(hundredths: int) -> None:
+    assert to_hundredths(Decimal(hundredths) / 100) == hundredths
+    assert parse_amount(f"{hundredths // 100}.{hundredths % 100:02}") == hundredths
+
+
+@given(st.integers(-MAX_BALANCE, MAX_BALANCE))
+def test_a_json_number_holds_every_balance_exactly(hundredths: int) -> None:
+    assert Decimal(repr(to_number(hundredths))) * 100 == hundredths
+
+
+@given(st.decimals(allow_nan=True, allow_infinity=True))
+def test_whatever_is_accepted_is_worth_exactly_what_was_said(amount: Decimal) -> None:
+    try:
+        accepted = to_hundredths(amount)
+    except ValueError:
+        return
+    assert accepted == amount * 100
+    assert 0 < accepted <= MAX_AMOUNT
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("0", "greater than 0"),
+        ("-0.01", "greater than 0"),
+        ("0.001", "at most two decimals"),
+        ("1.0000000000000000000000000000000000001", "at most two decimals"),
+        ("1000000000.01", "at most 1000000000"),
+        ("1e400", "at most 1000000000"),
+        ("1e999999999", "at most 1000000000"),
+        ("1e-999999999", "at most two decimals"),
+        ("NaN", "finite"),
+        ("-Infinity", "finite"),
+        ("sNaN", "finite"),
+        ("five", "a number"),
+        ("", "a number"),
+    ],
+)
+def test_what_is_not_payable_is_refused_in_words(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_amount(text)
+
+
+@pytest.mark.parametrize(("hundredths", "words"), [(0, "¤0.00"), (123450, "¤1234.50"), (-1, "-¤0.01"), (5, "¤0.05")])
+def test_words(hundredths: int, words: str) -> None:
+    assert in_words(hundredths) == words
