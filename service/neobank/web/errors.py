@@ -28,8 +28,8 @@ class Problem(BaseModel):
 
 def register(app: APIFlask) -> None:
     """Make an application answer every error as a problem."""
-    app.config["VALIDATION_ERROR_SCHEMA"] = Problem
-    app.config["HTTP_ERROR_SCHEMA"] = Problem
+    app.config["VALIDATION_ERROR_SCHEMA"] = Problem.model_json_schema()
+    app.config["HTTP_ERROR_SCHEMA"] = Problem.model_json_schema()
     app.error_processor(_http_error)
     app.register_error_handler(BankError, _bank_error)
     for outage in (OperationalError, InterfaceError, PoolTimeout):
@@ -63,13 +63,12 @@ def _sentence(error: HTTPError) -> str:
 
 
 def _in_words(locations: Mapping[str, Mapping[str, list[str]]]) -> str:
-    found = (
-        f"{name}: {message.removeprefix('Value error, ')}"
+    return " ".join(
+        f"{name}: {message.removeprefix('Value error, ').removesuffix('.')}."
         for fields in locations.values()
         for name, messages in fields.items()
         for message in messages
     )
-    return "; ".join(found)
 
 
 def _bank_error(error: BankError) -> Response:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 from apiflask import HTTPError
 from flask import Request
 from flask.json.provider import DefaultJSONProvider
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number
@@ -57,14 +57,15 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
 
-def _storable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("a text has no half of a surrogate pair.") from None
-    if "\x00" in text:
-        raise ValueError("a text has no NUL character.")
-    return text
+def _storable(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text has no half of a surrogate pair.") from None
+        if "\x00" in value:
+            raise ValueError("a text has no NUL character.")
+    return value
 
 
 def _absent_if_empty(value: object) -> object:
@@ -77,7 +78,7 @@ def _amount(value: object) -> int:
     return to_hundredths(Decimal(value))
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, BeforeValidator(_storable)]
 """A text that the database can hold."""
 
 T = TypeVar("T")

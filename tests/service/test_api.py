@@ -1,0 +1,232 @@
+"""The HTTP interface as its clients know it: fields, status codes, and refusals that change nothing."""
+
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+
+from neobank.players.passwords import MIN_LENGTH
+from tests.service.support import LoggedIn
+
+pytestmark = pytest.mark.usefixtures("books")
+
+Join = Callable[[str], LoggedIn]
+
+
+def pay(payer: LoggedIn, to: str, amount: object, **more: object) -> tuple[int, dict[str, object]]:
+    body = {"to_account": to, "amount": amount, **more}
+    answer = payer.client.post("/api/v1/transactions", json=body, headers=payer.headers)
+    return answer.status_code, answer.get_json()
+
+
+def balance(of: LoggedIn) -> float:
+    answer = of.client.get("/api/v1/account", headers=of.headers).get_json()
+    found: float = answer["account"]["balance"]
+    return found
+
+
+def test_a_new_player_has_a_thousand_and_every_field(client: FlaskClient) -> None:
+    answer = client.post("/api/v1/auth/register", json={"character_name": " Neo  One ", "password": "white rabbit"})
+    assert answer.status_code == 201
+    user = answer.get_json()["user"]
+    assert user.pop("account_number").startswith("NC-")
+    assert user.pop("created_at").endswith("Z")
+    assert user == {
+        "character_name": "Neo One",
+        "faction": None,
+        "balance": 1000,
+        "is_admin": False,
+        "profile_picture": None,
+        "free_spins": 0,
+    }
+
+
+@pytest.mark.parametrize("again", ["Neo", "NEO", " neo ", "\uff4e\uff45\uff4f"])
+def test_a_name_that_reads_the_same_is_taken(client: FlaskClient, player: Join, again: str) -> None:
+    player("Neo")
+    answer = client.post("/api/v1/auth/register", json={"character_name": again, "password": "white rabbit"})
+    assert answer.status_code == 400
+    assert "taken" in answer.get_json()["error"]
+
+
+@pytest.mark.parametrize("name", ["system", "Casino House"])
+def test_nobody_can_join_or_log_in_as_the_system(client: FlaskClient, name: str) -> None:
+    who = {"character_name": name, "password": "white rabbit"}
+    assert client.post("/api/v1/auth/register", json=who).status_code == 400
+    assert client.post("/api/v1/auth/login", json=who).status_code == 401
+
+
+def test_an_unknown_name_and_a_wrong_password_are_answered_alike(client: FlaskClient, player: Join) -> None:
+    player("Neo")
+    answers = [
+        client.post("/api/v1/auth/login", json={"character_name": name, "password": "not this one"})
+        for name in ("Neo", "Nobody")
+    ]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert answers[0].get_json() == answers[1].get_json()
+
+
+@pytest.mark.parametrize(
+    "token", ["", "Bearer", "Bearer ", "Bearer x", "Basic x", "Bearer \u00e9", "Bearer " + "x" * 9000]
+)
+def test_only_a_session_s_token_opens_the_account(client: FlaskClient, token: str) -> None:
+    answer = client.get("/api/v1/account", headers={"Authorization": token})
+    assert answer.status_code == 401
+    assert answer.content_type == "application/problem+json"
+
+
+def test_a_payment_arrives_and_both_sides_see_it(player: Join) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    status, body = pay(neo, trinity.number.lower(), 10.25, memo="for the call")
+    assert (status, body["new_balance"]) == (201, 989.75)
+    assert (balance(neo), balance(trinity)) == (989.75, 1010.25)
+    seen = [
+        side.client.get("/api/v1/account/transactions", headers=side.headers).get_json()["transactions"]
+        for side in (neo, trinity)
+    ]
+    assert seen[0][0] == seen[1][0] == body["transaction"]
+    assert body["transaction"] == seen[0][0] | {
+        "from_account": neo.number,
+        "from_name": "Neo",
+        "to_account": trinity.number,
+        "to_name": "Trinity",
+        "amount": 10.25,
+        "memo": "for the call",
+        "type": "transfer",
+    }
+    assert [transaction["type"] for transaction in seen[0]] == ["transfer", "opening_balance"]
+
+
+BAD_AMOUNTS = ["0", "-1", "0.001", "1e400", "1e-3", "1000000000.01", "NaN", "Infinity", "-Infinity", "true"]
+BAD_AMOUNTS += ["null", '"5"', "[]", "{}", '"five"', "1" * 5000, "0x10", "", "1.0000000000000000000000000000000001"]
+
+
+@pytest.mark.parametrize("amount", BAD_AMOUNTS)
+def test_an_amount_that_is_no_amount_moves_nothing(player: Join, amount: str) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    answer = neo.client.post(
+        "/api/v1/transactions",
+        data=f'{{"to_account": "{trinity.number}", "amount": {amount}}}',
+        headers=neo.headers,
+        content_type="application/json",
+    )
+    assert answer.status_code == 400
+    assert (balance(neo), balance(trinity)) == (1000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"amount": 1000.01}, "less than ¤1000.01"),
+        ({"to_account": "NC-NONE-0000"}, "NC-NONE-0000"),
+        ({"to_account": ""}, "account"),
+        ({"to_account": 5}, "to_account"),
+        ({"to_account": None}, "to_account"),
+        ({"memo": "x" * 141}, "memo"),
+        ({"memo": 5}, "memo"),
+        ({"memo": "\x00"}, "memo"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_refused_payment_says_why_and_moves_nothing(player: Join, change: dict[str, object], named: str) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    answer = neo.client.post(
+        "/api/v1/transactions", json={"to_account": trinity.number, "amount": 1} | change, headers=neo.headers
+    )
+    problem = answer.get_json()
+    assert (answer.status_code, problem["status"]) == (400, 400)
+    assert problem["detail"] == problem["error"]
+    assert named in problem["detail"]
+    assert (balance(neo), balance(trinity)) == (1000, 1000)
+
+
+def test_nobody_pays_themselves(player: Join) -> None:
+    neo = player("Neo")
+    assert pay(neo, neo.number, 1)[0] == 400
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_an_optional_field_may_be_null_or_empty(player: Join, empty: str | None) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    status, body = pay(neo, trinity.number, 1, memo=empty)
+    assert status == 201, body
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ("{", "application/json"),
+        ("[]", "application/json"),
+        ("5", "application/json"),
+        ("null", "application/json"),
+        ("[" * 60_000, "application/json"),
+        (b"\xff", "application/json"),
+        ("{}", "text/plain"),
+        ("{}", ""),
+        ("", "application/json"),
+        ('{"character_name": "\\ud800", "password": "white rabbit"}', "application/json"),
+        ('{"character_name": "\\u0000", "password": "white rabbit"}', "application/json"),
+        ('{"character_name": "a\\u200bb", "password": "white rabbit"}', "application/json"),
+        ('{"character_name": "  ", "password": "white rabbit"}', "application/json"),
+        ('{"character_name": "' + "x" * 101 + '", "password": "white rabbit"}', "application/json"),
+        ('{"character_name": "Neo", "password": "' + "x" * (MIN_LENGTH - 1) + '"}', "application/json"),
+        ('{"character_name": "Neo"}', "application/json"),
+        ('{"character_name": "Neo", "password": "white rabbit", "is_admin": true}', "application/json"),
+        ('{"character_name": "Neo", "password": "white rabbit", "faction": "' + "x" * 51 + '"}', "application/json"),
+    ],
+)
+def test_a_body_that_makes_no_sense_is_a_400_in_words(
+    client: FlaskClient, body: str | bytes, content_type: str
+) -> None:
+    answer = client.post("/api/v1/auth/register", data=body, content_type=content_type)
+    assert answer.status_code == 400
+    assert answer.content_type == "application/problem+json"
+    assert answer.get_json()["detail"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=101", "limit=x", "before=0", "before=x", f"before={2**63}", "page=2"]
+)
+def test_a_page_that_makes_no_sense_is_refused(player: Join, query: str) -> None:
+    neo = player("Neo")
+    assert neo.client.get(f"/api/v1/account/transactions?{query}", headers=neo.headers).status_code == 400
+
+
+def test_history_comes_in_pages(player: Join) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    for amount in (1, 2, 3, 4):
+        pay(neo, trinity.number, amount)
+    seen, following = [], ""
+    while True:
+        page = neo.client.get(f"/api/v1/account/transactions?limit=2{following}", headers=neo.headers).get_json()
+        seen += [transaction["amount"] for transaction in page["transactions"]]
+        if page["next"] is None:
+            break
+        following = f"&before={page['next']}"
+    assert seen == [4, 3, 2, 1, 1000]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/nowhere", 404), ("/api/v1/transactions", 405), ("/api/v1/auth/login", 405)]
+)
+def test_a_wrong_address_is_a_problem_too(client: FlaskClient, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+
+
+def test_a_body_beyond_the_limit_is_refused_unread(client: FlaskClient) -> None:
+    answer = client.post("/api/v1/auth/login", data=b" " * 70_000, content_type="application/json")
+    assert answer.status_code == 413
+
+
+def test_the_openapi_document_names_every_route(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    assert set(document["paths"]) == {
+        "/health",
+        "/health/ready",
+        "/api/v1/auth/register",
+        "/api/v1/auth/login",
+        "/api/v1/account",
+        "/api/v1/account/transactions",
+        "/api/v1/transactions",
+    }

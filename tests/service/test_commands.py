@@ -1,0 +1,122 @@
+"""`neobank …` with bad settings: one line that names what is wrong, an exit code, no traceback, no password."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from neobank.contract import CONTRACT
+from neobank.settings import UpgradeSettings
+from tests.service.support import Database
+
+SECRET = "s3cr3t-that-nobody-may-see"
+DEAD = "postgresql://neobank_0:" + SECRET + "@127.0.0.1:1/neobank"
+GOOD = {"SECRET_KEY": "k" * 32, "DATABASE_URL": DEAD}
+
+
+def neobank(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "neobank.cli", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def gunicorn(**environment: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name(CONTRACT.serve[0])), *CONTRACT.serve[1:]]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], said: str) -> None:
+    assert result.returncode != 0
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert SECRET not in result.stdout + result.stderr
+    assert len(result.stderr.strip().splitlines()[-1:]) == 1
+
+
+BAD_URLS = [
+    ("", "DATABASE_URL is not set"),
+    ("nonsense " + SECRET, "DATABASE_URL is not a URL"),
+    (f"mysql://u:{SECRET}@h/d", "DATABASE_URL is not a full PostgreSQL URL"),
+    (f"postgresql://u:{SECRET}@h", "DATABASE_URL is not a full PostgreSQL URL"),
+    (f"postgresql://u:{SECRET}@h:port/d", "DATABASE_URL is not a URL"),
+    (DEAD, "127.0.0.1"),
+    (DEAD.replace("127.0.0.1:1", "no.such.host.invalid"), "no.such.host.invalid"),
+]
+
+
+@pytest.mark.parametrize(("url", "said"), BAD_URLS)
+@pytest.mark.parametrize("words", [("db", "wait", "--timeout", "0"), ("verify",)], ids=["wait", "verify"])
+def test_a_bad_url_is_one_line(words: tuple[str, ...], url: str, said: str) -> None:
+    result = neobank(*words, DATABASE_URL=url)
+    assert_one_line(result, said)
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("db", "wait", "--timeout", "0"), ("verify",)], ids=["wait", "verify"])
+def test_a_wrong_password_is_one_line(database: Database, words: tuple[str, ...]) -> None:
+    url = database.url("application").set(password=SECRET).render_as_string(hide_password=False)
+    assert_one_line(neobank(*words, DATABASE_URL=url), "password authentication failed")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY"),
+        ({"SECRET_KEY": SECRET}, "SECRET_KEY"),
+        ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ({"PORT": "0"}, "PORT"),
+        ({"PORT": "http"}, "PORT"),
+        ({"WEB_WORKERS": "-1"}, "WEB_WORKERS"),
+        ({"WEB_THREADS": "1e3"}, "WEB_THREADS"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+    ],
+)
+def test_the_server_refuses_bad_settings(change: dict[str, str], said: str) -> None:
+    assert_one_line(gunicorn(**(GOOD | change)), said)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "DATABASE_OWNER_URL is not set"),
+        ({"DATABASE_OWNER_URL": "x"}, "DATABASE_OWNER_URL is not a URL"),
+        ({"DATABASE_OWNER_URL": DEAD, "ADMIN_NAME": "Boss"}, "ADMIN_NAME and ADMIN_PASSWORD"),
+        ({"DATABASE_OWNER_URL": DEAD, "CASINO_BANKROLL": "lots"}, "CASINO_BANKROLL"),
+        ({"DATABASE_OWNER_URL": DEAD, "CASINO_BANKROLL": "-5"}, "CASINO_BANKROLL"),
+        ({"DATABASE_OWNER_URL": DEAD}, "Connection refused"),
+    ],
+)
+def test_an_upgrade_refuses_bad_settings(change: dict[str, str], said: str) -> None:
+    assert_one_line(neobank("db", "upgrade", **(GOOD | change)), said)
+
+
+def test_verify_agrees_with_sound_books(database: Database, fresh: UpgradeSettings) -> None:
+    del fresh
+    result = neobank("verify", DATABASE_URL=database.url("application").render_as_string(hide_password=False))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "All balances agree" in result.stdout
+    assert "sum of all balances ¤0.00" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("tampering", "said"),
+    [
+        (
+            "UPDATE balances SET balance = balance + 1 WHERE account_id = 9000000000000000002 AND shard = 0",
+            "NC-CASA-0000",
+        ),
+        ("UPDATE transfers SET amount = amount + 1 WHERE credit_account_id = 9000000000000000002", "NC-CASA-0000"),
+        ("DELETE FROM transfers", "NC-SYST-EM00"),
+    ],
+)
+def test_verify_names_every_account_that_was_tampered_with(
+    database: Database, owner: Engine, fresh: UpgradeSettings, tampering: str, said: str
+) -> None:
+    del fresh
+    with owner.begin() as connection:
+        connection.execute(text(tampering))
+    result = neobank("verify", DATABASE_URL=database.url("application").render_as_string(hide_password=False))
+    assert result.returncode != 0
+    assert said in result.stdout
+    assert "the books are wrong" in result.stderr

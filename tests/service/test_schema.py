@@ -1,0 +1,151 @@
+"""The schema: what the models say is what the migrations build, and each role may do what is listed and no more."""
+
+import subprocess
+import sys
+from collections import defaultdict
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from neobank import migrations
+from neobank.database import Base, connect
+from neobank.ledger.models import HOUSE_ID
+from neobank.players import passwords
+from neobank.players.operations import authenticate, find_credentials
+from neobank.settings import Administrator, UpgradeSettings
+from tests.service.support import Database
+
+ALLOWED = {
+    "neobank": {
+        "alembic_version": {"SELECT"},
+        "accounts": {"SELECT"},
+        "balances": {"SELECT"},
+        "transfers": {"SELECT"},
+        "ledger_figures": {"SELECT"},
+        "players": {"SELECT", "INSERT", "UPDATE"},
+        "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+        "open_account": {"EXECUTE"},
+        "post_transfer": {"EXECUTE"},
+    },
+    "neobank_metrics": {"ledger_figures": {"SELECT"}},
+}
+
+PRIVILEGES = text("""
+    SELECT coalesce(role.rolname, 'PUBLIC'), object.name, acl.privilege_type
+    FROM (
+        SELECT relname, coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
+        FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'S', 'f')
+        UNION ALL
+        SELECT proname, coalesce(proacl, acldefault('f', proowner))
+        FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION ALL
+        SELECT relname || '.' || attname, attacl FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE relnamespace = 'public'::regnamespace AND attacl IS NOT NULL
+    ) AS object (name, privileges), aclexplode(privileges) AS acl LEFT JOIN pg_roles AS role ON role.oid = acl.grantee
+    WHERE acl.grantee <> 'neobank_owner'::regrole
+""")
+
+
+def test_the_models_say_what_the_migrations_build(owner: Engine) -> None:
+    with owner.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": False})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_each_role_may_do_what_is_listed_and_no_more(owner: Engine) -> None:
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    with owner.connect() as connection:
+        for role, name, privilege in connection.execute(PRIVILEGES):
+            found[role][name].add(privilege)
+    assert found == ALLOWED
+
+
+def test_a_grant_made_by_hand_is_taken_back_by_the_next_upgrade(owner: Engine, fresh: UpgradeSettings) -> None:
+    with owner.begin() as connection:
+        connection.execute(text("GRANT DELETE ON transfers TO neobank"))
+    migrations.upgrade(fresh)
+    test_each_role_may_do_what_is_listed_and_no_more(owner)
+
+
+def test_the_metrics_role_sees_figures_and_no_account(database: Database, fresh: UpgradeSettings) -> None:
+    engine = connect(database.url("metrics"))
+    with engine.connect() as connection:
+        figures = connection.execute(text("SELECT money_supply, house_balance, total FROM ledger_figures")).one()
+        assert figures == (100_000, fresh.house_bankroll, 0)
+        with pytest.raises(DBAPIError, match="permission denied"):
+            connection.execute(text("SELECT name FROM accounts"))
+    engine.dispose()
+
+
+def test_any_number_may_upgrade_an_empty_database_at_once(database: Database, owner: Engine) -> None:
+    with owner.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+        connection.execute(text("GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics"))
+    command = [sys.executable, "-m", "neobank.cli", "db", "upgrade"]
+    environment = {"DATABASE_OWNER_URL": database.url("owner").render_as_string(hide_password=False)}
+    running = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(5)
+    ]
+    outputs = [process.communicate(timeout=120)[0].decode() for process in running]
+    assert [process.returncode for process in running] == [0] * 5, outputs
+    with owner.connect() as connection:
+        funded = connection.execute(
+            text("SELECT count(*) FROM transfers WHERE credit_account_id = :house"), {"house": HOUSE_ID}
+        )
+        assert funded.scalar_one() == 1
+
+
+def test_an_upgrade_that_fails_leaves_nothing(owner: Engine, fresh: UpgradeSettings) -> None:
+    """A table in the way of the last migration: the first one, which would have worked, is undone with it."""
+    with owner.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+        connection.execute(text("GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics"))
+        connection.execute(text("CREATE TABLE sessions ()"))
+    with pytest.raises(DBAPIError, match="sessions"):
+        migrations.upgrade(fresh)
+    with owner.begin() as connection:
+        tables = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+        assert tables.scalars().all() == ["sessions"]
+        connection.execute(text("DROP TABLE sessions"))
+    migrations.upgrade(fresh)
+
+
+def test_a_schema_from_the_future_is_left_alone(owner: Engine, fresh: UpgradeSettings) -> None:
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    try:
+        assert migrations.upgrade(fresh) == "9999"
+    finally:
+        with owner.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": migrations.head()})
+
+
+def password_works(engine: Engine, name: str, password: str) -> bool:
+    with engine.connect() as connection:
+        found = find_credentials(connection, name)
+    try:
+        authenticate(found, password)
+    except Exception:  # noqa: BLE001  # whatever the refusal, it is one
+        return False
+    return True
+
+
+def test_the_administrator_s_password_is_set_again_only_when_a_new_one_is_given(
+    engine: Engine, owner: Engine, fresh: UpgradeSettings
+) -> None:
+    assert fresh.administrator is not None
+    name, given = fresh.administrator.name, fresh.administrator.password
+    assert password_works(engine, name, given)
+    with owner.begin() as connection:
+        changed = passwords.hash_password("my own password")
+        connection.execute(text("UPDATE players SET password_hash = :changed"), {"changed": changed})
+    migrations.upgrade(fresh)
+    assert password_works(engine, name, "my own password")
+    migrations.upgrade(UpgradeSettings(fresh.owner_url, fresh.house_bankroll, Administrator(name, "a new password")))
+    assert password_works(engine, name, "a new password")
+    assert not password_works(engine, name, "my own password")
