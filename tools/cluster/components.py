@@ -228,16 +228,20 @@ def _kube_proxy(node: Node) -> dict[str, object]:
 def _corefile(node: Node) -> str:
     # Names outside the cluster do not exist here, and saying so at once spares every client a timeout.
     return f"""\
-.:53 {{
+{DNS_DOMAIN}:53 in-addr.arpa:53 {{
     bind {node.link.node}
     errors
     kubernetes {DNS_DOMAIN} in-addr.arpa {{
         kubeconfig {node.config}/coredns.kubeconfig
         pods insecure
     }}
+    cache 5
+}}
+.:53 {{
+    bind {node.link.node}
+    errors
     template ANY ANY {{
         rcode NXDOMAIN
     }}
-    cache 5
 }}
 """

@@ -10,6 +10,9 @@ import sys
 TIMEOUT = 2.0
 IDENTIFIER = 0x4E42
 HEADER_LENGTH = 12
+QUESTION_END = 4
+FAILURE = 0x000F
+POINTER = 0xC0
 ADDRESS_RECORD = 1
 INTERNET = 1
 
@@ -29,7 +32,7 @@ def resolve(*, server: str, name: str, port: int = 53) -> str | None:
         try:
             client.sendto(question(name), (server, port))
             return first_address(client.recv(512), name)
-        except OSError:
+        except (OSError, struct.error, IndexError):
             return None
 
 
@@ -42,10 +45,11 @@ def question(name: str) -> bytes:
 def first_address(answer: bytes, name: str) -> str | None:
     """The address in the first record of an answer whose one question was the name; None when there is none."""
     identifier, flags, _, records = struct.unpack("!4H", answer[:8])
-    # The record: a two-byte pointer to the name, then type, class, time to live (4 bytes), length, and the address.
-    start = HEADER_LENGTH + len(_labels(name)) + 4 + 2
-    if identifier != IDENTIFIER or flags & 0x000F or records == 0 or len(answer) < start + 14:
+    if identifier != IDENTIFIER or flags & FAILURE or records == 0:
         return None
+    start = HEADER_LENGTH + len(_labels(name)) + QUESTION_END
+    # The record opens with its name, spelt out or as a two-byte pointer to the question's.
+    start += 2 if answer[start] & POINTER == POINTER else len(_labels(name))
     kind, _, _, length = struct.unpack("!2HIH", answer[start : start + 10])
     return socket.inet_ntoa(answer[start + 10 : start + 14]) if (kind, length) == (ADDRESS_RECORD, 4) else None
 

@@ -35,12 +35,12 @@ def exists() -> bool:
 
 
 def is_up() -> bool:
-    """Whether the node runs and answers. Sends nothing to its address while the link to it is missing."""
+    """Whether the node runs and is usable. Sends nothing to its address while the link to it is missing."""
     link = network.recorded_link(STATE)
     process = processes.recorded(RECORD)
     if link is None or process is None or not process.alive or not network.exists(link):
         return False
-    return kubectl().answers() and _is_ready()
+    return kubectl().answers() and _is_ready() and _has_default_account() and _resolves()
 
 
 def start() -> None:
