@@ -1,18 +1,45 @@
--- Roles, the database and who may reach it, made to be what they should be: run by start.sh before every start, as the
--- superuser, over a socket nobody else knows. Passwords come from files, so a new password fits any volume.
+-- Roles, the database and who may reach it, made to be what they should be whatever the volume has lived through: run by
+-- start.sh before every start, as the superuser, over a socket nobody else knows. Passwords come from files, so a new
+-- password fits any volume.
 \set ON_ERROR_STOP on
+-- An error names no statement: it might hold a password.
+\set VERBOSITY terse
 \set owner_password `cat "$NEOBANK_CREDENTIALS/owner"`
 \set application_password `cat "$NEOBANK_CREDENTIALS/application"`
 \set backup_password `cat "$NEOBANK_CREDENTIALS/backup"`
 \set metrics_password `cat "$NEOBANK_CREDENTIALS/metrics"`
 
+-- Settings of roles and databases outrank the command line: an old log_statement would write passwords into the log.
+SET default_transaction_read_only = off;
+SELECT format('ALTER ROLE %s %s RESET ALL', coalesce(quote_ident(rolname), 'ALL'), 'IN DATABASE ' || quote_ident(datname))
+FROM pg_db_role_setting
+LEFT JOIN pg_roles ON pg_roles.oid = setrole
+LEFT JOIN pg_database ON pg_database.oid = setdatabase \gexec
+
+SELECT 'CREATE DATABASE neobank'
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'neobank') \gexec
+-- A new session, in which none of those settings is in force.
+\connect neobank
+SET client_min_messages = warning;
+
 SELECT format('CREATE ROLE %I', name)
 FROM unnest(ARRAY['neobank_owner', 'neobank', 'neobank_0', 'neobank_backup', 'neobank_metrics']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 
+-- None of them has more than what follows gives.
+SELECT format('ALTER ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT '
+              'CONNECTION LIMIT -1 VALID UNTIL ''infinity''', rolname)
+FROM pg_roles WHERE rolname ~ '^neobank' \gexec
+SELECT format('REVOKE %I FROM %I GRANTED BY %I CASCADE', granted.rolname, member.rolname, grantor.rolname)
+FROM pg_auth_members
+JOIN pg_roles AS granted ON granted.oid = roleid
+JOIN pg_roles AS member ON member.oid = pg_auth_members.member
+JOIN pg_roles AS grantor ON grantor.oid = pg_auth_members.grantor
+WHERE granted.rolname ~ '^neobank' OR member.rolname ~ '^neobank' \gexec
+
 -- neobank_owner migrates; neobank is what the application may do, and its members are the application's logins.
 ALTER ROLE postgres PASSWORD NULL;
-ALTER ROLE neobank NOLOGIN;
+ALTER ROLE neobank NOLOGIN PASSWORD NULL;
 ALTER ROLE neobank_owner LOGIN PASSWORD :'owner_password';
 ALTER ROLE neobank_0 LOGIN PASSWORD :'application_password';
 ALTER ROLE neobank_backup LOGIN PASSWORD :'backup_password';
@@ -26,13 +53,10 @@ ALTER ROLE neobank_0 SET lock_timeout = '5s';
 ALTER ROLE neobank_0 SET statement_timeout = '10s';
 ALTER ROLE neobank_0 SET idle_in_transaction_session_timeout = '30s';
 
-SELECT 'CREATE DATABASE neobank OWNER neobank_owner'
-WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'neobank') \gexec
-
+ALTER DATABASE neobank OWNER TO neobank_owner;
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database \gexec
 GRANT CONNECT ON DATABASE neobank TO neobank_owner, neobank, neobank_backup, neobank_metrics;
 
-\connect neobank
 ALTER SCHEMA public OWNER TO neobank_owner;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics;

@@ -16,32 +16,49 @@ refuse() {
     exit 1
 }
 
+require_own() {
+    local owner
+    owner=$(stat -c %u "$1")
+    [ "$owner" = "$(id -u)" ] || refuse "$1 belongs to UID $owner and this image runs as $(id -u): see docs/postgresql-upgrade.md."
+}
+
 lock_volume() {
+    [ ! -e "$volume/.lock" ] || require_own "$volume/.lock"
     [ -w "$volume" ] || refuse "the volume $volume is not writable for UID $(id -u): give it to that UID or its group."
     exec 9>>"$volume/.lock"
     flock -n 9 && return
     echo "start.sh: another server still uses $volume; waiting for it to end." >&2
-    flock 9
+    # In the background, since a shell that waits for a command in the foreground can't be asked to stop.
+    flock 9 &
+    trap 'kill $!; exit 143' INT TERM
+    wait $!
+    trap 'exit 143' INT TERM
 }
 
 require_credentials() {
     local role
     for role in owner application backup metrics; do
-        [ -s "$NEOBANK_CREDENTIALS/$role" ] || refuse "the password file $NEOBANK_CREDENTIALS/$role is missing or empty."
+        [ -n "$(cat "$NEOBANK_CREDENTIALS/$role" 2>/dev/null)" ] ||
+            refuse "the password file $NEOBANK_CREDENTIALS/$role is missing, empty or not readable."
     done
 }
 
 refuse_foreign_data() {
     local major found
     major=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+    for found in "$volume"/*/; do
+        case "$found" in */lost+found/) continue ;; esac
+        # Not to see data is no proof that there is none.
+        [ ! -d "$found" ] || [ -x "$found" ] ||
+            refuse "$found belongs to UID $(stat -c %u "$found") and is closed to UID $(id -u), as which this image runs: see docs/postgresql-upgrade.md."
+    done
     if [ -f "$PGDATA/PG_VERSION" ]; then
         found=$(cat "$PGDATA/PG_VERSION")
         [ "$found" = "$major" ] || refuse "$PGDATA holds data of PostgreSQL $found and this is $major: see docs/postgresql-upgrade.md."
-        found=$(stat -c %u "$PGDATA")
-        [ "$found" = "$(id -u)" ] || refuse "$PGDATA belongs to UID $found and this image runs as $(id -u): see docs/postgresql-upgrade.md."
+        require_own "$PGDATA"
         return
     fi
-    for found in "$volume/PG_VERSION" "$volume"/*/PG_VERSION; do
+    for found in "$volume/PG_VERSION" "$volume"/*/PG_VERSION "$volume"/*/*/PG_VERSION; do
         [ ! -f "$found" ] || refuse "the volume holds data of PostgreSQL $(cat "$found") in $(dirname "$found") and none of $major: see docs/postgresql-upgrade.md."
     done
 }
@@ -49,7 +66,7 @@ refuse_foreign_data() {
 # Into a side directory first, so that a killed initdb is never taken for a database.
 initialise() {
     local side="$volume/.initialising"
-    [ ! -e "$PGDATA" ] || rmdir "$PGDATA" || refuse "$PGDATA is not empty and is not a database: move it away."
+    [ ! -e "$PGDATA" ] || rmdir "$PGDATA" 2>/dev/null || refuse "$PGDATA is not empty and is not a database: move it away."
     rm -rf "$side"
     initdb --pgdata="$side" --username=postgres --encoding=UTF8 --locale=C --data-checksums \
         --auth-local=peer --auth-host=scram-sha-256 --no-instructions
@@ -57,14 +74,23 @@ initialise() {
     sync
 }
 
+# What the platform and the directory's earlier life left in it. Whoever holds the lock is alone with it.
+clean_data_directory() {
+    chmod u=rwx,go=,g-s "$PGDATA"        # fsGroup makes it 2770, which the server refuses
+    rm -f "$PGDATA/postmaster.pid"
+    : >"$PGDATA/postgresql.auto.conf"    # ALTER SYSTEM outranks our postgresql.conf
+    printf 'superuser %s postgres\n' "$(id -un)" >"$PGDATA/pg_ident.conf"
+}
+
 # A server that nobody else can reach: no network, a socket in a directory of its own, no statement in its log.
 synchronise_roles() {
-    trap 'pg_ctl stop --silent --mode=fast || true' EXIT
+    private=$(mktemp -d)
+    trap 'pg_ctl stop --silent --mode=fast 2>/dev/null || true; rm -rf "$private"' EXIT
     pg_ctl start --silent --wait --timeout=3600 -o "$(printf '%q ' "${options[@]}" -c listen_addresses= \
         -c unix_socket_directories="$private" \
-        -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic)"
+        -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic)" 2>&1 ||
+        refuse "PostgreSQL did not start; its log above says why."
     psql --no-psqlrc --quiet --tuples-only --host="$private" --username=postgres --dbname=postgres --file="$files/roles.sql"
-    trap - EXIT
     pg_ctl stop --silent --wait --timeout=3600 --mode=fast
 }
 
@@ -73,24 +99,22 @@ prepare() {
     lock_volume
     refuse_foreign_data
     [ -f "$PGDATA/PG_VERSION" ] || initialise
-    chmod 0700 "$PGDATA"             # fsGroup makes it 2770, which the server refuses
-    rm -f "$PGDATA/postmaster.pid"   # whoever holds the lock is alone
+    clean_data_directory
     synchronise_roles
 }
 
 serve() {
     lock_volume
-    chmod 0700 "$PGDATA"
-    rm -f "$PGDATA/postmaster.pid"
+    [ -f "$PGDATA/PG_VERSION" ] || refuse "$PGDATA is not a database: say 'prepare' first."
+    clean_data_directory
     exec postgres "${options[@]}" "$@"
 }
 
+trap 'exit 143' INT TERM   # process 1 of a container has no such default
 export PGDATA
 volume=$(dirname "$PGDATA")
 files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-private=$(mktemp -d)
-printf 'superuser %s postgres\n' "$(id -un)" >"$private/pg_ident.conf"
-options=(-c config_file="$files/postgresql.conf" -c hba_file="$files/pg_hba.conf" -c ident_file="$private/pg_ident.conf")
+options=(-c config_file="$files/postgresql.conf" -c hba_file="$files/pg_hba.conf" -c ident_file="$PGDATA/pg_ident.conf")
 
 case "${1:-}" in
     prepare) prepare ;;

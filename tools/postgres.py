@@ -7,6 +7,7 @@ whoever started it dies, however that happens; the lock on the volume lets the n
 import importlib.util
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -71,6 +72,7 @@ class Postgres:
     binaries: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    sockets: Path | None = None
 
     @classmethod
     def embedded(cls, home: Path) -> "Postgres":
@@ -83,52 +85,60 @@ class Postgres:
 
     def start(self) -> None:
         """Prepare the volume and start the server on the loopback interface. Raises PostgresError."""
-        with self.log.open("ab") as log:
-            prepared = subprocess.run(
-                self._command("prepare"),
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                check=False,
-            )
-        if prepared.returncode != 0:
-            raise PostgresError(f"PostgreSQL did not start; {self.log} ends with: {self._last_line()}")
-        sockets = tempfile.mkdtemp(prefix="neobank-")
+        self._prepare()
+        self.sockets = Path(tempfile.mkdtemp(prefix="neobank-"))
         options = ["-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"]
-        options += ["-c", f"unix_socket_directories={sockets}"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._command("serve", *options),
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever started it, and they then stop it in order
-            )
-        self._await()
+        options += ["-c", f"unix_socket_directories={self.sockets}"]
+        self.process = self._run("serve", *options)
+        try:
+            self._await()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Stop the server as Kubernetes does: refuse new connections, end the old ones, write everything down."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait(timeout=120)
-            self.process = None
+        self._end(signal.SIGINT)
 
     def kill(self) -> None:
         """End the server without a chance to write anything down."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        self._end(signal.SIGKILL)
 
     def url(self, role: str) -> str:
         """Give the URL with which a role logs in."""
         password = (self.credentials / role).read_text(encoding="utf-8").strip()
         return f"postgresql://{LOGINS[role]}:{password}@127.0.0.1:{self.port}/neobank"
 
-    def _command(self, *words: str) -> list[str]:
-        return [*as_nobody(), "setpriv", "--pdeathsig=INT", "bash", str(START), *words]
+    def _prepare(self) -> None:
+        prepare = self._run("prepare")
+        try:
+            prepare.wait()
+        except BaseException:
+            prepare.send_signal(signal.SIGINT)  # it stops the server it may have started; killed, it could not
+            prepare.wait()
+            raise
+        if prepare.returncode != 0:
+            raise self._failure()
+
+    def _run(self, *words: str) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [*as_nobody(), "setpriv", "--pdeathsig=INT", "bash", str(START), *words],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for whoever started it, and they then stop it in order
+            )
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(timeout=120)
+            self.process = None
+        if self.sockets is not None:
+            shutil.rmtree(self.sockets, ignore_errors=True)
+            self.sockets = None
 
     def _environment(self) -> dict[str, str]:
         version = subprocess.run([self.binaries / "postgres", "--version"], check=True, capture_output=True, text=True)
@@ -142,14 +152,17 @@ class Postgres:
     def _await(self, patience: float = 60) -> None:
         deadline = time.monotonic() + patience
         ready = [str(self.binaries / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
+        ready += [f"--username={LOGINS['application']}", "--dbname=neobank"]  # others would be refused, and logged
         while subprocess.run(ready, check=False).returncode != 0:
             if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL did not start; {self.log} ends with: {self._last_line()}")
+                raise self._failure()
             time.sleep(0.05)
 
-    def _last_line(self) -> str:
+    def _failure(self) -> PostgresError:
+        """Say what went wrong: the log's last line that is not the server's account of its own coming and going."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else "nothing"
+        telling = [line for line in lines if " LOG:  " not in line]
+        return PostgresError(f"PostgreSQL did not start; {self.log} ends with: {telling[-1] if telling else 'nothing'}")
 
 
 def write_credentials(folder: Path) -> None:
