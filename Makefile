@@ -10,7 +10,7 @@ VENV := .local/venv
 RUN := PYTHONPATH=. $(VENV)/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help run up preview down cluster cluster-down test lint format lock clean
+.PHONY: help run up preview down cluster cluster-down test lint format lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -52,10 +52,6 @@ lock: $(VENV)/.dev ## resolve the pinned versions anew
 	$(LOCK) infra/requirements.in -c service/requirements.lock -o infra/requirements.txt
 	$(LOCK) requirements-run.in -o requirements-run.lock
 	$(LOCK) requirements-dev.in -o requirements-dev.lock
-
-clean: ## remove .local/, the data of `make run` with it
-	@if [ -d .local/cluster ]; then $(MAKE) cluster-down; fi
-	rm -rf .local
 
 # Two stamps in one environment: `make run` needs little, everything else needs all of it, and both use the same versions.
 $(VENV)/bin/python:

@@ -1,4 +1,7 @@
-"""`make run`: the bank on this machine alone, on an embedded PostgreSQL, with its data in .local/run between runs."""
+"""`make run`: the bank on this machine alone, on an embedded PostgreSQL, its data kept in .local/run between runs.
+
+python -m tools.run --port 5055 [--home FOLDER]
+"""
 
 import argparse
 import fcntl
@@ -13,39 +16,42 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from tools.postgres import REPOSITORY, Postgres, PostgresError
 
-HOME = REPOSITORY / ".local" / "run"
-ADMIN = "Admin"
+ADMIN: Final = "Admin"
+PASSWORD_FILE: Final = "admin-password"  # noqa: S105  # its name
 
 
 def main() -> None:
     """Serve until Ctrl-C (or until somebody ends the process), then stop everything in order."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--port", type=int, default=5055)
-    port: int = arguments.parse_args().port
+    parser = argparse.ArgumentParser(prog="python -m tools.run")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--home", type=Path, default=REPOSITORY / ".local" / "run", help="where the data stays")
+    arguments = parser.parse_args()
+    port: int = arguments.port
+    home: Path = arguments.home.resolve()
     signal.signal(signal.SIGTERM, _interrupt)
-    HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_a_taken_port(port)
-    with (HOME / ".lock").open("w") as lock:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit("make run: the bank already runs from this folder; stop that one first.")
-        sys.exit(run(port))
+            sys.exit(f"make run: the bank already runs on the data in {home}; stop that one first.")
+        sys.exit(run(home, port))
 
 
-def run(port: int) -> int:
+def run(home: Path, port: int) -> int:
     """Run database and service until they are stopped; gives the service's exit code."""
     try:
-        database = Postgres.embedded(HOME)
+        database = Postgres.embedded(home)
         database.start()
     except PostgresError as error:
         sys.exit(f"make run: {error}")
     try:
-        return serve(database, port)
+        return serve(database, home, port)
     except KeyboardInterrupt:
         return 0
     finally:
@@ -53,7 +59,7 @@ def run(port: int) -> int:
 
 
 def refuse_a_taken_port(port: int) -> None:
-    """End with a sentence where somebody else listens on the port."""
+    """End with a sentence where the port can't be had."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -62,45 +68,41 @@ def refuse_a_taken_port(port: int) -> None:
             sys.exit(f"make run: port {port} can't be had ({error}): choose another with PORT=.")
 
 
-def serve(database: Postgres, port: int) -> int:
+def serve(database: Postgres, home: Path, port: int) -> int:
     """Run the service in the foreground and say where it is; gives its exit code."""
-    first_time = not (HOME / "admin-password").exists()
-    environment = service_environment(database, port)
+    first_time = not (home / PASSWORD_FILE).exists()
+    environment = service_environment(database, home, port)
     # It ends with this process, however that dies, so that the port is free for the next one.
-    neobank = str(Path(sys.executable).with_name("neobank"))
-    service = subprocess.Popen(
-        ["setpriv", "--pdeathsig=TERM", neobank, "start"], env=environment, start_new_session=True
-    )
+    command = ["setpriv", "--pdeathsig=TERM", str(Path(sys.executable).with_name("neobank")), "start"]
+    service = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         if await_service(service, port):
             print(f"NeoBank is at http://127.0.0.1:{port} (Ctrl-C stops it).", flush=True)
-            if first_time:
-                print(f"Log in as {ADMIN} with the password {environment['ADMIN_PASSWORD']}", flush=True)
-                print(f"(it is kept in {HOME.relative_to(REPOSITORY) / 'admin-password'}).", flush=True)
+            password = environment["ADMIN_PASSWORD"] if first_time else f"in {home / PASSWORD_FILE}"
+            print(f"The administrator is {ADMIN}, with the password {password}", flush=True)
         return service.wait()
     finally:
         service.terminate()
         service.wait(timeout=60)
 
 
-def service_environment(database: Postgres, port: int) -> dict[str, str]:
+def service_environment(database: Postgres, home: Path, port: int) -> dict[str, str]:
     """Give the service's whole configuration; its secrets are made once and kept beside the data."""
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DATABASE_URL": database.url("application"),
         "DATABASE_OWNER_URL": database.url("owner"),
-        "SECRET_KEY": kept_secret("secret-key"),
+        "SECRET_KEY": kept_secret(home / "secret-key"),
         "ADMIN_NAME": ADMIN,
-        "ADMIN_PASSWORD": kept_secret("admin-password"),
+        "ADMIN_PASSWORD": kept_secret(home / PASSWORD_FILE),
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "LOG_LEVEL": "warning",
     }
 
 
-def kept_secret(name: str) -> str:
-    """Give the secret that is kept under this name, made now if there is none."""
-    file = HOME / name
+def kept_secret(file: Path) -> str:
+    """Give the secret that a file keeps, made now if there is none."""
     if not file.exists():
         file.touch(mode=0o600)
         file.write_text(secrets.token_urlsafe(24), encoding="utf-8")

@@ -1,0 +1,136 @@
+"""`make run`: one command, data that outlives it, and nothing left running."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tools.postgres import REPOSITORY, free_port
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start the bank on this test's own data; whatever still runs at the end is ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(port: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tools.run", "--port", str(port), "--home", str(tmp_path / "home")]
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def read_until(output: IO[str] | None, words: str) -> str:
+    """Read lines until one has the words; pytest's own limit is the deadline."""
+    assert output is not None
+    read = ""
+    for line in output:
+        read += line
+        if words in line:
+            return read
+    pytest.fail(f"it ended without saying {words!r}: {read}")
+
+
+def log_in(port: int, name: str, password: str) -> dict[str, object]:
+    body = json.dumps({"character_name": name, "password": password}).encode()
+    request = urllib.request.Request(  # our own loopback
+        f"http://127.0.0.1:{port}/api/v1/auth/login", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        user: dict[str, object] = json.load(answer)["user"]
+    return user
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def processes_naming(text: str) -> list[str]:
+    """List the command lines, of whoever still runs, in which a text stands."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in line:
+            found.append(line)
+    return found
+
+
+def test_a_first_run_says_how_to_get_in_and_ctrl_c_stops_everything(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    bank = start(port)
+    said = read_until(bank.stdout, "The administrator is")
+    assert f"http://127.0.0.1:{port}" in said
+    password = re.search(r"the password (\S+)", said)
+    assert password is not None
+    assert log_in(port, "Admin", password[1])["is_admin"] is True
+    bank.send_signal(signal.SIGINT)
+    assert bank.wait(timeout=60) == 0
+    assert is_free(port)
+    assert processes_naming(str(tmp_path)) == []
+
+
+def test_a_second_run_keeps_the_data_after_a_kill(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    first = start(port)
+    read_until(first.stdout, "The administrator is")
+    first.kill()
+    deadline = time.monotonic() + 60
+    while not is_free(port):  # the first one's server ends by itself, in order
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    said = read_until(start(port).stdout, "The administrator is")
+    kept = (tmp_path / "home" / "admin-password").read_text()
+    assert kept not in said
+    assert log_in(port, "Admin", kept)["is_admin"] is True
+
+
+def test_the_data_is_nobody_else_s(start: Start, tmp_path: Path) -> None:
+    before = stat.S_IMODE(tmp_path.stat().st_mode)
+    bank = start(free_port())
+    read_until(bank.stdout, "The administrator is")
+    home = tmp_path / "home"
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == before
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (home / "volume").iterdir() if folder.is_dir()} == {0o700}
+    assert stat.S_IMODE((home / "admin-password").stat().st_mode) == 0o600
+
+
+def test_a_taken_port_is_one_sentence(start: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        output, _ = start(port).communicate(timeout=60)
+    assert output.count("\n") == 1
+    assert f"port {port} can't be had" in output
+
+
+def test_two_at_once_on_the_same_data_is_one_sentence(start: Start) -> None:
+    read_until(start(free_port()).stdout, "The administrator is")
+    output, _ = start(free_port()).communicate(timeout=60)
+    assert output.count("\n") == 1
+    assert "already runs" in output
