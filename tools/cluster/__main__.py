@@ -24,6 +24,8 @@ def main() -> None:
             print(" ".join(packages.missing()))
     except UserError as error:
         sys.exit(f"cluster: {error}")
+    except KeyboardInterrupt:
+        sys.exit("cluster: interrupted; the next `make cluster` clears away what was begun.")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,11 @@ def build(reference: str, *, containerfile: Path, context: Path, arguments: Mapp
     )
 
 
+def stored(reference: str) -> str:
+    """The name that an image of a short reference bears in the store."""
+    return f"localhost/{reference}"
+
+
 def has(reference: str) -> bool:
     """Whether the store holds the image."""
     return (

@@ -39,6 +39,14 @@ def postgres_image() -> str:
     return _made("postgres", base, _fetch_postgres, {"BASE_IMAGE": base})
 
 
+def qualified(reference: str) -> str:
+    """The full name under which the kubelet looks for a short one."""
+    first, separator, _ = reference.partition("/")
+    if separator and ("." in first or ":" in first or first == "localhost"):
+        return reference
+    return f"docker.io/{reference}" if separator else f"docker.io/library/{reference}"
+
+
 def _made(
     name: str, ingredient: object, prepare: Callable[[Path], object], arguments: dict[str, str] | None = None
 ) -> str:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tools.cluster.engines import running_engine
+from tools.cluster.images import qualified
 from tools.cluster.kubectl import Kubectl
 from tools.cluster.paths import CHECKOUT, KUBECONFIG
 from tools.errors import UserError
@@ -64,9 +65,13 @@ def load(reference: str) -> None:
     engine = running_engine()
     if engine is None:
         raise UserError("the container engine that runs the cluster does not answer; start it and try again.")
+    name = qualified(reference)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "image.tar")
-        subprocess.run([engine, "save", f"--output={archive}", reference], check=True)
+        # Podman calls a short name localhost/…, where no pod would look for it.
+        for command in (["tag", reference, name], ["save", f"--output={archive}", name]):
+            if subprocess.run([engine, *command], check=False).returncode != 0:
+                raise UserError(f"`{engine} {' '.join(command)}` failed; what it said stands above.")
         _kind("load", "image-archive", str(archive), f"--name={cluster_name()}")
 
 

@@ -4,6 +4,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.errors import UserError
+
 
 @dataclass(frozen=True)
 class Kubectl:
@@ -13,13 +15,11 @@ class Kubectl:
     kubeconfig: Path
 
     def run(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs one command to its end and captures what it prints.
-
-        Raises subprocess.CalledProcessError when it fails, unless check is false.
-        """
-        return subprocess.run(
-            self.command(*arguments), input=stdin, text=True, capture_output=True, check=check, timeout=300
-        )
+        """Runs one command to its end, capturing what it prints. Raises UserError when it fails, unless check is false."""
+        result = subprocess.run(self.command(*arguments), input=stdin, text=True, capture_output=True, check=False)
+        if check and result.returncode != 0:
+            raise UserError(f"`kubectl {' '.join(arguments)}` failed: {result.stderr.strip()}")
+        return result
 
     def command(self, *arguments: str) -> list[str]:
         """The command line, for a caller that starts the process itself (port-forward)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from tools.cluster import buildah, components, images, kind, node, preflight
 from tools.cluster.build import locked, programs
 from tools.cluster.kubectl import Kubectl
-from tools.cluster.paths import KUBECONFIG, LOCAL
+from tools.cluster.paths import KUBECONFIG, LOCAL, STATE
 from tools.errors import UserError
 
 POSTGRES = "docker.io/library/postgres:16-alpine"
@@ -80,19 +80,13 @@ def load(reference: str) -> None:
     Raises UserError when it cannot.
     """
     if not node.exists():
-        kind.load(reference)
+        # What a registry offers, kind's node pulls for itself.
+        if reference != POSTGRES:
+            kind.load(reference)
     elif reference == POSTGRES:
         _load(images.postgres_image(), reference)
     else:
-        _load(f"localhost/{reference}", qualified(reference))
-
-
-def qualified(reference: str) -> str:
-    """The full name under which the kubelet looks for a short one."""
-    first, separator, _ = reference.partition("/")
-    if separator and ("." in first or ":" in first or first == "localhost"):
-        return reference
-    return f"docker.io/{reference}" if separator else f"docker.io/library/{reference}"
+        _load(buildah.stored(reference), images.qualified(reference))
 
 
 def _load_pause_image() -> None:
@@ -100,12 +94,18 @@ def _load_pause_image() -> None:
 
 
 def _load(stored: str, name: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    """Imports an image into the node, unless this very one was: its stored name says what it contains."""
+    record = STATE / "images" / name.replace("/", "_")
+    if record.exists() and record.read_text() == stored:
+        return
+    with tempfile.TemporaryDirectory(dir=STATE) as folder:
         archive = Path(folder, "image.tar")
         buildah.save(stored, archive, name)
         node.inside(
             "ctr", f"--address={components.CONTAINERD_SOCKET}", "--namespace=k8s.io", "images", "import", str(archive)
         )
+    record.parent.mkdir(exist_ok=True)
+    record.write_text(stored)
 
 
 @contextmanager

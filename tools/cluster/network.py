@@ -12,6 +12,8 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tools.errors import UserError
+
 LABORATORY = ipaddress.IPv4Network("198.18.0.0/15")
 PREFIX_LENGTH = 30
 PODS = "10.244.0.0/16"
@@ -63,7 +65,7 @@ def recorded_link(state: Path) -> Link | None:
 
 
 def create(link: Link) -> None:
-    """Makes the namespace and the pair, and brings both ends up."""
+    """Makes the namespace and the pair, and brings both ends up. Raises UserError when the machine refuses."""
     inside = ("ip", "-netns", link.namespace)
     _run("ip", "netns", "add", link.namespace)
     _run("ip", "route", "replace", "unreachable", link.subnet, "metric", "4096")
@@ -94,4 +96,6 @@ def exists(link: Link) -> bool:
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True)
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise UserError(f"the node's network could not be made: `{' '.join(command)}`: {result.stderr.strip()}")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tools.cluster import addons, certificates, components, network, processes, supervisor
@@ -44,10 +45,7 @@ def is_up() -> bool:
 
 
 def start() -> None:
-    """Starts the node and returns when it is usable; clears a dead one away first.
-
-    Raises UserError, with the end of the log that matters, when it does not become usable within READY_TIMEOUT seconds.
-    """
+    """Starts the node's processes, having cleared a dead node away. Raises UserError when the machine refuses."""
     _adopt_or_forget_state()
     clear()
     node = Node(link=network.link_of(CHECKOUT), state=STATE, programs=programs())
@@ -62,7 +60,11 @@ def start() -> None:
 
 
 def wait_until_usable(load_pause_image: Callable[[], None]) -> None:
-    """Waits for the control plane, gives the cluster its add-ons, and waits until pods can run and find names."""
+    """Waits for the control plane, gives the cluster its add-ons, and waits until pods can run and find names.
+
+    What the API server says of a restarted node is old until the kubelet has looked: that is waited for, too.
+    Raises UserError, with the end of the log that matters, when a condition is not met within READY_TIMEOUT seconds.
+    """
     control = kubectl()
     _wait("the API server to be ready", control.answers, "kube-apiserver")
     load_pause_image()
@@ -71,6 +73,7 @@ def wait_until_usable(load_pause_image: Callable[[], None]) -> None:
         raise UserError("the cluster's state folder is gone; run `make cluster` again")
     control.run("apply", "--server-side", "--filename=-", stdin=addons.manifest(link))
     _wait("the node to be Ready", _is_ready, "kubelet")
+    _wait("the kubelet to report its pods", _pods_are_current, "kubelet")
     _wait("the default service account", _has_default_account, "kube-controller-manager")
     _wait("CoreDNS to answer", _resolves, "coredns")
 
@@ -110,13 +113,16 @@ def network_prefix() -> list[str]:
 def inside(*command: str) -> None:
     """Runs a command among the node's mounts and network, where containerd's socket is.
 
-    Raises UserError when there is no node, subprocess.CalledProcessError when the command fails.
+    Raises UserError when there is no node, or when the command fails.
     """
     process = _first_process(processes.recorded(RECORD))
     if process is None:
         raise UserError("the local node does not run; run `make cluster` first")
     target = f"--target={process.pid}"
-    subprocess.run(["nsenter", target, "--mount", "--net", "--pid", *command], check=True, capture_output=True)
+    entered = ["nsenter", target, "--mount", "--net", "--pid", *command]
+    result = subprocess.run(entered, check=False, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise UserError(f"`{' '.join(command)}` failed in the node: {result.stderr.strip()}")
 
 
 def _adopt_or_forget_state() -> None:
@@ -177,8 +183,22 @@ def _remove_control_groups() -> None:
 
 
 def _is_ready() -> bool:
-    jsonpath = '--output=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
-    return kubectl().run("get", "node", NODE_NAME, jsonpath, check=False).stdout == "True"
+    condition = '.status.conditions[?(@.type=="Ready")]'
+    jsonpath = f"--output=jsonpath={{{condition}.status}} {{{condition}.lastHeartbeatTime}}"
+    status, _, heartbeat = kubectl().run("get", "node", NODE_NAME, jsonpath, check=False).stdout.partition(" ")
+    return status == "True" and heartbeat >= _started()
+
+
+def _pods_are_current() -> bool:
+    """Whether no container is said to run since before the node itself was started."""
+    jsonpath = "--output=jsonpath={.items[*].status.containerStatuses[*].state.running.startedAt}"
+    result = kubectl().run("get", "pods", "--all-namespaces", jsonpath, check=False)
+    return result.returncode == 0 and all(moment >= _started() for moment in result.stdout.split())
+
+
+def _started() -> str:
+    """When the node was started, written as Kubernetes writes it, so that the two compare as text."""
+    return datetime.fromtimestamp(RECORD.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _has_default_account() -> bool:
