@@ -1,0 +1,87 @@
+"""The names that the program and the service agree on, read from the one file that both read; never an import of it."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+CONTEXT = CHECKOUT / "service"
+CONTAINERFILE = CHECKOUT / "Containerfile"
+
+
+class _Names(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Image(_Names):
+    """The service's image and the user it runs as."""
+
+    repository: str
+    uid: int
+
+
+class Ports(_Names):
+    """TCP ports."""
+
+    http: int
+    database: int
+
+
+class Paths(_Names):
+    """Where the service answers its probes."""
+
+    live: str
+    ready: str
+
+
+class Database(_Names):
+    """The database, and the login of each role."""
+
+    name: str
+    owner: str
+    application: str
+    backup: str
+    metrics: str
+
+
+class Environment(_Names):
+    """The names of the environment variables that the service reads, as far as the program sets them."""
+
+    database_url: str
+    database_owner_url: str
+    secret_key: str
+    admin_name: str
+    admin_password: str
+    workers: str
+    threads: str
+    port: str
+    house_bankroll: str
+
+
+class Commands(_Names):
+    """What a container of the image runs."""
+
+    serve: list[str]
+    wait: list[str]
+    upgrade: list[str]
+
+
+class Contract(_Names):
+    """What the program needs to know of contract.toml."""
+
+    image: Image
+    ports: Ports
+    paths: Paths
+    database: Database
+    environment: Environment
+    commands: Commands
+
+
+def load() -> Contract:
+    """Read the contract. Raises pydantic.ValidationError where the file lacks a name."""
+    text = (CONTEXT / "neobank" / "contract.toml").read_text(encoding="utf-8")
+    return Contract.model_validate(tomllib.loads(text))
+
+
+CONTRACT = load()
