@@ -1,0 +1,74 @@
+"""The bank on Kubernetes, read from top to bottom: settings in, components wired, outputs out."""
+
+import pulumi
+
+import cluster
+import commands
+from application import Application, ApplicationArgs
+from credentials import Credentials
+from database import SingleDatabase, SingleDatabaseArgs
+from migration import Migration, MigrationArgs
+from settings import Settings
+
+settings = Settings.load()
+
+provider = cluster.connect(settings)
+in_cluster = pulumi.ResourceOptions(providers=[provider])
+namespace = cluster.make_namespace(settings, provider)
+
+credentials = Credentials("credentials", settings.rotation)
+
+database = SingleDatabase(
+    "database",
+    SingleDatabaseArgs(
+        namespace=namespace,
+        postgres=settings.postgres,
+        storage_class=settings.storage_class,
+        protect=settings.protect_data,
+        passwords=credentials.passwords,
+    ),
+    in_cluster,
+)
+migration = Migration(
+    "migration",
+    MigrationArgs(
+        namespace=namespace,
+        database=database,
+        image=settings.image,
+        admin_name=settings.admin_name,
+        admin_password=credentials.admin_password,
+        bankroll=settings.casino.bankroll,
+        settings=settings.migration,
+    ),
+    in_cluster,
+)
+application = Application(
+    "application",
+    ApplicationArgs(
+        namespace=namespace,
+        database=database,
+        migration=migration,
+        image=settings.image,
+        secret_key=credentials.secret_key,
+        settings=settings.application,
+    ),
+    in_cluster,
+)
+
+serving = database.logins["application"]
+kubectl = commands.kubectl(settings.kube_context, settings.namespace)
+
+pulumi.export("namespace", namespace)
+pulumi.export("url", application.url)
+pulumi.export("databaseHost", database.host)
+pulumi.export("databasePort", database.port)
+pulumi.export("databaseName", database.name)
+pulumi.export("databaseUser", serving.user)
+pulumi.export("databasePassword", serving.password)
+pulumi.export("databaseUrl", serving.url)
+pulumi.export("adminName", settings.admin_name)
+pulumi.export("adminPassword", credentials.admin_password)
+pulumi.export("image", settings.image)
+pulumi.export("portForwardCommand", commands.port_forward(kubectl))
+pulumi.export("psqlCommand", commands.psql(kubectl))
+pulumi.export("backupCommand", commands.backup(kubectl))

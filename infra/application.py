@@ -1,0 +1,142 @@
+"""The pods that serve the bank: stateless, replaced one by one, none before the schema is theirs."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+import kube
+from contract import CONTRACT
+from database import Database
+from migration import Migration
+from settings import Application as ApplicationSettings
+
+COMPONENT = "application"
+CONFIG_MAP = "neobank-config"
+DEPLOYMENT = "neobank-deployment"
+SECRET = "neobank-secret"  # noqa: S105  # an object's name
+SERVICE = "neobank-service"
+SERVICE_PORT = 80
+
+DRAIN_SECONDS = 5
+"""How long a pod that ends still accepts connections, until every node has stopped sending it new ones."""
+
+GRACE_SECONDS = 45
+"""From the order to stop until the kill: the drain, gunicorn's graceful timeout, and some seconds more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplicationArgs:
+    """What the serving pods need; `migration` is the Job that has to end first."""
+
+    namespace: pulumi.Input[str]
+    database: Database
+    migration: Migration
+    image: str
+    secret_key: pulumi.Output[str]
+    settings: ApplicationSettings
+
+
+class Application(pulumi.ComponentResource):
+    """A Deployment that knows the serving role's way in and SECRET_KEY, and its Service."""
+
+    url: pulumi.Output[str]
+    """Where it answers inside the cluster; from outside there is the port-forward."""
+
+    def __init__(self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("neobank:infra:Application", name, None, opts)
+        self._args = args
+        names = CONTRACT.environment
+        secrets = {
+            names.database_url: args.database.logins["application"].url,
+            names.secret_key: args.secret_key,
+        }
+        config = {
+            names.workers: str(args.settings.workers),
+            names.threads: str(args.settings.threads),
+            names.port: str(CONTRACT.ports.http),
+        }
+        secret = k8s.core.v1.Secret(
+            SECRET,
+            metadata=kube.metadata(args.namespace, COMPONENT, SECRET),
+            string_data=secrets,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.database]),
+        )
+        config_map = k8s.core.v1.ConfigMap(
+            CONFIG_MAP,
+            metadata=kube.metadata(args.namespace, COMPONENT, CONFIG_MAP),
+            data=config,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self._deployment(
+            _container(args, secret, kube.name_of(config_map.metadata)),
+            kube.checksum(*config.values(), *secrets.values()),
+        )
+        service = kube.name_of(self._service().metadata)
+        self.url = pulumi.Output.concat("http://", service, ".", args.namespace, ".svc")
+        self.register_outputs({"url": self.url})
+
+    def _deployment(
+        self, container: k8s.core.v1.ContainerArgs, annotations: dict[str, pulumi.Output[str]]
+    ) -> k8s.apps.v1.Deployment:
+        account = kube.service_account("neobank", self._args.namespace, COMPONENT, pulumi.ResourceOptions(parent=self))
+        template = kube.pod(
+            COMPONENT,
+            annotations,
+            uid=CONTRACT.image.uid,
+            service_account=account,
+            containers=[container],
+            volumes=[kube.scratch("tmp")],
+            grace_seconds=GRACE_SECONDS,
+        )
+        return k8s.apps.v1.Deployment(
+            DEPLOYMENT,
+            metadata=kube.metadata(self._args.namespace, COMPONENT, DEPLOYMENT),
+            spec=k8s.apps.v1.DeploymentSpecArgs(
+                replicas=self._args.settings.replicas,
+                strategy=k8s.apps.v1.DeploymentStrategyArgs(
+                    type="RollingUpdate",
+                    rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0),
+                ),
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
+                template=template,
+            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self._args.migration], custom_timeouts=kube.MINUTES),
+        )
+
+    def _service(self) -> k8s.core.v1.Service:
+        return k8s.core.v1.Service(
+            SERVICE,
+            metadata=kube.metadata(self._args.namespace, COMPONENT, SERVICE, kube.SKIP_AWAIT),
+            spec=k8s.core.v1.ServiceSpecArgs(
+                type="ClusterIP",
+                selector=kube.selector(COMPONENT),
+                ports=[k8s.core.v1.ServicePortArgs(name="http", port=SERVICE_PORT, target_port="http")],
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+def _container(
+    args: ApplicationArgs, secret: k8s.core.v1.Secret, config_map: pulumi.Output[str]
+) -> k8s.core.v1.ContainerArgs:
+    """Readiness asks the database; liveness does not, or a database away for seconds would restart every pod."""
+    names, paths = CONTRACT.environment, CONTRACT.paths
+    return k8s.core.v1.ContainerArgs(
+        name="neobank",
+        image=args.image,
+        image_pull_policy="IfNotPresent",
+        command=CONTRACT.commands.serve,
+        env=kube.from_secret(secret, names.database_url, names.secret_key),
+        env_from=[k8s.core.v1.EnvFromSourceArgs(config_map_ref=k8s.core.v1.ConfigMapEnvSourceArgs(name=config_map))],
+        ports=[k8s.core.v1.ContainerPortArgs(name="http", container_port=CONTRACT.ports.http)],
+        volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
+        startup_probe=kube.http_probe(paths.live, period=1, failures=60),
+        readiness_probe=kube.http_probe(paths.ready, period=5, failures=2),
+        liveness_probe=kube.http_probe(paths.live, period=10, failures=3),
+        lifecycle=k8s.core.v1.LifecycleArgs(
+            pre_stop=k8s.core.v1.LifecycleHandlerArgs(sleep=k8s.core.v1.SleepActionArgs(seconds=DRAIN_SECONDS))
+        ),
+        resources=kube.resources(args.settings.cpu, args.settings.memory),
+        security_context=kube.container_security(),
+    )

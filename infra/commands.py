@@ -1,0 +1,53 @@
+"""Command lines for a technician who has nothing but kubectl: ready to paste, no password in them or in a process list.
+
+Each takes the password from its Secret when it runs and hands it over through a pipe, since what `kubectl exec` has as
+arguments ends in the cluster's audit log.
+"""
+
+import shlex
+
+import application
+import database
+from contract import CONTRACT
+
+LOCAL_PORT = 8080
+_PASSWORD_FILE = "/tmp/.pgpass"  # noqa: S105, S108  # in the database's pod, while psql runs
+_EXEC = f"exec deployment/{database.DEPLOYMENT} --container={database.CONTAINER}"
+
+
+def kubectl(context: str, namespace: str) -> str:
+    """Give the words that every command begins with."""
+    return shlex.join(["kubectl", *([f"--context={context}"] if context else []), f"--namespace={namespace}"])
+
+
+def port_forward(prefix: str) -> str:
+    """Bring the bank to http://127.0.0.1:8080 until Ctrl-C."""
+    return f"{prefix} port-forward service/{application.SERVICE} {LOCAL_PORT}:{application.SERVICE_PORT}"
+
+
+def psql(prefix: str) -> str:
+    """Open a prompt as the serving role: what the bank may do, and no more."""
+    line = "127.0.0.1:*:*:*:{{.data.application | base64decode}}"
+    store = f"umask 077; cat >{_PASSWORD_FILE}"
+    run = (
+        f'trap "rm -f {_PASSWORD_FILE}" EXIT; PGPASSFILE={_PASSWORD_FILE} '
+        f"psql --host=127.0.0.1 --username={CONTRACT.database.application} {CONTRACT.database.name}"
+    )
+    return (
+        f"{_secret(prefix, line)} | {prefix} {_EXEC} --stdin -- sh -c {shlex.quote(store)}"
+        f" && {prefix} {_EXEC} --stdin --tty -- sh -c {shlex.quote(run)}"
+    )
+
+
+def backup(prefix: str) -> str:
+    """Write the whole database to neobank.dump, in pg_restore's format."""
+    dump = (
+        "PGPASSWORD=$(cat) pg_dump --host=127.0.0.1 --format=custom "
+        f"--username={CONTRACT.database.backup} {CONTRACT.database.name}"
+    )
+    password = _secret(prefix, "{{.data.backup | base64decode}}")
+    return f"{password} | {prefix} {_EXEC} --stdin -- sh -c {shlex.quote(dump)} >neobank.dump"
+
+
+def _secret(prefix: str, template: str) -> str:
+    return f"{prefix} get secret {database.SERVER_SECRET} --output=go-template={shlex.quote(template)}"

@@ -1,0 +1,253 @@
+"""The database: one PostgreSQL on a volume that outlives its pods, its passwords and the stack."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+import kube
+from contract import CHECKOUT, CONTRACT
+from credentials import ROLES, Role
+from settings import Postgres
+
+COMPONENT = "database"
+CLAIM = "postgres-pvc"
+CONFIG_MAP = "postgres-config"
+CONTAINER = "postgres"
+DEPLOYMENT = "postgres-deployment"
+SERVICE = "postgres-service"
+SERVER_SECRET = "postgres-secret"  # noqa: S105  # an object's name
+
+FILES = ("start.sh", "roles.sql", "pg_hba.conf", "postgresql.conf")
+_FILES_PATH = "/etc/neobank/database"
+_CREDENTIALS_PATH = "/etc/neobank/credentials"
+_VOLUME_PATH = "/pgdata"
+_SHARED_MEMORY = "256Mi"
+_OWNER_AND_GROUP_READ = 0o440
+
+_UIDS = {"alpine": 70, "debian": 999}
+_TAG_SUFFIXES = {"alpine": "-alpine", "debian": ""}
+
+
+@dataclass(frozen=True)
+class Login:
+    """How one role gets in."""
+
+    user: str
+    password: pulumi.Output[str]
+    url: pulumi.Output[str]
+
+
+class Database(pulumi.ComponentResource):
+    """What the rest of the program knows of a database, single or highly available.
+
+    Who depends on it finds every login's password in force.
+    """
+
+    host: pulumi.Output[str]
+    port: int
+    name: str
+    logins: Mapping[Role, Login]
+    data_id: pulumi.Output[str]
+    """Another one means other data, perhaps an empty volume."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleDatabaseArgs:
+    """What a single PostgreSQL is made from."""
+
+    namespace: pulumi.Input[str]
+    postgres: Postgres
+    storage_class: str
+    protect: bool
+    passwords: Mapping[Role, pulumi.Output[str]]
+
+
+class SingleDatabase(Database):
+    """One pod on one volume, its Service, and the Secrets of the roles that people and tools log in as.
+
+    The other roles' Secrets are made where their pods are.
+    """
+
+    def __init__(self, name: str, args: SingleDatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("neobank:infra:SingleDatabase", name, None, opts)
+        self._args = args
+        self.port = CONTRACT.ports.database
+        self.name = CONTRACT.database.name
+
+        claim = self._claim()
+        self.data_id = claim.metadata.apply(lambda metadata: metadata.uid or "")
+        secret = k8s.core.v1.Secret(
+            SERVER_SECRET,
+            metadata=kube.metadata(args.namespace, COMPONENT, SERVER_SECRET),
+            string_data={role: args.passwords[role] for role in ROLES},
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        server = self._deployment(claim, secret)
+        service = self._service()
+        self.host = pulumi.Output.concat(kube.name_of(service.metadata), ".", args.namespace, ".svc")
+        self.logins = {role: self._login(role) for role in ROLES}
+        for role in ("backup", "metrics"):
+            self._client_secret(f"neobank-{role}-secret", self.logins[role], after=server)
+        self.register_outputs({"host": self.host, "port": self.port, "name": self.name})
+
+    def _claim(self) -> k8s.core.v1.PersistentVolumeClaim:
+        postgres = self._args.postgres
+        if postgres.existing_claim:
+            identity = pulumi.Output.concat(self._args.namespace, "/", postgres.existing_claim)
+            return k8s.core.v1.PersistentVolumeClaim.get(CLAIM, identity, opts=pulumi.ResourceOptions(parent=self))
+        return k8s.core.v1.PersistentVolumeClaim(
+            CLAIM,
+            metadata=kube.metadata(self._args.namespace, COMPONENT, CLAIM),
+            spec=k8s.core.v1.PersistentVolumeClaimSpecArgs(
+                access_modes=["ReadWriteOnce"],
+                storage_class_name=self._args.storage_class or None,
+                resources=k8s.core.v1.VolumeResourceRequirementsArgs(requests={"storage": postgres.storage}),
+            ),
+            opts=pulumi.ResourceOptions(parent=self, protect=self._args.protect),
+        )
+
+    def _deployment(
+        self, claim: k8s.core.v1.PersistentVolumeClaim, secret: k8s.core.v1.Secret
+    ) -> k8s.apps.v1.Deployment:
+        """Recreate, never two pods: the lock in start.sh would only make the second one wait."""
+        files = {file: (CHECKOUT / "database" / file).read_text(encoding="utf-8") for file in FILES}
+        config_map = k8s.core.v1.ConfigMap(
+            CONFIG_MAP,
+            metadata=kube.metadata(self._args.namespace, COMPONENT, CONFIG_MAP),
+            data=files,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        account = kube.service_account("postgres", self._args.namespace, COMPONENT, pulumi.ResourceOptions(parent=self))
+        template = kube.pod(
+            COMPONENT,
+            kube.checksum(*files.values(), *self._args.passwords.values()),
+            uid=_UIDS[self._args.postgres.flavour],
+            service_account=account,
+            init_containers=[_prepare(self._args.postgres)],
+            containers=[_serve(self._args.postgres)],
+            volumes=[
+                *_volumes(kube.name_of(claim.metadata), kube.name_of(config_map.metadata)),
+                _credentials(kube.name_of(secret.metadata)),
+            ],
+            grace_seconds=120,
+        )
+        return k8s.apps.v1.Deployment(
+            DEPLOYMENT,
+            metadata=kube.metadata(self._args.namespace, COMPONENT, DEPLOYMENT),
+            spec=k8s.apps.v1.DeploymentSpecArgs(
+                replicas=1,
+                strategy=k8s.apps.v1.DeploymentStrategyArgs(type="Recreate"),
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
+                template=template,
+            ),
+            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=kube.MINUTES),
+        )
+
+    def _service(self) -> k8s.core.v1.Service:
+        return k8s.core.v1.Service(
+            SERVICE,
+            metadata=kube.metadata(self._args.namespace, COMPONENT, SERVICE, kube.SKIP_AWAIT),
+            spec=k8s.core.v1.ServiceSpecArgs(
+                type="ClusterIP",
+                selector=kube.selector(COMPONENT),
+                ports=[k8s.core.v1.ServicePortArgs(name="postgres", port=self.port, target_port="postgres")],
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _login(self, role: Role) -> Login:
+        user: str = getattr(CONTRACT.database, role)
+        password = self._args.passwords[role]
+        address = pulumi.Output.concat(self.host, f":{self.port}/{self.name}")
+        return Login(user, password, pulumi.Output.concat(f"postgresql://{user}:", password, "@", address))
+
+    def _client_secret(self, name: str, login: Login, *, after: pulumi.Resource) -> None:
+        """Make a Secret in the words of libpq, which every PostgreSQL tool reads from its environment."""
+        k8s.core.v1.Secret(
+            name,
+            metadata=kube.metadata(self._args.namespace, COMPONENT, name),
+            string_data={
+                "PGHOST": self.host,
+                "PGPORT": str(self.port),
+                "PGDATABASE": self.name,
+                "PGUSER": login.user,
+                "PGPASSWORD": login.password,
+            },
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[after]),
+        )
+
+
+def _prepare(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
+    """Make volume and roles what they should be; only this container sees the passwords."""
+    return k8s.core.v1.ContainerArgs(
+        name="prepare",
+        image=_image(postgres),
+        image_pull_policy="IfNotPresent",
+        command=["bash", f"{_FILES_PATH}/start.sh", "prepare"],
+        env=[_data_directory(postgres), k8s.core.v1.EnvVarArgs(name="NEOBANK_CREDENTIALS", value=_CREDENTIALS_PATH)],
+        volume_mounts=[*_mounts(), kube.mount("credentials", _CREDENTIALS_PATH, read_only=True)],
+        resources=kube.resources(postgres.cpu, postgres.memory),
+        security_context=kube.container_security(),
+    )
+
+
+def _serve(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
+    """Become the server. The startup probe waits ten minutes, since after a crash it recovers before it answers."""
+    is_ready = ["pg_isready", "--host=127.0.0.1", f"--port={CONTRACT.ports.database}"]
+    return k8s.core.v1.ContainerArgs(
+        name=CONTAINER,
+        image=_image(postgres),
+        image_pull_policy="IfNotPresent",
+        command=["bash", f"{_FILES_PATH}/start.sh", "serve"],
+        env=[_data_directory(postgres)],
+        ports=[k8s.core.v1.ContainerPortArgs(name="postgres", container_port=CONTRACT.ports.database)],
+        volume_mounts=_mounts(),
+        startup_probe=kube.command_probe(is_ready, period=2, failures=300),
+        readiness_probe=kube.command_probe(is_ready, period=5, failures=2),
+        liveness_probe=kube.command_probe(is_ready, period=10, failures=6),
+        resources=kube.resources(postgres.cpu, postgres.memory),
+        security_context=kube.container_security(),
+    )
+
+
+def _image(postgres: Postgres) -> str:
+    return f"docker.io/library/postgres:{postgres.major}{_TAG_SUFFIXES[postgres.flavour]}"
+
+
+def _data_directory(postgres: Postgres) -> k8s.core.v1.EnvVarArgs:
+    return k8s.core.v1.EnvVarArgs(name="PGDATA", value=f"{_VOLUME_PATH}/{postgres.major}")
+
+
+def _volumes(claim: pulumi.Output[str], config_map: pulumi.Output[str]) -> list[k8s.core.v1.VolumeArgs]:
+    return [
+        k8s.core.v1.VolumeArgs(
+            name="data", persistent_volume_claim=k8s.core.v1.PersistentVolumeClaimVolumeSourceArgs(claim_name=claim)
+        ),
+        k8s.core.v1.VolumeArgs(name="files", config_map=k8s.core.v1.ConfigMapVolumeSourceArgs(name=config_map)),
+        kube.scratch("tmp"),
+        kube.scratch("run"),
+        kube.scratch("shared-memory", memory=_SHARED_MEMORY),
+    ]
+
+
+def _credentials(secret: pulumi.Output[str]) -> k8s.core.v1.VolumeArgs:
+    """One file for each role; the pod's group may read them, since the files belong to root."""
+    return k8s.core.v1.VolumeArgs(
+        name="credentials",
+        projected=k8s.core.v1.ProjectedVolumeSourceArgs(
+            default_mode=_OWNER_AND_GROUP_READ,
+            sources=[k8s.core.v1.VolumeProjectionArgs(secret=k8s.core.v1.SecretProjectionArgs(name=secret))],
+        ),
+    )
+
+
+def _mounts() -> list[k8s.core.v1.VolumeMountArgs]:
+    return [
+        kube.mount("data", _VOLUME_PATH),
+        kube.mount("files", _FILES_PATH, read_only=True),
+        kube.mount("tmp", "/tmp"),  # noqa: S108  # the pod's own
+        kube.mount("run", "/var/run/postgresql"),
+        kube.mount("shared-memory", "/dev/shm"),  # noqa: S108
+    ]

@@ -1,0 +1,100 @@
+"""The Job that waits for the database, migrates it, and makes the system accounts and the first administrator."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+import kube
+from contract import CONTRACT
+from database import Database
+from settings import Migration as MigrationSettings
+
+COMPONENT = "migration"
+SECRET = "neobank-owner-secret"  # noqa: S105  # an object's name
+
+_CREATE_TIMEOUT = "10m"
+_DEADLINE_SECONDS = 540
+"""Less than the create timeout, so that the Job itself says that it failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MigrationArgs:
+    """What the Job needs. A change of any of it makes another Job."""
+
+    namespace: pulumi.Input[str]
+    database: Database
+    image: str
+    admin_name: str
+    admin_password: pulumi.Output[str]
+    bankroll: int
+    settings: MigrationSettings
+
+
+class Migration(pulumi.ComponentResource):
+    """The owner's Secret and the Job.
+
+    A Job's template can't be changed, so it is auto-named: another Job runs beside the finished one, then replaces it.
+    """
+
+    def __init__(self, name: str, args: MigrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("neobank:infra:Migration", name, None, opts)
+        names = CONTRACT.environment
+        entries = {
+            names.database_owner_url: args.database.logins["owner"].url,
+            names.admin_password: args.admin_password,
+        }
+        secret = k8s.core.v1.Secret(
+            SECRET,
+            metadata=kube.metadata(args.namespace, COMPONENT, SECRET),
+            string_data=entries,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.database]),
+        )
+        account = kube.service_account(
+            "neobank-migration", args.namespace, COMPONENT, pulumi.ResourceOptions(parent=self)
+        )
+        k8s.batch.v1.Job(
+            "neobank-db-init",
+            metadata=kube.metadata(args.namespace, COMPONENT, annotations={"pulumi.com/replaceUnready": "true"}),
+            spec=k8s.batch.v1.JobSpecArgs(
+                backoff_limit=1,
+                active_deadline_seconds=_DEADLINE_SECONDS,
+                ttl_seconds_after_finished=args.settings.ttl_seconds,
+                template=kube.pod(
+                    COMPONENT,
+                    kube.checksum(args.database.data_id, *entries.values()),
+                    uid=CONTRACT.image.uid,
+                    service_account=account,
+                    init_containers=[_container("wait", CONTRACT.commands.wait, args, secret)],
+                    containers=[_container("upgrade", CONTRACT.commands.upgrade, args, secret)],
+                    volumes=[kube.scratch("tmp")],
+                    restart_policy="Never",
+                ),
+            ),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[args.database],
+                custom_timeouts=pulumi.CustomTimeouts(create=_CREATE_TIMEOUT),
+            ),
+        )
+        self.register_outputs({})
+
+
+def _container(
+    name: str, command: list[str], args: MigrationArgs, secret: k8s.core.v1.Secret
+) -> k8s.core.v1.ContainerArgs:
+    names = CONTRACT.environment
+    return k8s.core.v1.ContainerArgs(
+        name=name,
+        image=args.image,
+        image_pull_policy="IfNotPresent",
+        command=command,
+        env=[
+            *kube.from_secret(secret, names.database_owner_url, names.admin_password),
+            k8s.core.v1.EnvVarArgs(name=names.admin_name, value=args.admin_name),
+            k8s.core.v1.EnvVarArgs(name=names.house_bankroll, value=str(args.bankroll)),
+        ],
+        volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
+        resources=kube.resources("100m", "256Mi"),
+        security_context=kube.container_security(),
+    )
