@@ -1,0 +1,213 @@
+"""Runs the program without its engine and keeps all it registered, secrets in their envelopes."""
+
+import asyncio
+import hashlib
+import json
+import os
+import runpy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pulumi
+import yaml
+from pulumi.runtime import rpc
+from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.settings import SETTINGS, get_root_resource
+from pulumi.runtime.stack import Stack, run_pulumi_func
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+IMAGE = "registry.example/neobank:0123456789abcdef"
+Config = Mapping[str, Any]
+"""A stack's configuration as its file has it, without the project's name before each key."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One resource as the program registered it; `raw` are its inputs with secrets in envelopes."""
+
+    urn: str
+    type: str
+    name: str
+    raw: dict[str, Any]
+    depends_on: frozenset[str]
+    protect: bool
+    provider: str
+    timeouts: dict[str, str]
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the provider gets, secrets open."""
+        opened: dict[str, Any] = plain(self.raw)
+        return opened
+
+    @property
+    def kind(self) -> str:
+        return self.type.rpartition(":")[2]
+
+    @property
+    def object_name(self) -> str:
+        """The name that the program fixed, or nothing."""
+        fixed: str = self.inputs.get("metadata", {}).get("name", "")
+        return fixed
+
+
+@dataclass(frozen=True)
+class Program:
+    """All that one run registered, in the order of registration, and its outputs."""
+
+    resources: list[Registered]
+    outputs: dict[str, Any]
+    secret_outputs: frozenset[str]
+
+    def of_kind(self, *kinds: str) -> list[Registered]:
+        return [resource for resource in self.resources if resource.kind in kinds]
+
+    def find(self, kind: str, name: str = "") -> Registered:
+        """Give the only resource of a kind with a (resource's or object's) name."""
+        found = [it for it in self.of_kind(kind) if name in {"", it.name, it.object_name}]
+        assert len(found) == 1, f"{kind} {name}: {[it.urn for it in found]}"
+        return found[0]
+
+    def kubernetes(self) -> list[Registered]:
+        return [it for it in self.resources if it.type.startswith("kubernetes:")]
+
+    def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give each workload's name with its pod template."""
+        for workload in self.of_kind("Deployment", "Job"):
+            yield workload.name, workload.inputs["spec"]["template"]
+
+
+class Recorder(MockMonitor):
+    """A monitor that keeps the requests: mocks see neither dependencies nor protection."""
+
+    def __init__(self, mocks: Mocks) -> None:
+        super().__init__(mocks)
+        self.registered: list[Registered] = []
+
+    def RegisterResource(  # noqa: N802  # the protocol's name
+        self, request: resource_pb2.RegisterResourceRequest
+    ) -> resource_pb2.RegisterResourceResponse:
+        timeouts = {name: getattr(request.customTimeouts, name) for name in ("create", "update", "delete")}
+        record = Registered(
+            urn=self.make_urn(request.parent, request.type, request.name),
+            type=request.type,
+            name=request.name,
+            raw=rpc.deserialize_properties(request.object),
+            depends_on=frozenset(request.dependencies),
+            protect=request.protect,
+            provider=request.provider,
+            timeouts={name: value for name, value in timeouts.items() if value},
+        )
+        self.registered.append(record)
+        with _event_loop():
+            response: resource_pb2.RegisterResourceResponse = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        return response
+
+    def ReadResource(  # noqa: N802
+        self, request: resource_pb2.ReadResourceRequest
+    ) -> resource_pb2.ReadResourceResponse:
+        with _event_loop():
+            response: resource_pb2.ReadResourceResponse = super().ReadResource(request)  # type: ignore[no-untyped-call]
+        return response
+
+
+@contextmanager
+def _event_loop() -> Iterator[None]:
+    """Lend this worker thread a loop: the monitor would open one for each thread and close none."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+class FakeProviders(Mocks):
+    """Answers as the providers do: generated values, uids, made-up names; a secret input stays one in the state."""
+
+    def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        raise AssertionError(f"the program calls {args.token}")
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        if args.typ == "random:index/randomPassword:RandomPassword":
+            return args.name, {**args.inputs, "result": generated(args.name, args.inputs["keepers"]["rotation"])}
+        if args.resource_id:
+            name = args.resource_id.rpartition("/")[2]
+            return args.resource_id, {"metadata": {"name": name, "uid": f"uid of {name}"}}
+        if not args.typ.startswith("kubernetes:"):
+            return f"{args.name}-id", dict(args.inputs)
+        metadata = dict(args.inputs["metadata"])
+        metadata.setdefault("name", f"{args.name}-1a2b3c4d")
+        metadata["uid"] = f"uid of {metadata['name']}"
+        return f"{args.name}-id", {**args.inputs, "metadata": metadata}
+
+
+def generated(name: str, rotation: str) -> str:
+    """Give the password that the fake provider makes: another name or rotation number, another password."""
+    return hashlib.sha256(f"{name} {rotation}".encode()).hexdigest()[:32]
+
+
+def is_secret(value: object) -> bool:
+    return isinstance(value, dict) and value.get(rpc._special_sig_key) == rpc._special_secret_sig
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401  # a JSON document
+    """Open every secret's envelope."""
+    return _replaced(value, lambda secret: plain(secret["value"]))
+
+
+def visible(value: Any) -> str:  # noqa: ANN401
+    """Give a document as it stands in the state for everybody to read."""
+    return json.dumps(_replaced(value, lambda _: "[secret]"))
+
+
+def _replaced(value: Any, secret: Callable[[dict[str, Any]], Any]) -> Any:  # noqa: ANN401
+    if is_secret(value):
+        return secret(value)
+    if isinstance(value, dict):
+        return {key: _replaced(item, secret) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, secret) for item in value]
+    return value
+
+
+def stack_file(stack: str) -> Config:
+    """Read a committed stack's configuration."""
+    document = yaml.safe_load((CHECKOUT / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
+    return {key.removeprefix("neobank:"): value for key, value in document["config"].items()}
+
+
+def engine_environment(config: Config, image: str = IMAGE) -> dict[str, str]:
+    """Give the environment in which the engine runs the program: strings stay, everything else is JSON."""
+    texts = {f"neobank:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    return {"PULUMI_CONFIG": json.dumps(texts), "NEOBANK_IMAGE": image}
+
+
+def run(config: Config, stack: str = "dev", image: str = IMAGE, recorder: Recorder | None = None) -> Program:
+    """Run the program with a configuration. Raises what it raises."""
+    with mock.patch.dict(os.environ, engine_environment(config, image)):
+        return asyncio.run(_run(stack, recorder or Recorder(FakeProviders())))
+
+
+async def _run(stack: str, recorder: Recorder) -> Program:
+    """Register everything, within a task of its own: its context keeps one run's stack from the next one."""
+    SETTINGS.rpc_manager.clear()
+    SETTINGS.outputs.clear()  # a run that failed leaves its own behind, for a loop that is closed
+    set_mocks(recorder.mocks, project="neobank", stack=stack, preview=False, monitor=recorder)
+    await run_pulumi_func(_execute)
+    root = get_root_resource()
+    assert isinstance(root, Stack)
+    outputs = {name: pulumi.Output.from_input(value) for name, value in root.outputs.items()}
+    resolved = {name: await output.future() for name, output in outputs.items()}
+    secret = {name for name, output in outputs.items() if await output.is_secret()}
+    return Program([it for it in recorder.registered if it.type != "pulumi:pulumi:Stack"], resolved, frozenset(secret))
+
+
+def _execute() -> None:
+    runpy.run_path(str(CHECKOUT / "infra" / "__main__.py"), run_name="__main__")

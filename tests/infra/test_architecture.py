@@ -1,0 +1,242 @@
+"""What exists, by which name, in which order, and in which cluster."""
+
+import json
+
+import pytest
+
+from tests.infra.program import CHECKOUT, IMAGE, Config, Program, Registered, run, stack_file
+
+FIXED_NAMES = {
+    ("Namespace", "neotropolis-dev"),
+    ("PersistentVolumeClaim", "postgres-pvc"),
+    ("ConfigMap", "postgres-config"),
+    ("ConfigMap", "neobank-config"),
+    ("Secret", "postgres-secret"),
+    ("Secret", "neobank-secret"),
+    ("Secret", "neobank-owner-secret"),
+    ("Secret", "neobank-backup-secret"),
+    ("Secret", "neobank-metrics-secret"),
+    ("Deployment", "postgres-deployment"),
+    ("Deployment", "neobank-deployment"),
+    ("Service", "postgres-service"),
+    ("Service", "neobank-service"),
+}
+OUTPUTS = {
+    "namespace",
+    "url",
+    "databaseHost",
+    "databasePort",
+    "databaseName",
+    "databaseUser",
+    "databasePassword",
+    "databaseUrl",
+    "adminName",
+    "adminPassword",
+    "image",
+    "portForwardCommand",
+    "psqlCommand",
+    "backupCommand",
+}
+
+
+def changed(**keys: object) -> Config:
+    return {**stack_file("dev"), **keys}
+
+
+def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    return selector.items() <= labels.items()
+
+
+def test_what_people_type_has_a_fixed_name_and_nothing_else_has(dev: Program) -> None:
+    assert {(it.kind, it.object_name) for it in dev.kubernetes() if it.object_name} == FIXED_NAMES
+    assert sorted(it.kind for it in dev.kubernetes() if not it.object_name) == ["Job", *["ServiceAccount"] * 3]
+    assert dev.find("Job").name == "neobank-db-init"
+
+
+def test_the_outputs_are_those_of_the_documentation(dev: Program) -> None:
+    assert set(dev.outputs) == OUTPUTS
+    assert dev.outputs["image"] == IMAGE
+    assert dev.outputs["databaseUrl"] == (
+        f"postgresql://neobank_0:{dev.outputs['databasePassword']}@postgres-service.neotropolis-dev.svc:5432/neobank"
+    )
+    assert dev.outputs["url"] == "http://neobank-service.neotropolis-dev.svc"
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (("Namespace", ""), ("PersistentVolumeClaim", "")),
+        (("Secret", "postgres-secret"), ("Deployment", "postgres-deployment")),
+        (("ConfigMap", "postgres-config"), ("Deployment", "postgres-deployment")),
+        (("PersistentVolumeClaim", ""), ("Deployment", "postgres-deployment")),
+        (("Deployment", "postgres-deployment"), ("Secret", "neobank-owner-secret")),
+        (("Deployment", "postgres-deployment"), ("Secret", "neobank-secret")),
+        (("Deployment", "postgres-deployment"), ("Secret", "neobank-backup-secret")),
+        (("Deployment", "postgres-deployment"), ("Secret", "neobank-metrics-secret")),
+        (("Service", "postgres-service"), ("Job", "")),
+        (("Secret", "neobank-owner-secret"), ("Job", "")),
+        (("Job", ""), ("Deployment", "neobank-deployment")),
+        (("Secret", "neobank-secret"), ("Deployment", "neobank-deployment")),
+    ],
+)
+def test_one_comes_before_the_other(dev: Program, first: tuple[str, str], then: tuple[str, str]) -> None:
+    assert dev.find(*first).urn in dev.find(*then).depends_on
+
+
+def test_every_object_goes_to_the_one_provider(dev: Program) -> None:
+    provider = dev.find("kubernetes")
+    assert provider.inputs["enableSecretMutable"] == "true"
+    assert provider.inputs["enableConfigMapMutable"] == "true"
+    assert provider.inputs["clusterIdentifier"] == "neobank/dev"
+    assert "context" not in provider.inputs
+    assert {it.provider.rpartition("::")[0] for it in dev.kubernetes()} == {provider.urn}
+
+
+def test_the_context_comes_from_the_stack_and_another_one_is_no_other_cluster() -> None:
+    program = run(changed(kubeContext="event"), stack="other")
+    assert program.find("kubernetes").inputs["context"] == "event"
+    assert program.find("kubernetes").inputs["clusterIdentifier"] == "neobank/other"
+    commands = [program.outputs[name] for name in ("portForwardCommand", "psqlCommand", "backupCommand")]
+    assert all(command.count("kubectl ") == command.count("kubectl --context=event ") for command in commands)
+
+
+def test_only_namespace_and_volume_are_protected_and_only_where_the_stack_says_so(dev: Program) -> None:
+    assert [it for it in dev.resources if it.protect] == []
+    protected = run(changed(protectData=True))
+    assert {it.kind for it in protected.resources if it.protect} == {"Namespace", "PersistentVolumeClaim"}
+
+
+def test_a_new_stack_finds_the_kept_namespace_and_volume() -> None:
+    program = run(changed(createNamespace=False, postgres={"existingClaim": "kept"}))
+    assert program.of_kind("Namespace", "PersistentVolumeClaim") == []
+    volumes = program.find("Deployment", "postgres-deployment").inputs["spec"]["template"]["spec"]["volumes"]
+    assert [it["persistentVolumeClaim"]["claimName"] for it in volumes if "persistentVolumeClaim" in it] == ["kept"]
+    assert {it.inputs["metadata"]["namespace"] for it in program.kubernetes()} == {"neotropolis-dev"}
+
+
+def test_the_namespace_admits_restricted_pods_only(dev: Program) -> None:
+    labels = dev.find("Namespace").inputs["metadata"]["labels"]
+    assert {labels[f"pod-security.kubernetes.io/{mode}"] for mode in ("enforce", "audit", "warn")} == {"restricted"}
+
+
+def test_the_volume_is_what_the_stack_asks_for() -> None:
+    volume = run(changed(storageClass="fast", postgres={"storage": "20Gi"})).find("PersistentVolumeClaim")
+    assert volume.inputs["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "20Gi"}},
+    }
+    assert "storageClassName" not in run(stack_file("dev")).find("PersistentVolumeClaim").inputs["spec"]
+
+
+@pytest.mark.parametrize(
+    ("service", "deployment"), [("postgres-service", "postgres-deployment"), ("neobank-service", "neobank-deployment")]
+)
+def test_a_service_reaches_its_own_pods_and_no_others(dev: Program, service: str, deployment: str) -> None:
+    spec = dev.find("Service", service).inputs["spec"]
+    reached = [name for name, pod in dev.pods() if selects(spec["selector"], pod["metadata"]["labels"])]
+    assert reached == [deployment]
+    [port] = spec["ports"]
+    pod = dict(dev.pods())[deployment]
+    named = [
+        it["containerPort"]
+        for container in pod["spec"]["containers"]
+        for it in container["ports"]
+        if it["name"] == port["targetPort"]
+    ]
+    assert (port["port"], named) == ((5432, [5432]) if deployment.startswith("postgres") else (80, [5000]))
+    assert spec["type"] == "ClusterIP"
+
+
+def test_a_deployment_owns_its_own_pods_and_no_others(dev: Program) -> None:
+    for deployment in dev.of_kind("Deployment"):
+        selector = deployment.inputs["spec"]["selector"]["matchLabels"]
+        assert [name for name, pod in dev.pods() if selects(selector, pod["metadata"]["labels"])] == [deployment.name]
+
+
+def test_nothing_waits_for_a_service_and_nothing_waits_for_ever(dev: Program) -> None:
+    for service in dev.of_kind("Service"):
+        assert service.inputs["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
+    for workload in dev.of_kind("Deployment", "Job"):
+        assert workload.timeouts["create"].endswith("m")
+        assert "pulumi.com/skipAwait" not in workload.inputs["metadata"].get("annotations", {})
+
+
+def test_the_database_is_never_two_pods_and_has_time_to_stop(dev: Program) -> None:
+    spec = dev.find("Deployment", "postgres-deployment").inputs["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] == 120
+
+
+def test_the_application_rolls_one_by_one() -> None:
+    spec = run(changed(application={"replicas": 3})).find("Deployment", "neobank-deployment").inputs["spec"]
+    assert spec["replicas"] == 3
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_a_failing_job_says_so_before_the_engine_gives_it_up(dev: Program) -> None:
+    job = dev.find("Job")
+    spec = job.inputs["spec"]
+    assert job.inputs["metadata"]["annotations"] == {"pulumi.com/replaceUnready": "true"}
+    assert spec["backoffLimit"] == 1
+    assert spec["activeDeadlineSeconds"] < 60 * int(job.timeouts["create"].removesuffix("m"))
+    assert "ttlSecondsAfterFinished" not in spec
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_a_job_is_deleted_only_where_somebody_asks_for_it() -> None:
+    job = run(changed(migration={"ttlSeconds": 600})).find("Job")
+    assert job.inputs["spec"]["ttlSecondsAfterFinished"] == 600
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"adminName": "Fixer"},
+        {"casino": {"bankroll": 5}},
+        {"rotation": {"admin": {"number": 2}}},
+        {"createNamespace": False, "postgres": {"existingClaim": "kept"}},
+    ],
+)
+def test_another_input_is_another_job(dev: Program, other: Config) -> None:
+    assert template(run(changed(**other)).find("Job")) != template(dev.find("Job"))
+
+
+def test_another_image_is_another_job_and_an_unchanged_stack_is_the_same(dev: Program) -> None:
+    assert template(run(stack_file("dev"), image="neobank:other").find("Job")) != template(dev.find("Job"))
+    assert template(run(stack_file("dev")).find("Job")) == template(dev.find("Job"))
+
+
+def template(workload: Registered) -> str:
+    return json.dumps(workload.inputs["spec"]["template"], sort_keys=True)
+
+
+def test_every_value_of_the_stack_arrives() -> None:
+    program = run(
+        changed(
+            adminName="Fixer",
+            casino={"bankroll": 123},
+            application={"workers": 3, "threads": 5, "cpu": "1", "memory": "300Mi"},
+            postgres={"major": 18, "flavour": "debian", "cpu": "2", "memory": "2Gi"},
+        )
+    )
+    [upgrade] = program.find("Job").inputs["spec"]["template"]["spec"]["containers"]
+    plainly = {it["name"]: it["value"] for it in upgrade["env"] if "value" in it}
+    assert plainly == {"ADMIN_NAME": "Fixer", "CASINO_BANKROLL": "123"}
+    config = program.find("ConfigMap", "neobank-config").inputs["data"]
+    assert config == {"WEB_WORKERS": "3", "WEB_THREADS": "5", "PORT": "5000"}
+    pods = dict(program.pods())
+    [application] = pods["neobank-deployment"]["spec"]["containers"]
+    assert application["resources"] == {"requests": {"cpu": "1", "memory": "300Mi"}, "limits": {"memory": "300Mi"}}
+    database = pods["postgres-deployment"]["spec"]
+    for container in database["initContainers"] + database["containers"]:
+        assert container["image"] == "docker.io/library/postgres:18"
+        assert container["resources"] == {"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
+        assert {"name": "PGDATA", "value": "/pgdata/18"} in container["env"]
+    assert database["securityContext"]["runAsUser"] == 999
+
+
+def test_the_database_reads_the_files_of_the_repository(dev: Program) -> None:
+    folder = CHECKOUT / "database"
+    config = dev.find("ConfigMap", "postgres-config").inputs["data"]
+    assert config == {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}

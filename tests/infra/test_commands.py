@@ -1,0 +1,97 @@
+"""The commands of the outputs, pasted into a shell whose kubectl acts as a cluster would."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.infra.program import Program
+
+PASSWORD_FILE = Path("/tmp/.pgpass")  # noqa: S108  # the command line names it
+
+KUBECTL = """#!/bin/sh
+# The Secret's entries are "<entry>-secret"; what is executed in the pod runs here.
+echo "kubectl $*" >>"$CALLS"
+while [ "$1" != get ] && [ "$1" != exec ]; do shift; done
+if [ "$1" = get ]; then
+    template=${4#--output=go-template=}
+    echo "$template" | sed -E 's/\\{\\{\\.data\\.([a-z]+) \\| base64decode\\}\\}/\\1-secret/'
+    exit
+fi
+while [ "$1" != -- ]; do shift; done
+shift
+exec "$@"
+"""
+CLIENT = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$CALLS"
+printf '%s' "$PGPASSWORD" >"$SEEN"
+[ -z "$PGPASSFILE" ] || { cat "$PGPASSFILE"; stat -c %a "$PGPASSFILE"; } >"$SEEN"
+cat
+exit ${CLIENT_STATUS:-0}
+"""
+
+
+class Shell:
+    """A technician's shell in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.calls, self.seen = folder / "calls", folder / "seen"
+        for name, script in {"kubectl": KUBECTL, "psql": CLIENT, "pg_dump": CLIENT}.items():
+            (folder / name).write_text(script)
+            (folder / name).chmod(0o755)
+
+    def paste(self, command: str, stdin: str = "", status: int = 0) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{self.folder}:{os.environ['PATH']}",
+            "CALLS": str(self.calls),
+            "SEEN": str(self.seen),
+            "CLIENT_STATUS": str(status),
+        }
+        return subprocess.run(
+            ["sh", "-c", command],
+            cwd=self.folder,
+            env=environment,
+            input=stdin,
+            text=True,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_psql_gets_the_serving_roles_password_from_a_file_that_goes_with_it(dev: Program, shell: Shell) -> None:
+    assert not PASSWORD_FILE.exists()
+    done = shell.paste(dev.outputs["psqlCommand"], stdin="SELECT 1;\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "SELECT 1;\n", "")
+    assert shell.seen.read_text().split() == ["127.0.0.1:*:*:*:application-secret", "600"]
+    assert "psql --host=127.0.0.1 --username=neobank_0 neobank\n" in shell.calls.read_text()
+    assert "application-secret" not in shell.calls.read_text()
+    assert not PASSWORD_FILE.exists()
+
+
+def test_psqls_failure_is_the_commands(dev: Program, shell: Shell) -> None:
+    assert shell.paste(dev.outputs["psqlCommand"], status=3).returncode == 3
+    assert not PASSWORD_FILE.exists()
+
+
+def test_a_backup_is_taken_as_its_own_role(dev: Program, shell: Shell) -> None:
+    done = shell.paste(dev.outputs["backupCommand"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert shell.seen.read_text() == "backup-secret"
+    assert "pg_dump --host=127.0.0.1 --format=custom --username=neobank_backup neobank\n" in shell.calls.read_text()
+    assert "backup-secret" not in shell.calls.read_text()
+    assert (shell.folder / "neobank.dump").exists()
+
+
+def test_the_port_forward_names_the_service_and_its_port(dev: Program) -> None:
+    assert dev.outputs["portForwardCommand"] == (
+        "kubectl --namespace=neotropolis-dev port-forward service/neobank-service 8080:80"
+    )
+    assert dev.find("Service", "neobank-service").inputs["spec"]["ports"][0]["port"] == 80

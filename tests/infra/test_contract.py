@@ -1,0 +1,37 @@
+"""The names that stand in more than one file are the same in each."""
+
+import re
+
+from contract import CONTRACT
+from credentials import ROLES
+from settings import Rotations
+from tests.infra.program import CHECKOUT, Program
+
+DATABASE = CHECKOUT / "database"
+LOGINS = {getattr(CONTRACT.database, role) for role in ROLES}
+
+
+def test_the_roles_that_log_in_are_the_contracts() -> None:
+    script = (DATABASE / "roles.sql").read_text(encoding="utf-8")
+    passwords = dict(re.findall(r"ALTER ROLE (\w+) LOGIN PASSWORD :'(\w+)_password'", script))
+    assert passwords == {getattr(CONTRACT.database, role): role for role in ROLES}
+    assert f"CREATE DATABASE {CONTRACT.database.name}" in script
+    assert f"ALTER DATABASE {CONTRACT.database.name} OWNER TO {CONTRACT.database.owner};" in script
+
+
+def test_the_password_files_are_the_ones_that_the_script_reads(dev: Program) -> None:
+    script = (DATABASE / "roles.sql").read_text(encoding="utf-8")
+    read = set(re.findall(r'"\$NEOBANK_CREDENTIALS/(\w+)"', script))
+    assert set(dev.find("Secret", "postgres-secret").inputs["stringData"]) == read == set(ROLES)
+
+
+def test_each_login_may_reach_the_database() -> None:
+    lines = [line.split() for line in (DATABASE / "pg_hba.conf").read_text(encoding="utf-8").splitlines()]
+    admitted = {line[2] for line in lines if line and line[0] == "host" and line[1] == CONTRACT.database.name}
+    group, _, number = CONTRACT.database.application.rpartition("_")
+    assert number in {"0", "1"}
+    assert admitted == (LOGINS - {CONTRACT.database.application}) | {f"+{group}"}
+
+
+def test_every_role_has_a_rotation_number() -> None:
+    assert set(ROLES) | {"secret_key", "admin"} == set(Rotations.model_fields)

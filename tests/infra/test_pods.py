@@ -1,0 +1,177 @@
+"""What every pod has in common, and what each container may see."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+
+from tests.infra.program import CHECKOUT, IMAGE, Program
+
+OLDEST_CLUSTER = "1.32"
+NEWEST_CLUSTER = "1.36"
+UIDS = {"postgres-deployment": 70, "neobank-db-init": 10001, "neobank-deployment": 10001}
+
+
+def containers(program: Program) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, pod in program.pods():
+        for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
+            yield f"{name}/{container['name']}", container
+
+
+def container(program: Program, name: str) -> dict[str, Any]:
+    return dict(containers(program))[name]
+
+
+def variables(described: dict[str, Any]) -> dict[str, str]:
+    """Give each variable with its value, or with the Secret it comes from."""
+    found = {}
+    for variable in described.get("env", []):
+        reference = variable.get("valueFrom", {}).get("secretKeyRef", {})
+        found[variable["name"]] = variable.get("value") or f"{reference['name']}/{reference['key']}"
+    return found
+
+
+def test_there_are_three_pods_with_five_containers(dev: Program) -> None:
+    assert [name for name, _ in containers(dev)] == [
+        "postgres-deployment/prepare",
+        "postgres-deployment/postgres",
+        "neobank-db-init/wait",
+        "neobank-db-init/upgrade",
+        "neobank-deployment/neobank",
+    ]
+
+
+def test_every_pod_is_restricted(dev: Program) -> None:
+    for name, pod in dev.pods():
+        assert pod["spec"]["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": UIDS[name],
+            "runAsGroup": UIDS[name],
+            "fsGroup": UIDS[name],
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod["spec"].keys()
+        kinds = {kind for volume in pod["spec"]["volumes"] for kind in volume if kind != "name"}
+        assert kinds <= {"configMap", "emptyDir", "persistentVolumeClaim", "projected"}
+
+
+def test_every_container_is_restricted(dev: Program) -> None:
+    for name, described in containers(dev):
+        assert described["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, name
+        assert described["imagePullPolicy"] == "IfNotPresent"
+        resources = described["resources"]
+        assert resources["requests"]["cpu"]
+        assert resources["requests"]["memory"] == resources["limits"]["memory"]
+
+
+def test_no_pod_can_talk_to_the_cluster_or_gets_its_services_as_variables(dev: Program) -> None:
+    accounts = {f"{it.name}-1a2b3c4d": it for it in dev.of_kind("ServiceAccount")}
+    assert all(it.inputs["automountServiceAccountToken"] is False for it in accounts.values())
+    used = [pod["spec"]["serviceAccountName"] for _, pod in dev.pods()]
+    assert sorted(used) == sorted(accounts)  # one each
+    for _, pod in dev.pods():
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert pod["spec"]["enableServiceLinks"] is False
+
+
+def test_every_mount_has_its_volume_and_every_volume_its_mount(dev: Program) -> None:
+    for name, pod in dev.pods():
+        volumes = {it["name"] for it in pod["spec"]["volumes"]}
+        described = pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
+        assert {mount["name"] for it in described for mount in it["volumeMounts"]} == volumes, name
+
+
+def test_a_container_can_write_where_it_must_and_nowhere_else(dev: Program) -> None:
+    for name, described in containers(dev):
+        database = ["/dev/shm", "/pgdata", "/tmp", "/var/run/postgresql"]  # noqa: S108
+        expected = database if name.startswith("postgres") else ["/tmp"]  # noqa: S108
+        assert sorted(it["mountPath"] for it in described["volumeMounts"] if not it["readOnly"]) == expected
+
+
+def test_shared_memory_is_enough_and_inside_the_limit(dev: Program) -> None:
+    pod = dict(dev.pods())["postgres-deployment"]
+    [shared] = [it["emptyDir"] for it in pod["spec"]["volumes"] if it["name"] == "shared-memory"]
+    assert shared == {"medium": "Memory", "sizeLimit": "256Mi"}
+    limits = [it["resources"]["limits"]["memory"] for it in pod["spec"]["containers"]]
+    assert limits == ["512Mi"]  # settings.py allows no less
+
+
+def test_the_database_server_sees_no_password(dev: Program) -> None:
+    pod = dict(dev.pods())["postgres-deployment"]
+    prepare, serve = container(dev, "postgres-deployment/prepare"), container(dev, "postgres-deployment/postgres")
+    [credentials] = [it for it in pod["spec"]["volumes"] if "projected" in it]
+    assert credentials["projected"] == {"defaultMode": 0o440, "sources": [{"secret": {"name": "postgres-secret"}}]}
+    [path] = [it["mountPath"] for it in prepare["volumeMounts"] if it["name"] == credentials["name"]]
+    assert variables(prepare) == {"PGDATA": "/pgdata/16", "NEOBANK_CREDENTIALS": path}
+    assert credentials["name"] not in {it["name"] for it in serve["volumeMounts"]}
+    assert variables(serve) == {"PGDATA": "/pgdata/16"}
+
+
+def test_the_database_runs_the_scripts_it_mounts(dev: Program) -> None:
+    for name, word in (("prepare", "prepare"), ("postgres", "serve")):
+        described = container(dev, f"postgres-deployment/{name}")
+        [files] = [it["mountPath"] for it in described["volumeMounts"] if it["name"] == "files"]
+        assert described["command"] == ["bash", f"{files}/start.sh", word]
+        assert described["image"] == "docker.io/library/postgres:16-alpine"
+
+
+def test_a_pod_of_the_service_sees_its_own_roles_secret_only(dev: Program) -> None:
+    for name in ("wait", "upgrade"):
+        assert variables(container(dev, f"neobank-db-init/{name}")) == {
+            "DATABASE_OWNER_URL": "neobank-owner-secret/DATABASE_OWNER_URL",
+            "ADMIN_PASSWORD": "neobank-owner-secret/ADMIN_PASSWORD",
+            "ADMIN_NAME": "admin",
+            "CASINO_BANKROLL": "10000000",
+        }
+    serving = container(dev, "neobank-deployment/neobank")
+    assert variables(serving) == {
+        "DATABASE_URL": "neobank-secret/DATABASE_URL",
+        "SECRET_KEY": "neobank-secret/SECRET_KEY",
+    }
+    assert serving["envFrom"] == [{"configMapRef": {"name": "neobank-config"}}]
+
+
+def test_the_service_runs_what_the_contract_says(dev: Program) -> None:
+    assert container(dev, "neobank-db-init/wait")["command"] == ["neobank", "db", "wait"]
+    assert container(dev, "neobank-db-init/upgrade")["command"] == ["neobank", "db", "upgrade"]
+    serving = container(dev, "neobank-deployment/neobank")
+    assert serving["command"][0] == "gunicorn"
+    assert {it["image"] for name, it in containers(dev) if name.startswith("neobank")} == {IMAGE}
+
+
+def test_probes_of_the_database_ask_it_over_tcp_and_wait_for_a_recovery(dev: Program) -> None:
+    serve = container(dev, "postgres-deployment/postgres")
+    probes = [serve[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
+    assert {tuple(it["exec"]["command"]) for it in probes} == {("pg_isready", "--host=127.0.0.1", "--port=5432")}
+    assert serve["startupProbe"]["periodSeconds"] * serve["startupProbe"]["failureThreshold"] >= 300
+
+
+def test_only_readiness_of_the_application_asks_the_database(dev: Program) -> None:
+    serving = container(dev, "neobank-deployment/neobank")
+    asked = {kind: serving[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
+    assert asked["startup"] == asked["liveness"] == {"path": "/health", "port": "http"}
+    assert asked["readiness"] == {"path": "/health/ready", "port": "http"}
+
+
+def test_the_application_has_time_to_finish_its_requests(dev: Program) -> None:
+    source = (CHECKOUT / "service/neobank/web/gunicorn.py").read_text(encoding="utf-8")
+    found = re.search(r"^graceful_timeout = (\d+)", source, re.MULTILINE)
+    assert found
+    drain = container(dev, "neobank-deployment/neobank")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    grace = dict(dev.pods())["neobank-deployment"]["spec"]["terminationGracePeriodSeconds"]
+    assert drain >= 5
+    assert grace >= drain + int(found[1]) + 5
+
+
+@pytest.mark.parametrize("version", [OLDEST_CLUSTER, NEWEST_CLUSTER])
+def test_every_object_is_valid_kubernetes(dev: Program, version: str) -> None:
+    assert len(dev.kubernetes()) == 17
+    for registered in dev.kubernetes():
+        kubernetes_validate.validate(registered.inputs, version, strict=True)

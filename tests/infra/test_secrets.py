@@ -1,0 +1,116 @@
+"""Generated secrets: marked wherever they go, new when their number is, and the pods that read them roll."""
+
+import base64
+import hashlib
+from typing import Any
+
+import pytest
+
+from tests.infra.program import Config, Program, generated, is_secret, plain, run, stack_file, visible
+
+GENERATED = {
+    "owner": "owner-password",
+    "application": "application-password",
+    "backup": "backup-password",
+    "metrics": "metrics-password",
+    "secretKey": "secret-key",
+    "admin": "admin-password",
+}
+READERS = {
+    "owner": {"postgres-deployment", "neobank-db-init"},
+    "application": {"postgres-deployment", "neobank-deployment"},
+    "backup": {"postgres-deployment"},
+    "metrics": {"postgres-deployment"},
+    "secretKey": {"neobank-deployment"},
+    "admin": {"neobank-db-init"},
+}
+
+
+def rotated(key: str, number: int) -> Config:
+    return {**stack_file("dev"), "rotation": {key: {"number": number, "since": "2026-11-22"}}}
+
+
+def checksums(program: Program) -> dict[str, str]:
+    return {name: pod["metadata"]["annotations"]["checksum/inputs"] for name, pod in program.pods()}
+
+
+def test_every_secret_is_generated_from_its_own_number(dev: Program) -> None:
+    made = {it.name: it.inputs for it in dev.of_kind("RandomPassword")}
+    assert set(made) == set(GENERATED.values())
+    for inputs in made.values():
+        assert inputs["length"] == 32
+        assert inputs["special"] is False  # it stands in URLs
+        assert inputs["keepers"] == {"rotation": "1"}
+
+
+@pytest.mark.parametrize("key", GENERATED)
+def test_a_raised_number_replaces_one_secret_and_rolls_who_reads_it(dev: Program, key: str) -> None:
+    other = run(rotated(key, 2))
+    keepers = {it.name: it.inputs["keepers"]["rotation"] for it in other.of_kind("RandomPassword")}
+    assert {name for name, number in keepers.items() if number != "1"} == {GENERATED[key]}
+    before, after = checksums(dev), checksums(other)
+    assert {name for name in before if before[name] != after[name]} == READERS[key]
+
+
+def test_a_date_alone_changes_nothing(dev: Program) -> None:
+    other = run(rotated("owner", 1))
+    assert [it.raw for it in sorted(other.resources, key=lambda it: it.urn)] == [
+        it.raw for it in sorted(dev.resources, key=lambda it: it.urn)
+    ]
+
+
+def test_changed_files_and_settings_roll_their_pods(dev: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = run({**stack_file("dev"), "application": {"replicas": 1, "threads": 9}})
+    assert {name for name, sum_ in checksums(other).items() if sum_ != checksums(dev)[name]} == {"neobank-deployment"}
+    monkeypatch.setattr("database.FILES", ("start.sh",))
+    other = run(stack_file("dev"))
+    assert {name for name, sum_ in checksums(other).items() if sum_ != checksums(dev)[name]} == {"postgres-deployment"}
+
+
+def test_what_is_generated_is_readable_nowhere(dev: Program) -> None:
+    values = {generated(name, "1") for name in GENERATED.values()}
+    forms = values | {base64.b64encode(it.encode()).decode() for it in values}
+    forms |= {hashlib.sha256(it.encode()).hexdigest() for it in values}  # alone it could be tried out
+    for registered in dev.resources:
+        text = visible(registered.raw)
+        assert not [form for form in forms if form in text], registered.urn
+    plainly = visible({name: value for name, value in dev.outputs.items() if name not in dev.secret_outputs})
+    assert not [form for form in forms if form in plainly]
+
+
+def test_the_walk_would_find_a_secret_left_open(dev: Program) -> None:
+    opened = visible([plain(it.raw) for it in dev.of_kind("Secret")])
+    assert all(generated(name, "1") in opened for name in GENERATED.values())
+
+
+def test_the_outputs_that_hold_a_secret_are_marked_and_no_others(dev: Program) -> None:
+    assert dev.secret_outputs == {"databasePassword", "databaseUrl", "adminPassword"}
+
+
+def test_every_secrets_entries_are_marked(dev: Program) -> None:
+    for registered in dev.of_kind("Secret"):
+        assert is_secret(registered.raw["stringData"])
+        assert "data" not in registered.raw
+
+
+def test_each_secret_holds_what_its_reader_needs(dev: Program) -> None:
+    entries: dict[str, dict[str, Any]] = {it.object_name: it.inputs["stringData"] for it in dev.of_kind("Secret")}
+    made = {key: generated(name, "1") for key, name in GENERATED.items()}
+    host = "postgres-service.neotropolis-dev.svc"
+    assert entries["postgres-secret"] == {key: made[key] for key in ("owner", "application", "backup", "metrics")}
+    assert entries["neobank-owner-secret"] == {
+        "DATABASE_OWNER_URL": f"postgresql://neobank_owner:{made['owner']}@{host}:5432/neobank",
+        "ADMIN_PASSWORD": made["admin"],
+    }
+    assert entries["neobank-secret"] == {
+        "DATABASE_URL": f"postgresql://neobank_0:{made['application']}@{host}:5432/neobank",
+        "SECRET_KEY": made["secretKey"],
+    }
+    for role in ("backup", "metrics"):
+        assert entries[f"neobank-{role}-secret"] == {
+            "PGHOST": host,
+            "PGPORT": "5432",
+            "PGDATABASE": "neobank",
+            "PGUSER": f"neobank_{role}",
+            "PGPASSWORD": made[role],
+        }

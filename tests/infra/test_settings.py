@@ -1,0 +1,219 @@
+"""A wrong key or value stops the program before its first resource, in one sentence that says what to do."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from contract import CONTRACT
+from settings import Key, Settings, keys
+from tests.infra.program import CHECKOUT, Config, FakeProviders, Recorder, run, stack_file
+
+SECTIONS = "namespace, createNamespace, protectData, kubeContext, imageRepository, storageClass, adminName, postgres, "
+SECTIONS += "application, migration, rotation, casino"
+NUMBER = "a whole number from 1 to 64"
+ROTATION = "a whole number from 1 to 1000000"
+DATE = "a date such as 2026-11-22, or ''"
+MEMORY = "a size of at least 512Mi, such as 1Gi"
+OBJECT = "the name of an object in the cluster (a-z, 0-9, '-' and '.'), or ''"
+DNS = "a DNS label: 1 to 63 of a-z, 0-9 and '-'"
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("namespace", "", f'namespace is "": it takes {DNS}.'),
+    ("namespace", "Neo_Tropolis", f'namespace is "Neo_Tropolis": it takes {DNS}.'),
+    ("namespace", "-a", f'namespace is "-a": it takes {DNS}.'),
+    ("namespace", "a" * 64, f'namespace is "{"a" * 64}": it takes {DNS}.'),
+    ("createNamespace", "yes", 'createNamespace is "yes": it takes true or false.'),
+    ("createNamespace", "1", "createNamespace is 1: it takes true or false."),
+    ("protectData", "", 'protectData is "": it takes true or false.'),
+    (
+        "kubeContext",
+        "two words",
+        "kubeContext is \"two words\": it takes the name of a context in the kubeconfig, or '' for the current one.",
+    ),
+    (
+        "imageRepository",
+        "neobank:1.0@x",
+        'imageRepository is "neobank:1.0@x": it takes an image name without a tag, such as registry.example/neobank.',
+    ),
+    (
+        "imageRepository",
+        "",
+        'imageRepository is "": it takes an image name without a tag, such as registry.example/neobank.',
+    ),
+    ("storageClass", "Fast Disk", f'storageClass is "Fast Disk": it takes {OBJECT}.'),
+    ("adminName", "", 'adminName is "": it takes a name of 1 to 100 visible characters.'),
+    ("adminName", " x", 'adminName is " x": it takes a name of 1 to 100 visible characters.'),
+    ("adminName", "x\ny", 'adminName is "x\\ny": it takes a name of 1 to 100 visible characters.'),
+    (
+        "postgres",
+        "16",
+        "postgres is 16: it takes an object with the keys major, flavour, storage, existingClaim, cpu, memory.",
+    ),
+    (
+        "postgres",
+        [],
+        "postgres is []: it takes an object with the keys major, flavour, storage, existingClaim, cpu, memory.",
+    ),
+    ("postgres", {"major": 15}, "postgres.major is 15: it takes 16, 17 or 18."),
+    ("postgres", {"major": "16"}, 'postgres.major is "16": it takes 16, 17 or 18.'),
+    ("postgres", {"major": None}, "postgres.major is null: it takes 16, 17 or 18."),
+    ("postgres", {"flavour": "slim"}, 'postgres.flavour is "slim": it takes alpine or debian.'),
+    ("postgres", {"storage": "10GB"}, 'postgres.storage is "10GB": it takes a size of at least 1Gi, such as 10Gi.'),
+    ("postgres", {"storage": "500Mi"}, 'postgres.storage is "500Mi": it takes a size of at least 1Gi, such as 10Gi.'),
+    ("postgres", {"storage": 10}, "postgres.storage is 10: it takes a size of at least 1Gi, such as 10Gi."),
+    ("postgres", {"existingClaim": "a/b"}, f'postgres.existingClaim is "a/b": it takes {OBJECT}.'),
+    ("postgres", {"cpu": "0"}, 'postgres.cpu is "0": it takes CPUs such as 250m or 2.'),
+    ("postgres", {"cpu": "1.5"}, 'postgres.cpu is "1.5": it takes CPUs such as 250m or 2.'),
+    ("postgres", {"memory": "511Mi"}, f'postgres.memory is "511Mi": it takes {MEMORY}.'),
+    ("postgres", {"memory": "1G"}, f'postgres.memory is "1G": it takes {MEMORY}.'),
+    (
+        "postgres",
+        {"majour": 16},
+        "postgres.majour is not a key: there are major, flavour, storage, existingClaim, cpu, memory.",
+    ),
+    ("application", {"replicas": 0}, f"application.replicas is 0: it takes {NUMBER}."),
+    ("application", {"replicas": 65}, f"application.replicas is 65: it takes {NUMBER}."),
+    ("application", {"replicas": True}, f"application.replicas is true: it takes {NUMBER}."),
+    ("application", {"replicas": 1.5}, f"application.replicas is 1.5: it takes {NUMBER}."),
+    ("application", {"workers": "2"}, f'application.workers is "2": it takes {NUMBER}.'),
+    ("application", {"threads": -1}, f"application.threads is -1: it takes {NUMBER}."),
+    ("application", {"cpu": 1}, "application.cpu is 1: it takes CPUs such as 250m or 2."),
+    (
+        "application",
+        {"memory": "64Mi"},
+        'application.memory is "64Mi": it takes a size of at least 256Mi, such as 512Mi.',
+    ),
+    (
+        "migration",
+        {"ttlSeconds": 0},
+        "migration.ttlSeconds is 0: it takes seconds from 1 to 2592000 (30 days), or null for never.",
+    ),
+    (
+        "rotation",
+        {"app": {}},
+        "rotation.app is not a key: there are owner, application, backup, metrics, secretKey, admin.",
+    ),
+    ("rotation", {"owner": 2}, "rotation.owner is 2: it takes an object with the keys number, since."),
+    ("rotation", {"owner": {"number": 0}}, f"rotation.owner.number is 0: it takes {ROTATION}."),
+    ("rotation", {"admin": {"since": "22.11.2026"}}, f'rotation.admin.since is "22.11.2026": it takes {DATE}.'),
+    ("rotation", {"admin": {"since": "2026-13-01"}}, f'rotation.admin.since is "2026-13-01": it takes {DATE}.'),
+    ("rotation", {"metrics": {"count": 1}}, "rotation.metrics.count is not a key: there are number, since."),
+    ("casino", {"bankroll": 0}, "casino.bankroll is 0: it takes whole ¤ from 1 to 100000000000."),
+    ("casino", {"bankroll": 10.5}, "casino.bankroll is 10.5: it takes whole ¤ from 1 to 100000000000."),
+    ("replicas", "3", f"replicas is not a key: there are {SECTIONS}."),
+]
+
+
+def read(config: Config) -> Settings:
+    return Settings.read({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
+
+
+def refusal(config: Config) -> list[str]:
+    with pytest.raises(pulumi.RunError) as refused:
+        read(config)
+    first, *sentences = str(refused.value).splitlines()
+    assert first == "The stack's configuration is not valid; nothing was changed."
+    return sentences
+
+
+def leaves(section: type[BaseModel] = Settings, above: str = "") -> Iterator[tuple[str, Key]]:
+    """Give every key that takes a value, with the path to it."""
+    for name, key in keys(section).items():
+        if key.section:
+            yield from leaves(key.section, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", key
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), REFUSED)
+def test_a_wrong_value_is_refused_by_name(key: str, value: object, sentence: str) -> None:
+    assert refusal({key: value}) == [sentence]
+
+
+def test_every_key_has_a_wrong_value_in_the_table() -> None:
+    named = {sentence.split(" is ")[0] for _, _, sentence in REFUSED}
+    shared = {f"rotation.{secret}" for secret in ("owner", "application", "backup", "metrics", "secretKey", "admin")}
+    generic = {f"{secret}.{field}" for secret in shared for field in ("number", "since")}
+    assert {path for path, _ in leaves()} - generic <= named
+    assert {"rotation.owner.number", "rotation.admin.since"} <= named
+
+
+def test_all_errors_are_said_at_once() -> None:
+    wrong = {"namespace": "A", "postgres": {"major": 15, "x": 1}, "casino": {"bankroll": 0}, "unknown": "1"}
+    assert len(refusal(wrong)) == 5
+
+
+def test_a_secret_value_is_not_repeated() -> None:
+    with pytest.raises(pulumi.RunError) as refused:
+        Settings.read({"adminName": " hunter2", "password": "hunter2"}, hidden={"adminName"})
+    assert "hunter2" not in str(refused.value)
+    assert "adminName is a secret: it takes" in str(refused.value)
+
+
+def test_nothing_is_registered_where_the_configuration_is_wrong() -> None:
+    recorder = Recorder(FakeProviders())
+    with pytest.raises(pulumi.RunError, match=r"postgres\.major is 15"):
+        run({"postgres": {"major": 15}}, recorder=recorder)
+    assert [it.type for it in recorder.registered] == ["pulumi:pulumi:Stack"]
+
+
+def test_an_image_that_does_not_say_what_it_holds_is_refused() -> None:
+    recorder = Recorder(FakeProviders())
+    with pytest.raises(pulumi.RunError, match="NEOBANK_IMAGE is 'neobank:latest'"):
+        run(stack_file("dev"), image="neobank:latest", recorder=recorder)
+    assert [it.type for it in recorder.registered] == ["pulumi:pulumi:Stack"]
+
+
+def test_a_date_may_stand_without_quotes() -> None:
+    """The engine's YAML reader turns such a date into a time."""
+    settings = read({"rotation": {"owner": {"number": 2, "since": "2026-11-22 00:00:00 +0000 UTC"}}})
+    assert settings.rotation.owner.since == "2026-11-22"
+
+
+def test_text_that_looks_like_something_else_stays_text() -> None:
+    assert read({"adminName": "true", "namespace": "0123"}).admin_name == "true"
+
+
+def test_an_empty_stack_has_sensible_defaults() -> None:
+    settings = read({})
+    assert settings == Settings()
+    assert settings.protect_data
+    assert settings.image_repository == CONTRACT.image.repository
+
+
+def test_the_project_file_declares_the_same_keys_with_the_same_defaults() -> None:
+    types: dict[object, str] = {str: "string", bool: "boolean", int: "integer"}
+    declared = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
+    assert list(declared) == list(keys(Settings))
+    for name, key in keys(Settings).items():
+        assert declared[name] == {
+            "type": "object" if key.section else types[key.info.annotation],
+            "default": {} if key.section else key.info.default,
+            "description": key.info.description,
+        }
+
+
+def test_the_engine_finds_the_program_and_its_packages() -> None:
+    project = yaml.safe_load((CHECKOUT / "Pulumi.yaml").read_text(encoding="utf-8"))
+    assert project["name"] == "neobank"
+    assert project["runtime"] == {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}}
+    assert (CHECKOUT / project["main"] / "requirements.txt").is_file()
+
+
+def test_the_dev_stack_is_valid_and_small() -> None:
+    settings = read(stack_file("dev"))
+    assert (settings.namespace, settings.protect_data, settings.application.replicas) == ("neotropolis-dev", False, 1)
+
+
+def test_the_documentation_lists_every_key() -> None:
+    written = (CHECKOUT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = [
+        f"| `{path}` | {key.allowed} | `{json.dumps(key.info.default, ensure_ascii=False)}` | {key.info.description} |"
+        for path, key in leaves()
+    ]
+    assert [line for line in written.splitlines() if line.startswith("| `")] == rows
