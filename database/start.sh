@@ -53,13 +53,13 @@ refuse_foreign_data() {
             refuse "$found belongs to UID $(stat -c %u "$found") and is closed to UID $(id -u), as which this image runs: see docs/postgresql-upgrade.md."
     done
     if [ -f "$PGDATA/PG_VERSION" ]; then
+        require_own "$PGDATA"
         found=$(cat "$PGDATA/PG_VERSION")
         [ "$found" = "$major" ] || refuse "$PGDATA holds data of PostgreSQL $found and this is $major: see docs/postgresql-upgrade.md."
-        require_own "$PGDATA"
         return
     fi
     for found in "$volume/PG_VERSION" "$volume"/*/PG_VERSION "$volume"/*/*/PG_VERSION; do
-        [ ! -f "$found" ] || refuse "the volume holds data of PostgreSQL $(cat "$found") in $(dirname "$found") and none of $major: see docs/postgresql-upgrade.md."
+        [ ! -f "$found" ] || refuse "the volume holds data of PostgreSQL $(cat "$found" 2>/dev/null || echo "?") in $(dirname "$found") and none of $major: see docs/postgresql-upgrade.md."
     done
 }
 
@@ -105,6 +105,7 @@ prepare() {
 
 serve() {
     lock_volume
+    refuse_foreign_data
     [ -f "$PGDATA/PG_VERSION" ] || refuse "$PGDATA is not a database: say 'prepare' first."
     clean_data_directory
     exec postgres "${options[@]}" "$@"

@@ -1,0 +1,209 @@
+"""What the database's tests share apart from fixtures: processes that use a volume, sessions on a server, waits."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection  # noqa: N812  # it is a class
+from psycopg2.extensions import make_dsn
+
+from tools import postgres
+from tools.postgres import LOGINS, NOBODY, Postgres, as_nobody, free_port
+
+PATIENCE = 30.0
+
+Row = tuple[object, ...]
+Where = Mapping[str, str]
+
+
+def eventually(holds: Callable[[], bool], what: str, evidence: Callable[[], str] = str) -> None:
+    """Wait until it holds; fails with `evidence` after 30 s."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} did not come true in {PATIENCE:.0f} s\n{evidence()}"
+        time.sleep(0.005)
+
+
+def users_of(volume: Path) -> set[int]:
+    """Find the processes that hold the volume's lock open: start.sh and everything it started."""
+    lock = volume / ".lock"
+    return {pid for pid in processes() if any(points_at(fd, lock) for fd in entries(Path(f"/proc/{pid}/fd")))}
+
+
+def processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # it ended meanwhile, or is somebody else's
+        return []
+
+
+def points_at(link: Path, target: Path) -> bool:
+    try:
+        return link.readlink() == target
+    except OSError:
+        return False
+
+
+def kill_users(volume: Path) -> None:
+    """Kill -9 whatever uses the volume, as the end of a container does, and wait until it is gone."""
+
+    def none_left() -> bool:
+        left = users_of(volume)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left
+
+    eventually(none_left, "the end of every process on the volume", lambda: str(users_of(volume)))
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One run of start.sh beside whatever else uses the volume, and what it says."""
+
+    process: subprocess.Popen[bytes]
+    stdout: Path
+    stderr: Path
+
+    def says(self) -> str:
+        return self.stderr.read_text(encoding="utf-8")
+
+    def await_words(self, words: str) -> None:
+        eventually(lambda: words in self.says(), f"'{words}' on stderr", self.says)
+
+    def ends(self) -> int:
+        return self.process.wait(timeout=PATIENCE)
+
+
+def pod(server: Postgres, word: str, *options: str, identity: list[str] | None = None, **changes: str) -> Pod:
+    """Run start.sh on the server's volume, as `identity` runs it, with changes to its environment."""
+    number = len(list(server.log.parent.glob("pod-*.err")))
+    stdout, stderr = (server.log.parent / f"pod-{number}.{end}" for end in ("out", "err"))
+    with stdout.open("wb") as out, stderr.open("wb") as err:
+        process = subprocess.Popen(
+            [*(as_nobody() if identity is None else identity), "bash", str(postgres.START), word, *options],
+            env={**server._environment(), **changes},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+        )
+    return Pod(process, stdout, stderr)
+
+
+def own_process_namespace() -> list[str]:
+    """Give the words that run a command as process 1 of its own, as a container does; skips where that is forbidden."""
+    words = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*words, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine forbids user namespaces")
+    return words
+
+
+@contextmanager
+def second_serve(server: Postgres, identity: list[str] | None = None) -> Iterator[tuple[Pod, int]]:
+    """Start a second pod's server on the volume; gives it with its port, and ends whatever uses the volume."""
+    port = free_port()
+    options = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+    second = pod(server, "serve", *options, identity=identity)
+    try:
+        yield second, port
+    finally:
+        kill_users(server.volume)
+        second.ends()
+
+
+def await_payments(server: Postgres, port: int, second: Pod) -> None:
+    """Wait until the second pod's server gives the one payment."""
+
+    def answers() -> bool:
+        try:
+            return ask(as_role(server, "owner", port=str(port)), "SELECT id FROM payments") == [(1,)]
+        except psycopg2.OperationalError:
+            return False
+
+    eventually(answers, "the second server's answer", second.says)
+
+
+@contextmanager
+def session(where: Where) -> Iterator[Connection]:
+    """Open a session that commits each statement."""
+    connection = psycopg2.connect(make_dsn(**where))
+    try:
+        connection.autocommit = True
+        yield connection
+    finally:
+        connection.close()
+
+
+def as_role(server: Postgres, role: str, **changes: str) -> Where:
+    """Give the parameters with which a role logs in over TCP, with changes."""
+    password = (server.credentials / role).read_text(encoding="utf-8")
+    login = {"host": "127.0.0.1", "port": str(server.port), "dbname": "neobank", "user": LOGINS[role]}
+    return login | {"password": password} | changes
+
+
+def as_superuser(server: Postgres) -> Where:
+    """Give the parameters of the one way in that the superuser has."""
+    return {"host": str(server.sockets), "port": str(server.port), "dbname": "neobank", "user": "postgres"}
+
+
+def ask(where: Where, *statements: str) -> list[Row]:
+    """Run statements in one session; gives the rows of the last."""
+    with session(where) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+def refusal(where: Where, statement: str = "SELECT 1") -> str:
+    """Run a statement that must be refused; gives the server's words."""
+    try:
+        rows = ask(where, statement)
+    except psycopg2.Error as error:
+        return str(error)
+    message = f"{where['user']} was let into {where['dbname']}, and {statement} gave {rows}"
+    raise AssertionError(message)
+
+
+def payments(server: Postgres) -> list[int]:
+    return [int(str(row[0])) for row in ask(as_superuser(server), "SELECT id FROM payments ORDER BY id")]
+
+
+CATALOGUE = {
+    "roles": "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,"
+    " rolbypassrls, rolconnlimit, rolvaliduntil::text, rolpassword IS NULL FROM pg_authid ORDER BY 1",
+    "members": "SELECT roleid::regrole::text, member::regrole::text, admin_option FROM pg_auth_members ORDER BY 1, 2",
+    "settings": "SELECT setrole::regrole::text, setdatabase, setconfig FROM pg_db_role_setting ORDER BY 1, 2",
+    "databases": "SELECT datname, datdba::regrole::text, datallowconn, datconnlimit, datacl::text"
+    " FROM pg_database ORDER BY 1",
+    "schemas": "SELECT nspname, nspowner::regrole::text, nspacl::text FROM pg_namespace"
+    " WHERE nspname !~ '^pg_temp|^pg_toast' ORDER BY 1",
+}
+
+
+def catalogue(server: Postgres) -> dict[str, list[Row]]:
+    """Give everything that roles.sql decides, but the passwords' salts."""
+    return {what: ask(as_superuser(server), query) for what, query in CATALOGUE.items()}
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int, int, str]]:
+    """Give mode, owner, time of the last change and content of the folder and all within."""
+    return {str(path.relative_to(folder)): state(path) for path in [folder, *folder.rglob("*")]}
+
+
+def state(path: Path) -> tuple[int, int, int, str]:
+    status = path.lstat()
+    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return status.st_mode, status.st_uid, status.st_mtime_ns, content

@@ -1,0 +1,119 @@
+"""What start.sh can't serve it refuses in one sentence, and it leaves everything as it was."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.database.conftest import BINARIES, NewServer, end
+from tests.database.support import Pod, listing, pod
+from tools.postgres import ROLES, Postgres
+
+RUNBOOK = "docs/postgresql-upgrade.md"
+
+
+def assert_refused(refused: Pod, *words: str) -> None:
+    assert refused.ends() not in {0, None}
+    [sentence] = refused.says().splitlines()
+    assert sentence.startswith("start.sh: ")
+    assert sentence.endswith(".")
+    for word in words:
+        assert word in sentence
+
+
+def assert_untouched(server: Postgres, *words: str, identity: list[str] | None = None) -> None:
+    """Both commands refuse the volume and leave it alone."""
+    before = listing(server.volume)
+    for command in ("prepare", "serve"):
+        assert_refused(pod(server, command, identity=identity), *words)
+    assert listing(server.volume) == before
+
+
+def deeper(volume: Path) -> None:
+    (volume / "18").rename(volume / "docker")
+    (volume / "16").mkdir()
+    (volume / "docker").rename(volume / "16" / "docker")
+    (volume / "16" / "docker" / "PG_VERSION").write_text("16\n")
+
+
+def at_the_root(volume: Path) -> None:
+    for entry in (volume / "18").iterdir():
+        entry.rename(volume / entry.name)
+    (volume / "18").rmdir()
+
+
+@pytest.fixture(scope="session")
+def seed_17(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The volume of a real, older major."""
+    server = Postgres.embedded(tmp_path_factory.mktemp("seed 17"))
+    server.binaries = BINARIES["17"]
+    try:
+        assert pod(server, "prepare").ends() == 0
+        yield server.volume
+    finally:
+        end(server)
+
+
+@pytest.fixture
+def older(new_server: NewServer, seed_17: Path) -> Postgres:
+    server = new_server()
+    shutil.copytree(seed_17, server.volume, dirs_exist_ok=True)
+    return server
+
+
+def test_data_of_another_major_beside_none_of_its_own(older: Postgres) -> None:
+    assert_untouched(older, "17", "none of 18", RUNBOOK)
+
+
+def test_data_of_another_major_in_its_own_place(older: Postgres) -> None:
+    (older.volume / "17").rename(older.volume / "18")
+    assert_untouched(older, "PostgreSQL 17", "this is 18", RUNBOOK)
+
+
+@pytest.mark.parametrize("move", [deeper, at_the_root])
+def test_data_elsewhere_on_the_volume(kept: Postgres, move: Callable[[Path], None]) -> None:
+    move(kept.volume)
+    assert_untouched(kept, RUNBOOK)
+
+
+def test_a_directory_that_holds_something_else(new_server: NewServer) -> None:
+    server = new_server()
+    (server.volume / ".lock").touch()
+    (server.volume / "18").mkdir()
+    (server.volume / "18" / "notes.txt").write_text("mine")
+    assert_untouched(server, "not a database")
+
+
+def test_a_server_without_a_database(new_server: NewServer) -> None:
+    server = new_server()
+    assert_refused(pod(server, "serve"), "not a database", "prepare")
+    assert [path.name for path in server.volume.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("content", [None, "", "\n"], ids=["missing", "empty", "blank"])
+def test_a_password_file_that_holds_none(new_server: NewServer, role: str, content: str | None) -> None:
+    server = new_server()
+    file = server.credentials / role
+    file.unlink()
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    assert_refused(pod(server, "prepare"), str(file))
+    assert list(server.volume.iterdir()) == []
+
+
+def test_a_volume_that_may_not_be_written(new_server: NewServer) -> None:
+    server = new_server()
+    server.volume.chmod(0o555)
+    assert_untouched(server, str(server.volume), "not writable")
+
+
+def test_a_volume_that_is_not_there(new_server: NewServer) -> None:
+    server = new_server()
+    server.volume.rmdir()
+    assert_refused(pod(server, "prepare"), str(server.volume), "not writable")
+
+
+def test_a_word_that_is_neither(new_server: NewServer) -> None:
+    assert_refused(pod(new_server(), "restart"), "prepare", "serve")
