@@ -1,0 +1,97 @@
+"""kubectl, as far as tests need it: objects in and out, each error with kubectl's own words."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Object = dict[str, Any]
+_POLL_SECONDS = 0.3
+
+
+class KubectlError(Exception):
+    """The cluster refused, or did not do in time what it should; the message says what it said."""
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """One cluster, seen through its kubeconfig."""
+
+    kubeconfig: Path
+    context: str = ""
+
+    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+        """Run kubectl and give what it prints. Raises KubectlError."""
+        command = [
+            "kubectl",
+            f"--kubeconfig={self.kubeconfig}",
+            *([f"--context={self.context}"] if self.context else []),
+        ]
+        try:
+            done = subprocess.run(
+                [*command, *arguments], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: no answer within {timeout} s") from None
+        if done.returncode:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Give a live object, or nothing where there is none."""
+        text = self.run("get", kind, name, *_in(namespace), "--ignore-not-found", "--output=json")
+        found: Object | None = json.loads(text) if text else None
+        return found
+
+    def list(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
+        """Give the live objects of a kind."""
+        text = self.run("get", kind, *_in(namespace), f"--selector={selector}", "--output=json")
+        items: list[Object] = json.loads(text)["items"]
+        return items
+
+    def apply(self, described: Object, manager: str) -> Object:
+        """Create or change an object by server-side apply."""
+        options = ("--server-side", "--force-conflicts", f"--field-manager={manager}", "--output=json", "--filename=-")
+        live: Object = json.loads(self.run("apply", *options, stdin=json.dumps(described)))
+        return live
+
+    def delete(self, kind: str, namespace: str, name: str, timeout: float = 180) -> None:
+        """Delete an object with all that it owns, and wait until it is gone."""
+        options = ("--ignore-not-found", "--cascade=foreground", f"--timeout={timeout:.0f}s")
+        self.run("delete", kind, name, *_in(namespace), *options, timeout=timeout + 10)
+
+    def wait(self, kind: str, namespace: str, name: str, done: Callable[[Object], bool], timeout: float) -> Object:
+        """Wait until an object is what it should be. Raises KubectlError with the namespace's events and logs."""
+        deadline = time.monotonic() + timeout
+        while True:
+            live = self.get(kind, namespace, name)
+            if live is None:
+                raise KubectlError(f"{kind} {name} is gone")
+            if done(live):
+                return live
+            if time.monotonic() > deadline:
+                status = json.dumps(live.get("status"))
+                raise KubectlError(f"{kind} {name} is not ready after {timeout} s: {status}\n{self.story(namespace)}")
+            time.sleep(_POLL_SECONDS)
+
+    def story(self, namespace: str) -> str:
+        """Tell what happened in a namespace: its pods, its events, the last lines of each pod."""
+        parts = [
+            self.run("get", "pods", *_in(namespace), "--output=wide"),
+            self.run("get", "events", *_in(namespace), "--sort-by=.lastTimestamp"),
+        ]
+        for pod in self.list("pods", namespace):
+            name = pod["metadata"]["name"]
+            try:
+                log = self.run("logs", name, *_in(namespace), "--all-containers", "--prefix", "--tail=20")
+            except KubectlError as error:
+                log = str(error)
+            parts.append(f"{name}:\n{log}")
+        return "\n".join(parts)
+
+
+def _in(namespace: str) -> list[str]:
+    return [f"--namespace={namespace}"] if namespace else []
