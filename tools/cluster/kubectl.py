@@ -15,7 +15,7 @@ class Kubectl:
     kubeconfig: Path
 
     def run(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs one command to its end, capturing what it prints. Raises UserError when it fails, unless check is false."""
+        """Runs one command and captures what it prints. Raises UserError when it fails, unless check is false."""
         result = subprocess.run(self.command(*arguments), input=stdin, text=True, capture_output=True, check=False)
         if check and result.returncode != 0:
             raise UserError(f"`kubectl {' '.join(arguments)}` failed: {result.stderr.strip()}")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.cluster import addons, certificates, components, network, processes, supervisor
+from tools.cluster import addons, certificates, components, network, preflight, processes, supervisor
 from tools.cluster.build import programs
 from tools.cluster.components import NODE_NAME, Node
 from tools.cluster.kubectl import Kubectl
@@ -22,12 +22,13 @@ from tools.cluster.processes import Process
 from tools.errors import UserError
 
 RECORD = STATE / "supervisor.json"
+KUBECTL = STATE / "kubectl"
 READY_TIMEOUT = 180.0
 
 
 def kubectl() -> Kubectl:
     """The kubectl of the node's own version."""
-    return Kubectl(programs()["kubectl"], KUBECONFIG)
+    return Kubectl(KUBECTL, KUBECONFIG)
 
 
 def exists() -> bool:
@@ -56,6 +57,8 @@ def start() -> None:
     _write_identities(node)
     components.write_configuration(node)
     (STATE / supervisor.COMMANDS).write_text(json.dumps(components.commands(node)))
+    KUBECTL.unlink(missing_ok=True)
+    KUBECTL.symlink_to(node.programs["kubectl"])
     _start_supervisor(node)
 
 
@@ -93,8 +96,9 @@ def clear() -> None:
 
 def remove() -> None:
     """Ends the node and deletes all its state, volumes included."""
-    clear()
     if STATE.exists():
+        preflight.require_root()
+        clear()
         shutil.rmtree(STATE)
     KUBECONFIG.unlink(missing_ok=True)
 

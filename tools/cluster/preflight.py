@@ -10,6 +10,7 @@ from tools.cluster import build, packages
 from tools.cluster.paths import CHECKOUT, cache_directory
 from tools.errors import UserError
 
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 GIBIBYTE = 2**30
 SPACE_FOR_BUILD = 12 * GIBIBYTE
 SPACE_FOR_STATE = 3 * GIBIBYTE
@@ -20,13 +21,9 @@ def check() -> None:
     """Raises UserError with the first reason why no node can be started here."""
     if sys.platform != "linux":
         raise UserError(f"a local cluster needs Linux, or kind with a Docker or Podman that answers; {STILL_WORKS}.")
-    if os.geteuid() != 0:
-        raise UserError(f"a local cluster needs root, or kind with a Docker or Podman that answers; {STILL_WORKS}.")
-    if (
-        not list(Path("/sys/fs/cgroup").glob("memory/cgroup.procs"))
-        and not Path("/sys/fs/cgroup/cgroup.procs").exists()
-    ):
-        raise UserError(f"a local cluster needs control groups mounted at /sys/fs/cgroup; {STILL_WORKS}.")
+    require_root()
+    if not any((CONTROL_GROUPS / tree / "cgroup.procs").exists() for tree in (".", "memory")):
+        raise UserError(f"a local cluster needs control groups mounted at {CONTROL_GROUPS}; {STILL_WORKS}.")
     absent = packages.missing()
     if absent:
         raise UserError(
@@ -34,6 +31,12 @@ def check() -> None:
         )
     _check_namespaces()
     _check_space()
+
+
+def require_root() -> None:
+    """Raises UserError when the user is not root."""
+    if os.geteuid() != 0:
+        raise UserError(f"a local cluster needs root, or kind with a Docker or Podman that answers; {STILL_WORKS}.")
 
 
 def _check_namespaces() -> None:

