@@ -40,13 +40,16 @@ def psql(prefix: str) -> str:
 
 
 def backup(prefix: str) -> str:
-    """Write the whole database to neobank.dump, in pg_restore's format."""
+    """Write the whole database to neobank.dump, in pg_restore's format; one that fails leaves the last one there."""
     dump = (
         "PGPASSWORD=$(cat) pg_dump --host=127.0.0.1 --format=custom "
         f"--username={CONTRACT.database.backup} {CONTRACT.database.name}"
     )
     password = _secret(prefix, "{{.data.backup | base64decode}}")
-    return f"{password} | {prefix} {_EXEC} --stdin -- sh -c {shlex.quote(dump)} >neobank.dump"
+    return (
+        f"{password} | {prefix} {_EXEC} --stdin -- sh -c {shlex.quote(dump)} >neobank.dump.part"
+        " && mv neobank.dump.part neobank.dump"
+    )
 
 
 def _secret(prefix: str, template: str) -> str:

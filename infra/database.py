@@ -194,8 +194,12 @@ def _prepare(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
 
 
 def _serve(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
-    """Become the server. The startup probe waits ten minutes, since after a crash it recovers before it answers."""
-    is_ready = ["pg_isready", "--host=127.0.0.1", f"--port={CONTRACT.ports.database}"]
+    """Become the server. The startup probe waits ten minutes, since after a crash it recovers before it answers.
+
+    The probes name a role and a database that pg_hba.conf admits, or each would leave an error in the log.
+    """
+    names = CONTRACT.database
+    is_ready = ["pg_isready", "--host=127.0.0.1", f"--username={names.metrics}", f"--dbname={names.name}"]
     return k8s.core.v1.ContainerArgs(
         name=CONTAINER,
         image=_image(postgres),

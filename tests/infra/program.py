@@ -191,23 +191,28 @@ def engine_environment(config: Config, image: str = IMAGE) -> dict[str, str]:
 
 def run(config: Config, stack: str = "dev", image: str = IMAGE, recorder: Recorder | None = None) -> Program:
     """Run the program with a configuration. Raises what it raises."""
+    recorder = recorder or Recorder(FakeProviders())
     with mock.patch.dict(os.environ, engine_environment(config, image)):
-        return asyncio.run(_run(stack, recorder or Recorder(FakeProviders())))
+        outputs, secret_outputs = asyncio.run(execute(recorder, stack))
+    resources = [it for it in recorder.registered if it.type != "pulumi:pulumi:Stack"]
+    return Program(resources, outputs, secret_outputs)
 
 
-async def _run(stack: str, recorder: Recorder) -> Program:
-    """Register everything, within a task of its own: its context keeps one run's stack from the next one."""
+async def execute(monitor: MockMonitor, stack: str) -> tuple[dict[str, Any], frozenset[str]]:
+    """Run the program against a monitor; give its outputs, and the names of those that are secret.
+
+    It wants a task of its own: that context keeps one run's stack from the next one's.
+    """
     SETTINGS.rpc_manager.clear()
     SETTINGS.outputs.clear()  # a run that failed leaves its own behind, for a loop that is closed
-    set_mocks(recorder.mocks, project="neobank", stack=stack, preview=False, monitor=recorder)
-    await run_pulumi_func(_execute)
+    set_mocks(monitor.mocks, project="neobank", stack=stack, preview=False, monitor=monitor)
+    await run_pulumi_func(lambda: _run_file(CHECKOUT / "infra" / "__main__.py"))
     root = get_root_resource()
     assert isinstance(root, Stack)
     outputs = {name: pulumi.Output.from_input(value) for name, value in root.outputs.items()}
     resolved = {name: await output.future() for name, output in outputs.items()}
-    secret = {name for name, output in outputs.items() if await output.is_secret()}
-    return Program([it for it in recorder.registered if it.type != "pulumi:pulumi:Stack"], resolved, frozenset(secret))
+    return resolved, frozenset([name for name, output in outputs.items() if await output.is_secret()])
 
 
-def _execute() -> None:
-    runpy.run_path(str(CHECKOUT / "infra" / "__main__.py"), run_name="__main__")
+def _run_file(path: Path) -> None:
+    runpy.run_path(str(path), run_name="__main__")

@@ -90,6 +90,12 @@ def test_a_backup_is_taken_as_its_own_role(dev: Program, shell: Shell) -> None:
     assert (shell.folder / "neobank.dump").exists()
 
 
+def test_a_backup_that_fails_leaves_the_last_one(dev: Program, shell: Shell) -> None:
+    (shell.folder / "neobank.dump").write_text("the last one")
+    assert shell.paste(dev.outputs["backupCommand"], status=1).returncode == 1
+    assert (shell.folder / "neobank.dump").read_text() == "the last one"
+
+
 def test_the_port_forward_names_the_service_and_its_port(dev: Program) -> None:
     assert dev.outputs["portForwardCommand"] == (
         "kubectl --namespace=neotropolis-dev port-forward service/neobank-service 8080:80"

@@ -149,7 +149,8 @@ def test_the_service_runs_what_the_contract_says(dev: Program) -> None:
 def test_probes_of_the_database_ask_it_over_tcp_and_wait_for_a_recovery(dev: Program) -> None:
     serve = container(dev, "postgres-deployment/postgres")
     probes = [serve[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
-    assert {tuple(it["exec"]["command"]) for it in probes} == {("pg_isready", "--host=127.0.0.1", "--port=5432")}
+    command = ("pg_isready", "--host=127.0.0.1", "--username=neobank_metrics", "--dbname=neobank")
+    assert {tuple(it["exec"]["command"]) for it in probes} == {command}
     assert serve["startupProbe"]["periodSeconds"] * serve["startupProbe"]["failureThreshold"] >= 300
 
 
