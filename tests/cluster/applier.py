@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -119,13 +119,12 @@ class State:
 class RealProviders(Mocks):
     """Makes real what the program registers; called from many threads at once, as the provider is."""
 
-    def __init__(self, path: Path, kubeconfig: Path) -> None:
+    def __init__(self, path: Path, kubectl: Kubectl) -> None:
         self._path = path
-        self._kubeconfig = kubeconfig
+        self._kubectl = kubectl
         self._state = State.load(path)
         self._lock = threading.Lock()
         self._registered: set[str] = set()
-        self._kubectl = Kubectl(kubeconfig)
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         raise AssertionError(f"the program calls {args.token}")
@@ -135,7 +134,7 @@ class RealProviders(Mocks):
         if args.typ == "random:index/randomPassword:RandomPassword":
             return args.name, {**args.inputs, "result": self._generate(args.name, plain(args.inputs))}
         if args.typ == "pulumi:providers:kubernetes":
-            self._kubectl = Kubectl(self._kubeconfig, args.inputs.get("context", ""))
+            self._kubectl = replace(self._kubectl, context=args.inputs.get("context", ""))
         if not args.typ.startswith("kubernetes:"):
             return f"{args.name}-id", dict(args.inputs)
         kind = args.typ.rpartition(":")[2]
@@ -251,7 +250,7 @@ def _rolled_out(deployment: Object) -> bool:
 
 
 async def _apply(state: Path, kubeconfig: Path, stack: str) -> Outputs:
-    providers = RealProviders(state, kubeconfig)
+    providers = RealProviders(state, Kubectl(kubeconfig))
     outputs, _ = await execute(MockMonitor(providers), stack)
     providers.delete_what_disappeared()
     return outputs
