@@ -1,0 +1,158 @@
+"""A client of the bank over HTTP, as a phone is one."""
+
+import http.client
+import json
+import random
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Self, TypedDict
+
+
+class User(TypedDict):
+    account_number: str
+    balance: float
+
+
+class Transaction(TypedDict):
+    id: int
+
+
+class Body(TypedDict, total=False):
+    """What the tests read of an answer."""
+
+    user: User
+    account: User
+    access_token: str
+    error: str
+    status: int
+    transaction: Transaction
+    transactions: list[Transaction]
+    next: int | None
+
+
+@dataclass(frozen=True)
+class Player:
+    """Somebody who has logged in."""
+
+    number: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A running service."""
+
+    address: str
+
+    def call(self, path: str, body: dict[str, object] | None = None, token: str = "") -> tuple[int, Body]:
+        """Ask once; gives status and body, whatever the status. Raises OSError where nobody answers."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data, headers)  # noqa: S310  # loopback
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except http.client.HTTPException as error:
+            raise ConnectionError(str(error)) from error
+
+    def join(self, name: str) -> Player:
+        """Register and log in."""
+        who: dict[str, object] = {"character_name": name, "password": "password of " + name}
+        status, body = self.call("/api/v1/auth/register", who)
+        assert status == 201, body
+        return self.log_in(name, "password of " + name)
+
+    def log_in(self, name: str, password: str) -> Player:
+        status, body = self.call("/api/v1/auth/login", {"character_name": name, "password": password})
+        assert status == 200, body
+        return Player(body["user"]["account_number"], body["access_token"])
+
+    def pay(self, payer: Player, receiver: Player, amount: float) -> tuple[int, Body]:
+        payment: dict[str, object] = {"to_account": receiver.number, "amount": amount}
+        return self.call("/api/v1/transactions", payment, payer.token)
+
+    def balance(self, player: Player) -> float:
+        return self.call("/api/v1/account", token=player.token)[1]["account"]["balance"]
+
+    def transactions(self, player: Player) -> set[int]:
+        """Give the ids of all of a player's transactions."""
+        found: set[int] = set()
+        page = "limit=100"
+        while True:
+            status, body = self.call(f"/api/v1/account/transactions?{page}", token=player.token)
+            assert status == 200, body
+            found |= {transaction["id"] for transaction in body["transactions"]}
+            if body["next"] is None:
+                return found
+            page = f"limit=100&before={body['next']}"
+
+    def is_ready(self) -> bool:
+        try:
+            return self.call("/health/ready")[0] == 200
+        except OSError:
+            return False
+
+    def await_ready(self, patience: float = 60) -> None:
+        deadline = time.monotonic() + patience
+        while not self.is_ready():
+            assert time.monotonic() < deadline, "the service did not become ready"
+            time.sleep(0.05)
+
+
+@dataclass
+class Crowd:
+    """Players who pay each other all the time, and remember what the bank confirmed."""
+
+    bank: Bank
+    players: list[Player]
+    confirmed: list[int] = field(default_factory=list)
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    unanswered: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._threads = [threading.Thread(target=self._pay, args=(seed,)) for seed in range(8)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def await_confirmed(self, more: int, patience: float = 180) -> None:
+        """Wait until so many more payments have been confirmed."""
+        goal, deadline = len(self.confirmed) + more, time.monotonic() + patience
+        while len(self.confirmed) < goal:
+            assert time.monotonic() < deadline, f"{len(self.confirmed)} of {goal} payments; {self.refused[-3:]}"
+            time.sleep(0.05)
+
+    def missing(self) -> set[int]:
+        """Give the confirmed payments that the bank no longer knows."""
+        known: set[int] = set()
+        for player in self.players:
+            known |= self.bank.transactions(player)
+        return set(self.confirmed) - known
+
+    def _pay(self, seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311  # the same each time
+        while not self._stop.is_set():
+            payer, receiver = chance.sample(self.players, 2)
+            try:
+                status, body = self.bank.pay(payer, receiver, 0.01)
+            except OSError:
+                self.unanswered += 1
+                self._stop.wait(0.1)
+                continue
+            if status == 201:
+                self.confirmed.append(body["transaction"]["id"])
+            else:
+                self.refused.append((status, body["error"]))
+                self._stop.wait(0.1)
