@@ -9,7 +9,7 @@ from tools.errors import UserError
 
 @dataclass(frozen=True)
 class Kubectl:
-    """kubectl with its kubeconfig: never the one of the home directory."""
+    """The program with its kubeconfig, and a cache beside it: it never touches the home directory."""
 
     program: Path
     kubeconfig: Path
@@ -23,7 +23,8 @@ class Kubectl:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line, for a caller that starts the process itself (port-forward)."""
-        return [str(self.program), f"--kubeconfig={self.kubeconfig}", *arguments]
+        cache = self.kubeconfig.parent / "kubectl-cache"
+        return [str(self.program), f"--kubeconfig={self.kubeconfig}", f"--cache-dir={cache}", *arguments]
 
     def answers(self) -> bool:
         """Whether the API server says it is ready, within five seconds."""
