@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.cluster import node
+
 Object = dict[str, Any]
 _POLL_SECONDS = 0.3
 
@@ -23,17 +25,17 @@ class Kubectl:
     kubeconfig: Path
     context: str = ""
 
+    def command(self, *arguments: str) -> list[str]:
+        """Give the command line; the local node brings a kubectl of its own."""
+        program = str(node.KUBECTL) if node.KUBECTL.exists() else "kubectl"
+        context = [f"--context={self.context}"] if self.context else []
+        return [program, f"--kubeconfig={self.kubeconfig}", *context, *arguments]
+
     def run(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl and give what it prints. Raises KubectlError."""
-        command = [
-            "kubectl",
-            f"--kubeconfig={self.kubeconfig}",
-            *([f"--context={self.context}"] if self.context else []),
-        ]
+        command = self.command(*arguments)
         try:
-            done = subprocess.run(
-                [*command, *arguments], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
-            )
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired:
             raise KubectlError(f"kubectl {' '.join(arguments)}: no answer within {timeout} s") from None
         if done.returncode:
@@ -65,16 +67,24 @@ class Kubectl:
 
     def wait(self, kind: str, namespace: str, name: str, done: Callable[[Object], bool], timeout: float) -> Object:
         """Wait until an object is what it should be. Raises KubectlError with the namespace's events and logs."""
-        deadline = time.monotonic() + timeout
-        while True:
+        found: list[Object] = []
+
+        def is_done() -> bool:
             live = self.get(kind, namespace, name)
             if live is None:
                 raise KubectlError(f"{kind} {name} is gone")
-            if done(live):
-                return live
+            found[:] = [live]
+            return done(live)
+
+        self.until(is_done, f"{kind} {name}", namespace, timeout)
+        return found[0]
+
+    def until(self, condition: Callable[[], bool], what: str, namespace: str, timeout: float) -> None:
+        """Wait for a condition. Raises KubectlError with the namespace's events and logs."""
+        deadline = time.monotonic() + timeout
+        while not condition():
             if time.monotonic() > deadline:
-                status = json.dumps(live.get("status"))
-                raise KubectlError(f"{kind} {name} is not ready after {timeout} s: {status}\n{self.story(namespace)}")
+                raise KubectlError(f"waited {timeout} s for {what}\n{self.story(namespace)}")
             time.sleep(_POLL_SECONDS)
 
     def story(self, namespace: str) -> str:

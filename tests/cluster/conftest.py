@@ -1,0 +1,41 @@
+"""A real cluster, and the bank that the program puts on it. Without a cluster these tests are skipped, by name."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.deployment import Deployment
+from tools import image
+from tools.cluster import local
+from tools.cluster.paths import KUBECONFIG
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Path:
+    """Give the kubeconfig of the local cluster."""
+    if not local.is_up():
+        missing = "no local cluster is up: run `make cluster` first"
+        if os.environ.get("NEOBANK_REQUIRE_CLUSTER"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return KUBECONFIG
+
+
+@pytest.fixture(scope="session")
+def service_image(cluster: Path) -> str:
+    """Build the service's image and bring it, and the database's, to the cluster."""
+    del cluster
+    local.load(local.POSTGRES)
+    return image.deliver()
+
+
+@pytest.fixture(scope="session")
+def deployed(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """The bank in a namespace of its own; each test leaves it serving."""
+    bank = Deployment("neobank-test", service_image, cluster, tmp_path_factory.mktemp("deployment"))
+    bank.clear()
+    bank.apply()
+    yield bank
+    bank.clear()

@@ -1,0 +1,171 @@
+"""One bank on the cluster, as its tests handle it: apply the program, look inside, break something."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.bank import Bank
+from tests.cluster import applier
+from tests.cluster.kubectl import Kubectl, Object
+
+DATABASE = "app.kubernetes.io/component=database"
+APPLICATION = "app.kubernetes.io/component=application"
+MIGRATION = "app.kubernetes.io/component=migration"
+PATIENCE = 240  # seconds
+
+
+@dataclass
+class Deployment:
+    """A stack of the program in a namespace of its own, applied without the engine."""
+
+    namespace: str
+    image: str
+    kubeconfig: Path
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kubectl(self) -> Kubectl:
+        return Kubectl(self.kubeconfig)
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.json"
+
+    def apply(self, **changes: object) -> dict[str, Any]:
+        """Apply the program, its configuration changed as said from here on; gives the outputs, secrets open."""
+        small = {"storage": "1Gi", "memory": "512Mi", "cpu": "50m"}
+        self.config |= changes
+        config = {
+            "namespace": self.namespace,
+            "protectData": False,
+            "postgres": small,
+            "application": {"replicas": 1, "cpu": "50m"},
+        } | self.config
+        self.outputs = applier.apply(config, self.image, self.state, self.kubeconfig)
+        return self.outputs
+
+    def apply_in_background(self) -> threading.Thread:
+        """Apply the program as it was last; whether that worked is for the next application to say."""
+
+        def attempt() -> None:
+            with suppress(applier.ApplyError):
+                self.apply()
+
+        thread = threading.Thread(target=attempt)
+        thread.start()
+        return thread
+
+    def destroy(self, *, keep_data: bool = False) -> None:
+        applier.destroy(self.state, self.kubeconfig, keep=("Namespace", "PersistentVolumeClaim") if keep_data else ())
+
+    def clear(self) -> None:
+        """Remove whatever is left of this and of earlier runs."""
+        self.kubectl.delete("namespace", "", self.namespace)
+        self.state.unlink(missing_ok=True)
+
+    def pods(self, selector: str) -> list[Object]:
+        return self.kubectl.list("pods", self.namespace, selector)
+
+    def pod(self, selector: str) -> Object:
+        """Give the only pod that is not on its way out."""
+        found = [pod for pod in self.pods(selector) if "deletionTimestamp" not in pod["metadata"]]
+        assert len(found) == 1, [pod["metadata"]["name"] for pod in found]
+        return found[0]
+
+    def await_pod(self, selector: str, *, other_than: str = "") -> Object:
+        """Wait for one ready pod, of another uid than the one named."""
+
+        def is_ready(pod: Object) -> bool:
+            conditions = {it["type"]: it["status"] for it in pod.get("status", {}).get("conditions", [])}
+            return conditions.get("Ready") == "True" and pod["metadata"]["uid"] != other_than
+
+        def one_is_ready() -> bool:
+            return sum(map(is_ready, self.pods(selector))) == 1 == len(self.pods(selector))
+
+        self.kubectl.until(one_is_ready, f"one ready pod with {selector}", self.namespace, PATIENCE)
+        return self.pod(selector)
+
+    def delete_pod(self, pod: Object) -> None:
+        """Ask for a pod to be deleted, and do not wait."""
+        self.kubectl.run("delete", "pod", pod["metadata"]["name"], f"--namespace={self.namespace}", "--wait=false")
+
+    def inside(self, target: str, *command: str, stdin: str | None = None) -> str:
+        """Run a command in a container: `deployment/postgres-deployment`, `pod/…`. Raises KubectlError."""
+        return self.kubectl.run("exec", f"--namespace={self.namespace}", "-i", target, "--", *command, stdin=stdin)
+
+    def in_pod_database(self, pod: str) -> str:
+        """Ask the server of one pod, as the superuser, who gets in by being the server's own user."""
+        words = ["psql", "--host=/var/run/postgresql", "--username=postgres", "--dbname=neobank", "--no-align"]
+        return self.inside(f"pod/{pod}", *words, "--tuples-only", "--command=SELECT 1").strip()
+
+    def log_in(self, url: str) -> str:
+        """Try a database URL from a pod of the application; gives who one is then. Raises KubectlError."""
+        program = "import sys, psycopg2; print(psycopg2.connect(sys.stdin.read()).info.user)"
+        return self.inside("deployment/neobank-deployment", "python3", "-c", program, stdin=url).strip()
+
+    def verify(self) -> str:
+        """Run `neobank verify` where the bank runs. Raises KubectlError when the books are wrong."""
+        return self.inside("deployment/neobank-deployment", "neobank", "verify")
+
+    @contextmanager
+    def reached(self, target: str = "service/neobank-service", port: int = 80) -> Iterator[Bank]:
+        """Forward a port of this machine's loopback interface to the bank."""
+        command = ["port-forward", f"--namespace={self.namespace}", "--address=127.0.0.1", target, f":{port}"]
+        forward = subprocess.Popen(self.kubectl.command(*command), stdout=subprocess.PIPE, text=True)
+        try:
+            assert forward.stdout is not None
+            said = forward.stdout.readline()  # Forwarding from 127.0.0.1:40123 -> 5000
+            assert said.startswith("Forwarding from"), said
+            yield Bank("http://" + said.split()[2])
+        finally:
+            forward.terminate()
+            forward.communicate()
+
+    def processes_of(self, pod: Object, program: str) -> list[int]:
+        """Find the processes of one pod, on this very machine, that run a program."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                group, line = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            words = line.split(b"\0")
+            runs = any(Path(os.fsdecode(word)).name == program for word in words[:2])
+            if runs and pod["metadata"]["uid"] in group.replace("_", "-"):
+                found.append(int(folder.name))
+        return sorted(found)
+
+    def kill(self, pod: Object, program: str) -> int:
+        """Kill a program of a pod, and all its children there, without a warning; gives how many processes died."""
+        killed = 0
+        for process in self.processes_of(pod, program):
+            try:
+                os.kill(process, signal.SIGKILL)
+                killed += 1
+            except ProcessLookupError:
+                continue
+        return killed
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for a condition. Raises KubectlError with the namespace's events and logs."""
+        self.kubectl.until(condition, what, self.namespace, PATIENCE)
+
+    def described(self) -> dict[str, str]:
+        """Give each object's uid and generation: what changes when an object is replaced or its description changes."""
+        kinds = "deployment,job,service,configmap,secret,serviceaccount,persistentvolumeclaim,pod"
+        items = json.loads(self.kubectl.run("get", kinds, f"--namespace={self.namespace}", "--output=json"))["items"]
+        return {
+            f"{item['kind']} {item['metadata']['name']}": (
+                f"{item['metadata']['uid']} {item['metadata'].get('generation')} {item.get('data')}"
+            )
+            for item in items
+        }

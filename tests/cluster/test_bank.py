@@ -1,0 +1,96 @@
+"""The program on a real node: a bank that works, in the order and under the restrictions that were promised."""
+
+from datetime import datetime
+
+import pytest
+
+from tests.bank import Bank
+from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, Deployment
+from tests.cluster.kubectl import KubectlError
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def test_the_volume_is_bound_and_the_pods_are_ready(deployed: Deployment) -> None:
+    claim = deployed.kubectl.get("pvc", deployed.namespace, "postgres-pvc")
+    assert claim is not None
+    assert claim["status"]["phase"] == "Bound"
+    for selector in (DATABASE, APPLICATION):
+        deployed.await_pod(selector)
+
+
+def test_the_application_came_after_the_schema(deployed: Deployment) -> None:
+    (job,) = deployed.kubectl.list("jobs", deployed.namespace)
+    application = deployed.kubectl.get("deployment", deployed.namespace, "neobank-deployment")
+    assert application is not None
+    assert job["status"]["succeeded"] == 1
+    assert moment(application["metadata"]["creationTimestamp"]) >= moment(job["status"]["completionTime"])
+    assert "failed" not in job["status"]
+
+
+def test_the_namespace_takes_restricted_pods_only(deployed: Deployment) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "free", "namespace": deployed.namespace},
+        "spec": {"containers": [{"name": "free", "image": deployed.image}]},
+    }
+    with pytest.raises(KubectlError, match=r'violates PodSecurity "restricted'):
+        deployed.kubectl.apply(pod, manager="tests")
+
+
+@pytest.mark.parametrize("selector", [DATABASE, APPLICATION, MIGRATION])
+def test_no_pod_is_root_or_writes_to_its_root(deployed: Deployment, selector: str) -> None:
+    for pod in deployed.pods(selector):
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert all(it["securityContext"]["readOnlyRootFilesystem"] for it in pod["spec"]["containers"])
+    if selector != MIGRATION:
+        container = pod["metadata"]["name"]
+        with pytest.raises(KubectlError, match="Read-only file system"):
+            deployed.inside(f"pod/{container}", "touch", "/etc/here")
+        assert deployed.inside(f"pod/{container}", "id", "-u").strip() != "0"
+
+
+def test_players_pay_each_other_through_the_service(deployed: Deployment) -> None:
+    with deployed.reached() as bank:
+        neo, trinity = bank.join("Neo"), bank.join("Trinity")
+        status, _ = bank.pay(neo, trinity, 12.34)
+        assert status == 201
+        assert (bank.balance(neo), bank.balance(trinity)) == (987.66, 1012.34)
+    assert "All balances agree" in deployed.verify()
+
+
+def test_the_first_administrator_can_log_in(deployed: Deployment) -> None:
+    with deployed.reached() as bank:
+        bank.log_in(deployed.outputs["adminName"], deployed.outputs["adminPassword"])
+
+
+def test_the_outputs_open_the_database(deployed: Deployment) -> None:
+    assert deployed.log_in(deployed.outputs["databaseUrl"]) == deployed.outputs["databaseUser"]
+
+
+def test_applying_it_again_changes_nothing(deployed: Deployment) -> None:
+    before = deployed.described()
+    outputs = dict(deployed.outputs)
+    assert deployed.apply() == outputs
+    assert deployed.described() == before
+
+
+def test_three_pods_each_answer(deployed: Deployment) -> None:
+    deployed.apply(application={"replicas": 3, "cpu": "50m"})
+    try:
+        names = [pod["metadata"]["name"] for pod in deployed.pods(APPLICATION)]
+        assert len(names) == 3
+        for name in names:
+            with deployed.reached(f"pod/{name}", 5000) as bank:
+                assert bank.is_ready()
+                serves(bank, f"Visitor of {name}")
+    finally:
+        deployed.apply(application={"replicas": 1, "cpu": "50m"})
+    deployed.await_pod(APPLICATION)
+
+
+def serves(bank: Bank, name: str) -> None:
+    assert bank.balance(bank.join(name)) == 1000

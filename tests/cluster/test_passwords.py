@@ -1,0 +1,58 @@
+"""Passwords come and go; the data stays, and the bank with it."""
+
+import pytest
+
+from tests.cluster.deployment import Deployment
+from tests.cluster.kubectl import KubectlError
+
+SECRETS = ("owner", "application", "backup", "metrics", "secretKey", "admin")
+
+
+def test_a_rotated_password_is_the_only_one_that_opens(deployed: Deployment) -> None:
+    with deployed.reached() as bank:
+        neo = bank.join("Rotated")
+    old = deployed.outputs["databaseUrl"]
+    new = deployed.apply(rotation={"application": {"number": 2}})["databaseUrl"]
+    assert new != old
+    assert deployed.log_in(new) == "neobank_0"
+    with pytest.raises(KubectlError, match="password authentication failed"):
+        deployed.log_in(old)
+    with deployed.reached() as bank:
+        assert bank.balance(neo) == 1000
+    assert "All balances agree" in deployed.verify()
+
+
+def test_a_rebuilt_stack_opens_the_kept_volume(deployed: Deployment) -> None:
+    """Every generated secret dies with the stack; the volume and its namespace stay."""
+    with deployed.reached() as bank:
+        bank.join("Survivor")
+    before = dict(deployed.outputs)
+    claim = deployed.kubectl.get("pvc", deployed.namespace, "postgres-pvc")
+    deployed.destroy(keep_data=True)
+    assert deployed.kubectl.list("pods", deployed.namespace) == []
+    assert deployed.kubectl.list("secrets", deployed.namespace) == []
+    after = deployed.apply()
+    for output in ("databasePassword", "databaseUrl", "adminPassword"):
+        assert after[output] != before[output]
+    kept = deployed.kubectl.get("pvc", deployed.namespace, "postgres-pvc")
+    assert kept is not None
+    assert claim is not None
+    assert kept["metadata"]["uid"] == claim["metadata"]["uid"]
+    with deployed.reached() as bank:
+        assert bank.balance(bank.log_in("Survivor", "password of Survivor")) == 1000
+        bank.log_in(after["adminName"], after["adminPassword"])
+    with pytest.raises(KubectlError, match="password authentication failed"):
+        deployed.log_in(before["databaseUrl"])
+    assert "All balances agree" in deployed.verify()
+
+
+def test_all_passwords_at_once(deployed: Deployment) -> None:
+    before = dict(deployed.outputs)
+    after = deployed.apply(rotation={secret: {"number": 7} for secret in SECRETS})
+    assert after["adminPassword"] != before["adminPassword"]
+    with deployed.reached() as bank:
+        bank.log_in(after["adminName"], after["adminPassword"])
+        status, _ = bank.call(
+            "/api/v1/auth/login", {"character_name": after["adminName"], "password": before["adminPassword"]}
+        )
+    assert status == 401

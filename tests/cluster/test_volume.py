@@ -1,0 +1,130 @@
+"""The volume outlives whatever happens to its pods: no confirmed payment is lost, and no two servers ever share it."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bank import Bank, Crowd
+from tests.cluster.deployment import DATABASE, Deployment
+from tools.cluster import node
+
+POD = "postgres-deployment"
+
+
+@pytest.fixture
+def crowd(deployed: Deployment, request: pytest.FixtureRequest) -> Iterator[Crowd]:
+    """Eight clients who pay among four players, for as long as the test lasts."""
+    with deployed.reached() as bank:
+        players = [bank.join(f"{request.node.name} {index}") for index in range(4)]
+        with Crowd(bank, players) as crowd:
+            crowd.await_confirmed(100)
+            yield crowd
+
+
+def assert_nothing_was_lost(deployed: Deployment, crowd: Crowd) -> None:
+    crowd.await_confirmed(100)
+    crowd.__exit__()
+    assert crowd.missing() == set()
+    assert "All balances agree" in deployed.verify()
+
+
+def test_a_deleted_pod_loses_no_confirmed_payment(deployed: Deployment, crowd: Crowd) -> None:
+    pod = deployed.pod(DATABASE)
+    deployed.delete_pod(pod)
+    deployed.await_pod(DATABASE, other_than=pod["metadata"]["uid"])
+    assert_nothing_was_lost(deployed, crowd)
+
+
+@pytest.mark.skipif(not node.exists(), reason="only on a node of our own can a pod's processes be killed from outside")
+def test_a_killed_server_loses_no_confirmed_payment(deployed: Deployment, crowd: Crowd) -> None:
+    pod = deployed.pod(DATABASE)
+    started = container(pod)["restartCount"]
+    assert deployed.kill(pod, "postgres") > 1
+    deployed.until(lambda: container(deployed.pod(DATABASE))["restartCount"] > started, "the server's restart")
+    deployed.await_pod(DATABASE)
+    assert_nothing_was_lost(deployed, crowd)
+
+
+def container(pod: dict[str, dict[str, list[dict[str, int]]]]) -> dict[str, int]:
+    return pod["status"]["containerStatuses"][0]
+
+
+def test_a_group_writable_directory_is_closed_again(deployed: Deployment) -> None:
+    """What fsGroup does to a data directory on other clusters, done by hand here."""
+    deployed.inside(f"deployment/{POD}", "chmod", "2770", "/pgdata/16")
+    pod = deployed.pod(DATABASE)
+    deployed.delete_pod(pod)
+    deployed.await_pod(DATABASE, other_than=pod["metadata"]["uid"])
+    assert deployed.inside(f"deployment/{POD}", "stat", "-c", "%a", "/pgdata/16").strip() == "700"
+
+
+def test_a_second_server_waits_for_the_first_to_end(deployed: Deployment) -> None:
+    with deployed.reached() as bank:
+        neo = bank.join("Not alone")
+        second = start_second_pod(deployed)
+        try:
+            deployed.until(lambda: "another server still uses" in log(deployed, second), "the second pod to wait")
+            assert bank.balance(neo) == 1000
+            scale(deployed, 0)
+            deployed.kubectl.wait("pod", deployed.namespace, second, is_ready, 240)
+            assert deployed.in_pod_database(second) == "1"
+            assert bank.balance(neo) == 1000
+        finally:
+            deployed.kubectl.delete("pod", deployed.namespace, second)
+            scale(deployed, 1)
+        deployed.await_pod(DATABASE)
+        await_balance(bank)
+    assert "All balances agree" in deployed.verify()
+
+
+def start_second_pod(deployed: Deployment) -> str:
+    """Start by hand what the Deployment would: the same pod, on the same volume."""
+    template = deployed.kubectl.get("deployment", deployed.namespace, POD)
+    assert template is not None
+    pod = template["spec"]["template"]
+    pod["metadata"] = {"name": "second", "namespace": deployed.namespace, "labels": pod["metadata"]["labels"]}
+    described = {"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"], "spec": pod["spec"]}
+    deployed.kubectl.run("create", "--filename=-", stdin=json.dumps(described))
+    return "second"
+
+
+def log(deployed: Deployment, pod: str) -> str:
+    return deployed.kubectl.run("logs", pod, f"--namespace={deployed.namespace}", "--all-containers", "--ignore-errors")
+
+
+def scale(deployed: Deployment, replicas: int) -> None:
+    deployed.kubectl.run("scale", f"deployment/{POD}", f"--namespace={deployed.namespace}", f"--replicas={replicas}")
+
+
+def is_ready(pod: dict[str, dict[str, list[dict[str, str]]]]) -> bool:
+    conditions = {it["type"]: it["status"] for it in pod["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True"
+
+
+def await_balance(bank: Bank) -> None:
+    bank.await_ready(240)
+
+
+@pytest.mark.skipif(not node.exists(), reason="only on a node of our own can a pod's processes be killed from outside")
+def test_an_initialisation_that_is_killed_is_begun_again(deployed: Deployment) -> None:
+    """On an empty volume: the bank starts anew, and the stack's next application gives it its schema back."""
+    deployed.destroy()
+    applying = deployed.apply_in_background()
+    killed = False
+
+    def kill_initdb() -> bool:
+        nonlocal killed
+        for pod in deployed.pods(DATABASE):
+            killed = killed or deployed.kill(pod, "initdb") > 0
+        return killed or not applying.is_alive()
+
+    deployed.until(kill_initdb, "initdb to run")
+    applying.join(timeout=300)
+    assert killed, "initdb was over before it could be killed"
+    deployed.apply()
+    pod = deployed.await_pod(DATABASE)
+    assert pod["status"]["initContainerStatuses"][0]["restartCount"] >= 1
+    with deployed.reached() as bank:
+        assert bank.balance(bank.join("Reborn")) == 1000
+    assert "All balances agree" in deployed.verify()
