@@ -74,6 +74,13 @@ def test_what_the_image_does_not_hold_leaves_the_tag_alone(context: Path, change
     assert tag(context) == before
 
 
+def test_the_order_in_which_a_disk_lists_files_does_not_matter(context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, listed = tag(context), sorted(context.rglob("*"))
+    for order in (listed, listed[::-1]):
+        monkeypatch.setattr(Path, "rglob", lambda _self, _pattern, order=order: iter(order))
+        assert tag(context) == before
+
+
 def test_two_files_never_read_like_two_others(context: Path) -> None:
     written(context / "a", "b-c")
     written(context / "d", "")

@@ -83,6 +83,12 @@ def test_the_walk_would_find_a_secret_left_open(dev: Program) -> None:
     assert all(generated(name, "1") in opened for name in GENERATED.values())
 
 
+def test_a_preview_shows_all_of_a_pod(dev: Program) -> None:
+    """A checksum that counted as a secret would hide the whole template it stands in."""
+    for workload in dev.of_kind("Deployment", "Job"):
+        assert "[secret]" not in visible(workload.raw)
+
+
 def test_the_outputs_that_hold_a_secret_are_marked_and_no_others(dev: Program) -> None:
     assert dev.secret_outputs == {"databasePassword", "databaseUrl", "adminPassword"}
 
