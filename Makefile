@@ -19,13 +19,13 @@ run: $(VENV)/.run ## the bank on an embedded PostgreSQL, at 127.0.0.1 (PORT=5055
 	@$(RUN) tools.run --port $(PORT)
 
 up: $(VENV)/.dev ## build the image and deploy the stack (STACK=dev, ARGS= for the engine's options)
-	@$(RUN) tools.deploy up --stack $(STACK) -- $(ARGS)
+	@$(RUN) tools.deploy --stack $(STACK) up $(ARGS)
 
 preview: $(VENV)/.dev ## show what `make up` would change
-	@$(RUN) tools.deploy preview --stack $(STACK) -- $(ARGS)
+	@$(RUN) tools.deploy --stack $(STACK) preview $(ARGS)
 
 down: $(VENV)/.dev ## destroy the stack
-	@$(RUN) tools.deploy down --stack $(STACK) -- $(ARGS)
+	@$(RUN) tools.deploy --stack $(STACK) down $(ARGS)
 
 cluster: $(VENV)/.dev ## a local Kubernetes cluster; its kubeconfig is .local/kubeconfig
 	@$(RUN) tools.cluster up

@@ -1,6 +1,6 @@
 """`make up`, `make preview`, `make down`: the engine, its state, the image and the cluster brought together.
 
-python -m tools.deploy up|preview|down --stack dev -- [the engine's own options]
+python -m tools.deploy --stack dev up|preview|down [the engine's own options]
 
 The checkout stays as it is: state and a CLI that had to be fetched live in .local/, and the image is handed to the
 program in the environment.
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.deploy")
     parser.add_argument("action", choices=ENGINE_COMMANDS)
     parser.add_argument("--stack", required=True)
-    parser.add_argument("options", nargs="*", help="handed to the engine as they are")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="handed to the engine as they are")
     arguments = parser.parse_args()
     try:
         sys.exit(run(arguments.action, arguments.stack, arguments.options))

@@ -73,6 +73,17 @@ def test_up_hands_over_the_image_and_prints_the_outputs(engine: Engine, monkeypa
     assert [environment for _, environment in calls] == [expected] * 4
 
 
+@pytest.mark.parametrize("options", [[], ["--diff"], ["--target", "urn:pulumi:1", "--", "--stack"]])
+def test_the_engine_s_own_options_follow_the_action(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tools.deploy", "--stack", "dev", "preview", *options])
+    with pytest.raises(SystemExit) as ended:
+        deploy.main()
+    assert ended.value.code == 0
+    assert engine.calls()[-1][0] == ["preview", "--stack", "dev", *options]
+
+
 @pytest.mark.parametrize(("action", "words"), [("preview", ["preview"]), ("down", ["destroy", "--yes"])])
 def test_preview_and_down_build_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, action: str, words: list[str]
@@ -152,7 +163,7 @@ def test_a_cli_that_can_not_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPat
 
 
 def test_make_says_it_in_one_line() -> None:
-    command = [sys.executable, "-m", "tools.deploy", "up", "--stack", "nowhere"]
+    command = [sys.executable, "-m", "tools.deploy", "--stack", "nowhere", "up"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("make up: there is no Pulumi.nowhere.yaml")
