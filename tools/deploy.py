@@ -8,10 +8,11 @@ program in the environment.
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ from tools.errors import UserError
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 LOCAL: Final = REPOSITORY / ".local"
 KUBECONFIG: Final = LOCAL / "kubeconfig"
+LOCK: Final = REPOSITORY / "infra" / "requirements.txt"
+INSTALLED: Final = REPOSITORY / ".venv" / "installed.txt"
 IMAGE: Final = "NEOBANK_IMAGE"
 PASSPHRASES: Final = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
 
@@ -54,14 +57,36 @@ def run(action: str, stack: str, options: list[str]) -> int:
     def engine(*words: str) -> int:
         return subprocess.run([pulumi, *words], cwd=REPOSITORY, env=environment, check=False).returncode
 
-    prepared = engine("stack", "select", "--create", "--stack", stack) or engine("install")
-    if prepared != 0:
-        return prepared
-    code = engine(*ENGINE_COMMANDS[action], "--stack", stack, *options)
+    code = engine("stack", "select", "--create", "--stack", stack) or install_program(engine)
+    if code == 0:
+        code = engine(*ENGINE_COMMANDS[action], "--stack", stack, *options)
     if action == "up" and code == 0:
-        print("\nOutputs (secrets too: pulumi stack output --show-secrets):", flush=True)
         code = engine("stack", "output", "--stack", stack)
+        print(how_to_go_on(pulumi, stack, environment), flush=True)
     return code
+
+
+def install_program(engine: Callable[..., int]) -> int:
+    """Make the program's virtual environment, unless it was made from this very lock: that needs no network.
+
+    Gives the engine's exit code. Plugins are left to the engine, which looks on PATH before it downloads one.
+    """
+    lock = LOCK.read_text(encoding="utf-8")
+    if INSTALLED.is_file() and INSTALLED.read_text(encoding="utf-8") == lock:
+        return 0
+    code = engine("install", "--no-plugins")
+    if code == 0:
+        INSTALLED.write_text(lock, encoding="utf-8")
+    return code
+
+
+def how_to_go_on(pulumi: str, stack: str, environment: Mapping[str, str]) -> str:
+    """Say what this shell needs for the engine's own commands and for the ones among the outputs."""
+    names = ("PULUMI_BACKEND_URL", PASSPHRASES[0], "KUBECONFIG")
+    missing = [f"{name}={shlex.quote(environment[name])}" for name in names if name in environment.keys() - os.environ]
+    exports = [f"  export {' '.join(missing)}"] if missing else []
+    show = f"  {pulumi} stack output --stack {stack} --show-secrets"
+    return "\n".join(["", "For the commands above, and to see the secrets:", *exports, show])
 
 
 def require_stack_file(stack: str) -> None:

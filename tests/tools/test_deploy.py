@@ -51,6 +51,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("KUBECONFIG", "given")
+    monkeypatch.setattr(deploy, "INSTALLED", tmp_path / "installed.txt")
     return Engine(tmp_path)
 
 
@@ -60,7 +61,7 @@ def test_up_hands_over_the_image_and_prints_the_outputs(engine: Engine, monkeypa
     calls = engine.calls()
     assert [words for words, _ in calls] == [
         ["stack", "select", "--create", "--stack", "dev"],
-        ["install"],
+        ["install", "--no-plugins"],
         ["up", "--yes", "--stack", "dev", "--diff"],
         ["stack", "output", "--stack", "dev"],
     ]
@@ -100,6 +101,36 @@ def test_an_image_that_was_given_is_taken_as_it_is(engine: Engine, monkeypatch: 
     monkeypatch.setattr(image, "deliver", lambda: pytest.fail("nothing is built for this"))
     assert deploy.run("up", "dev", []) == 0
     assert engine.calls()[0][1]["NEOBANK_IMAGE"] == "registry.example/neobank:1"
+
+
+def test_the_program_is_installed_once_for_each_lock(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lock = tmp_path / "requirements.txt"
+    monkeypatch.setattr(deploy, "LOCK", lock)
+    lock.write_text("one")
+    engine.write(failing="install")
+    deploy.run("preview", "dev", [])
+    engine.write(failing="")
+    for content in ("one", "one", "two", "two"):
+        lock.write_text(content)
+        assert deploy.run("preview", "dev", []) == 0
+    assert [words[0] for words, _ in engine.calls()] == [
+        *("stack", "install"),
+        *("stack", "install", "preview"),
+        *("stack", "preview"),
+        *("stack", "install", "preview"),
+        *("stack", "preview"),
+    ]
+
+
+@pytest.mark.usefixtures("engine")
+def test_up_says_what_the_shell_lacks() -> None:
+    environment = deploy.engine_environment(os.environ, "dev")
+    said = deploy.how_to_go_on("pulumi", "dev", environment)
+    assert f"export PULUMI_BACKEND_URL={environment['PULUMI_BACKEND_URL']} PULUMI_CONFIG_PASSPHRASE=''\n" in said
+    assert "KUBECONFIG" not in said
+    assert said.endswith("  pulumi stack output --stack dev --show-secrets")
 
 
 @pytest.mark.parametrize("failing", ["select", "install", "up", "output"])
