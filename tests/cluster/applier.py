@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import os
 import secrets
 import string
@@ -257,6 +258,9 @@ async def _apply(state: Path, kubeconfig: Path, stack: str) -> Outputs:
 
 
 if __name__ == "__main__":
+    logging.getLogger(
+        "asyncio"
+    ).disabled = True  # the SDK leaves futures of what failed behind, each with the same error
     try:
         found = asyncio.run(_apply(Path(sys.argv[1]), Path(os.environ["KUBECONFIG"]), sys.argv[2]))
     except (pulumi.RunError, KubectlError) as error:

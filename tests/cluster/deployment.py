@@ -132,15 +132,17 @@ class Deployment:
 
     def processes_of(self, pod: Object, program: str) -> list[int]:
         """Find the processes of one pod, on this very machine, that run a program."""
+        live = self.kubectl.get("pod", self.namespace, pod["metadata"]["name"]) or pod
+        statuses = [*live["status"].get("initContainerStatuses", []), *live["status"].get("containerStatuses", [])]
+        containers = {status["containerID"].rpartition("/")[2] for status in statuses if status.get("containerID")}
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                group, line = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes()
+                groups, words = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            words = line.split(b"\0")
-            runs = any(Path(os.fsdecode(word)).name == program for word in words[:2])
-            if runs and pod["metadata"]["uid"] in group.replace("_", "-"):
+            runs = Path(os.fsdecode(words[0].split(b":")[0])).name == program  # `postgres: checkpointer` is one, too
+            if runs and any(container in groups for container in containers):
                 found.append(int(folder.name))
         return sorted(found)
 
