@@ -1,6 +1,6 @@
 """A real PostgreSQL, its schema built by the migrations, and the application on it.
 
-NEOBANK_TEST_DATABASE_URL names another server to use: a superuser's URL, of a server that holds nothing else.
+NEOBANK_TEST_DATABASE_URL names another server to use: the URL of its superuser postgres. It must hold nothing else.
 """
 
 import os

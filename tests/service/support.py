@@ -24,9 +24,20 @@ class Database:
 
 
 def given_database(url: URL, credentials: Path) -> Database:
+    """Make roles and database on somebody's server; its superuser, whose password roles.sql takes, gets it back."""
     write_credentials(credentials)
+    give_back = credentials / "give-back.sql"
+    give_back.write_text("\\getenv password PGPASSWORD\nALTER ROLE postgres PASSWORD :'password';\n")
     subprocess.run(
-        [str(embedded_binaries() / "psql"), "--no-psqlrc", "--quiet", "--file", str(START.with_name("roles.sql"))],
+        [
+            str(embedded_binaries() / "psql"),
+            "--no-psqlrc",
+            "--quiet",
+            "--file",
+            str(START.with_name("roles.sql")),
+            "--file",
+            str(give_back),
+        ],
         env={
             **os.environ,
             "NEOBANK_CREDENTIALS": str(credentials),
