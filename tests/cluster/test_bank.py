@@ -1,6 +1,7 @@
 """The program on a real node: a bank that works, in the order and under the restrictions that were promised."""
 
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,12 @@ def test_no_pod_is_root_or_writes_to_its_root(deployed: Deployment, selector: st
         with pytest.raises(KubectlError, match="Read-only file system"):
             deployed.inside(f"pod/{container}", "touch", "/etc/here")
         assert deployed.inside(f"pod/{container}", "id", "-u").strip() != "0"
+
+
+def test_gunicorn_is_process_1(deployed: Deployment) -> None:
+    """So that it is gunicorn that hears the order to stop, and drains."""
+    first = deployed.inside("deployment/neobank-deployment", "cat", "/proc/1/cmdline").split("\0")
+    assert any(Path(word).name == "gunicorn" for word in first)
 
 
 def test_players_pay_each_other_through_the_service(deployed: Deployment) -> None:

@@ -1,0 +1,23 @@
+"""The embedded PostgreSQL, where it can't be had: one sentence."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tools.postgres import PostgresError, as_nobody
+
+
+def test_root_without_user_namespaces_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = tmp_path / "unshare"
+    refusing.write_text("#!/bin/sh\nexit 1\n")
+    refusing.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    with pytest.raises(PostgresError, match="run this as an ordinary user"):
+        as_nobody()
+
+
+def test_an_ordinary_user_needs_no_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    assert as_nobody() == []
