@@ -14,6 +14,7 @@ from neobank.database import connect
 from neobank.ledger.money import in_words
 from neobank.ledger.verification import verify
 from neobank.settings import NAMES, ServingSettings, SettingsError, UpgradeSettings, database_url, database_urls
+from neobank.web import idempotency
 
 POLL = 0.5  # seconds between two tries to reach the database
 
@@ -63,6 +64,16 @@ def upgrade_command() -> None:
     """Bring the schema to this version; any number may do so at once, and doing it again changes nothing."""
     revision = migrations.upgrade(UpgradeSettings.from_environment())
     click.echo(f"The database is at revision {revision}.")
+
+
+@main.command()
+def expire() -> None:
+    """Remove what has been kept for its time: the answers to requests with an Idempotency-Key, after a day."""
+    engine = connect(database_url(os.environ, NAMES.database_url))
+    with engine.begin() as connection:
+        forgotten = idempotency.forget(connection)
+    engine.dispose()
+    click.echo(f"Removed {forgotten} answers.")
 
 
 @main.command()

@@ -66,7 +66,9 @@ def engine(database: Database, upgraded: UpgradeSettings) -> Iterator[Engine]:
 def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
     """The bank as its first upgrade left it: nobody but the house and the administrator."""
     with owner.begin() as connection:
-        connection.execute(text("TRUNCATE transfers, sessions, provisioned_administrators, players"))
+        connection.execute(
+            text("TRUNCATE transfers, sessions, idempotency_records, provisioned_administrators, players")
+        )
         connection.execute(text("DELETE FROM balances WHERE account_id < 9000000000000000001"))
         connection.execute(text("DELETE FROM accounts WHERE id < 9000000000000000001"))
         connection.execute(text("UPDATE balances SET balance = 0"))

@@ -26,6 +26,7 @@ ALLOWED = {
         "transfers": {"SELECT"},
         "ledger_figures": {"SELECT"},
         "players": {"SELECT", "INSERT", "UPDATE"},
+        "idempotency_records": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "open_account": {"EXECUTE"},
         "post_transfer": {"EXECUTE"},

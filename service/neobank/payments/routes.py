@@ -4,12 +4,15 @@ from datetime import datetime
 from typing import Annotated
 
 from apiflask import APIBlueprint
+from flask import Response
 from pydantic import Field
+from sqlalchemy import Connection
 
 from neobank.ledger.models import MAX_MEMO
 from neobank.ledger.operations import Entry, Kind, history, pay
 from neobank.web import sessions
 from neobank.web.bank import current_bank
+from neobank.web.idempotency import once
 from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
 
 payments_blueprint = APIBlueprint("payments", __name__, url_prefix="/api/v1", tag="Payments")
@@ -80,28 +83,33 @@ class History(Answer):
 @payments_blueprint.auth_required(sessions.bearer)
 @payments_blueprint.input(Payment)
 @payments_blueprint.output(Paid, status_code=201)
-def post_transaction(json_data: Payment) -> Paid:
+@payments_blueprint.doc(responses=[409, 422])
+def post_transaction(json_data: Payment) -> Paid | Response:
     """Pay another account."""
     payer = sessions.caller()
-    number = json_data.to_account.strip().upper()
-    memo = json_data.memo or ""
-    with current_bank().statement() as connection:
-        posted = pay(
-            connection,
-            debit=payer.account_id,
-            credit_number=number,
-            amount=json_data.amount,
-            kind=Kind.TRANSFER,
-            memo=memo,
-            actor=payer.account_id,
-        )
+    return once(
+        payer.account_number, lambda connection: _pay(connection, payer, json_data), status=201, single_statement=True
+    )
+
+
+def _pay(connection: Connection, payer: sessions.Caller, payment: Payment) -> Paid:
+    memo = payment.memo or ""
+    posted = pay(
+        connection,
+        debit=payer.account_id,
+        credit_number=payment.to_account.strip().upper(),
+        amount=payment.amount,
+        kind=Kind.TRANSFER,
+        memo=memo,
+        actor=payer.account_id,
+    )
     transaction = Transaction(
         id=posted.transfer_id,
         from_account=payer.account_number,
         from_name=payer.character_name,
-        to_account=number,
+        to_account=posted.credit_number,
         to_name=posted.credit_name,
-        amount=json_data.amount,
+        amount=payment.amount,
         memo=memo,
         timestamp=posted.created_at,
         type=Kind.TRANSFER,

@@ -1,0 +1,12 @@
+"""Idempotency: the same request twice moves money once."""
+
+from alembic import op
+
+from neobank.migrations import read_sql
+
+revision = "0006"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql(read_sql("sql/0006_idempotency.sql"))
