@@ -18,6 +18,7 @@ def connect(settings: Settings) -> k8s.Provider:
     """
     return k8s.Provider(
         "cluster",
+        kubeconfig="",  # without this the SDK puts the path of $KUBECONFIG in the state, and no other machine has it
         context=settings.kube_context or None,
         cluster_identifier=f"{pulumi.get_project()}/{pulumi.get_stack()}",
         enable_secret_mutable=True,

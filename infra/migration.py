@@ -95,6 +95,7 @@ def _container(
             k8s.core.v1.EnvVarArgs(name=names.house_bankroll, value=str(args.bankroll)),
         ],
         volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
+        termination_message_policy="FallbackToLogsOnError",  # so that the engine says why, and not only that it failed
         resources=kube.resources("100m", "256Mi"),
         security_context=kube.container_security(),
     )

@@ -32,7 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
     port: int = arguments.port
     home: Path = arguments.home.resolve()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _interrupt)
     refuse_a_taken_port(port)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home / ".lock").open("w") as lock:
@@ -77,6 +78,7 @@ def serve(database: Postgres, home: Path, port: int) -> int:
     service = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         if await_service(service, port):
+            keep_secret(home / "database-url", environment["DATABASE_URL"])
             print(f"NeoBank is at http://127.0.0.1:{port} (Ctrl-C stops it).", flush=True)
             password = environment["ADMIN_PASSWORD"] if first_time else f"in {home / PASSWORD_FILE}"
             print(f"The administrator is {ADMIN}, with the password {password}", flush=True)
@@ -104,9 +106,14 @@ def service_environment(database: Postgres, home: Path, port: int) -> dict[str, 
 def kept_secret(file: Path) -> str:
     """Give the secret that a file keeps, made now if there is none."""
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+        keep_secret(file, secrets.token_urlsafe(24))
     return file.read_text(encoding="utf-8")
+
+
+def keep_secret(file: Path, secret: str) -> None:
+    """Write a secret to a file that nobody else may read."""
+    file.touch(mode=0o600)
+    file.write_text(secret, encoding="utf-8")
 
 
 def await_service(service: subprocess.Popen[bytes], port: int, patience: float = 60) -> bool:

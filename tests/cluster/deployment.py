@@ -42,16 +42,18 @@ class Deployment:
 
     def apply(self, **changes: object) -> dict[str, Any]:
         """Apply the program, its configuration changed as said from here on; gives the outputs, secrets open."""
-        small = {"storage": "1Gi", "memory": "512Mi", "cpu": "50m"}
+        self.outputs = applier.apply(self.configured(changes), self.image, self.state, self.kubeconfig)
+        return self.outputs
+
+    def configured(self, changes: dict[str, object]) -> dict[str, Any]:
+        """Change the configuration from here on, and give all of it."""
         self.config |= changes
-        config = {
+        return {
             "namespace": self.namespace,
             "protectData": False,
-            "postgres": small,
+            "postgres": {"storage": "1Gi", "memory": "512Mi", "cpu": "50m"},
             "application": {"replicas": 1, "cpu": "50m"},
         } | self.config
-        self.outputs = applier.apply(config, self.image, self.state, self.kubeconfig)
-        return self.outputs
 
     def apply_in_background(self) -> threading.Thread:
         """Apply the program as it was last; whether that worked is for the next application to say."""

@@ -43,6 +43,18 @@ def processes() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
+def child_of(parent: int, name: str) -> int | None:
+    """Find a process's child that runs a program."""
+    for pid in processes():
+        try:
+            words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()
+        except OSError:
+            continue
+        if words[1] == f"({name})" and int(words[3]) == parent:
+            return pid
+    return None
+
+
 def entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())

@@ -15,12 +15,12 @@ from tests.database.support import (
     as_superuser,
     ask,
     catalogue,
+    child_of,
     eventually,
     kill_users,
     payments,
     pod,
     refusal,
-    users_of,
 )
 from tools import postgres
 from tools.postgres import LOGINS, START, Postgres, as_nobody
@@ -125,6 +125,7 @@ def test_a_killed_initialisation_is_never_taken_for_a_database(new_server: NewSe
     server = new_server()
     killed = pod(server, "prepare")
     eventually((server.volume / MOMENTS[moment]).exists, moment, killed.says)
+    killed.process.kill()  # at once, so that it can't end meanwhile; then whatever it had started
     kill_users(server.volume)
     assert killed.ends() != 0, "it was over before it could be killed"
     server.start()
@@ -134,10 +135,10 @@ def test_a_killed_initialisation_is_never_taken_for_a_database(new_server: NewSe
 def test_an_initdb_killed_alone_fails_the_preparation(new_server: NewServer) -> None:
     server = new_server()
     prepare = pod(server, "prepare")
-    eventually((server.volume / INITIALISING / "global").exists, "initdb", prepare.says)
-    for pid in users_of(server.volume):
-        if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == "initdb":
-            os.kill(pid, signal.SIGKILL)
+    eventually((server.volume / INITIALISING).exists, "initdb", prepare.says)
+    initdb = child_of(prepare.process.pid, "initdb")
+    assert initdb is not None, "it was over before it could be killed"
+    os.kill(initdb, signal.SIGKILL)
     assert prepare.ends() != 0
     assert not (server.volume / "18").exists()
     server.start()

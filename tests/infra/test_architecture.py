@@ -89,6 +89,7 @@ def test_every_object_goes_to_the_one_provider(dev: Program) -> None:
     assert provider.inputs["enableConfigMapMutable"] == "true"
     assert provider.inputs["clusterIdentifier"] == "neobank/dev"
     assert "context" not in provider.inputs
+    assert provider.inputs["kubeconfig"] == ""  # another machine has its own
     assert {it.provider.rpartition("::")[0] for it in dev.kubernetes()} == {provider.urn}
 
 
@@ -181,7 +182,10 @@ def test_a_failing_job_says_so_before_the_engine_gives_it_up(dev: Program) -> No
     assert spec["backoffLimit"] == 1
     assert spec["activeDeadlineSeconds"] < 60 * int(job.timeouts["create"].removesuffix("m"))
     assert "ttlSecondsAfterFinished" not in spec
-    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+    pod = spec["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    policies = {it["terminationMessagePolicy"] for it in (*pod["initContainers"], *pod["containers"])}
+    assert policies == {"FallbackToLogsOnError"}  # the engine then says what the Job said
 
 
 def test_a_job_is_deleted_only_where_somebody_asks_for_it() -> None:

@@ -66,6 +66,12 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+def verify(url: str) -> str:
+    """Check the books as the README says."""
+    command = [str(Path(sys.executable).with_name("neobank")), "verify"]
+    return subprocess.run(command, env={"DATABASE_URL": url}, capture_output=True, text=True, check=True).stdout
+
+
 def processes_naming(text: str) -> list[str]:
     """List the command lines, of whoever still runs, in which a text stands."""
     found = []
@@ -104,6 +110,7 @@ def test_a_second_run_keeps_the_data_after_a_kill(start: Start, tmp_path: Path) 
         time.sleep(0.05)
     said = read_until(start(port).stdout, "The administrator is")
     kept = (tmp_path / "home" / "admin-password").read_text()
+    assert "All balances agree" in verify((tmp_path / "home" / "database-url").read_text())
     assert kept not in said
     assert log_in(port, "Admin", kept)["is_admin"] is True
 
@@ -116,7 +123,8 @@ def test_the_data_is_nobody_else_s(start: Start, tmp_path: Path) -> None:
     assert stat.S_IMODE(tmp_path.stat().st_mode) == before
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (home / "volume").iterdir() if folder.is_dir()} == {0o700}
-    assert stat.S_IMODE((home / "admin-password").stat().st_mode) == 0o600
+    for secret in ("admin-password", "secret-key", "database-url"):
+        assert stat.S_IMODE((home / secret).stat().st_mode) == 0o600
 
 
 def test_a_taken_port_is_one_sentence(start: Start) -> None:

@@ -1,0 +1,112 @@
+"""The bank as the real engine puts it on the cluster, from a copy of the program with a stack and state of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.deployment import Deployment
+from tests.infra.program import CHECKOUT
+
+PROGRAM = ("Pulumi.yaml", "infra", "database", "service/neobank/contract.toml")
+STACK = "test"
+PATIENCE = 400  # seconds
+CHANGELESS = ("same", "read", "refresh")
+
+
+class EngineError(Exception):
+    """The engine stopped; the message is all that it said."""
+
+
+@dataclass
+class EngineDeployment(Deployment):
+    """A stack in a namespace of its own, applied by the `pulumi` on PATH; its state dies with the folder."""
+
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.project.mkdir()
+        (self.folder / "backend").mkdir()
+        for part in PROGRAM:
+            source, copy = CHECKOUT / part, self.project / part
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy)
+        (self.project / ".venv").symlink_to(sys.prefix)  # nothing has to be installed
+        self._write_stack_file({})
+        self.run("stack", "init", "--no-select")
+
+    @property
+    def project(self) -> Path:
+        return self.folder / "project"
+
+    def apply(self, **changes: object) -> dict[str, Any]:
+        """Bring the stack up, its configuration changed as said from here on; gives the outputs, secrets open."""
+        self._write_stack_file(changes)
+        self.run("up", "--yes", "--skip-preview")
+        self.outputs = json.loads(self.run("stack", "output", "--json", "--show-secrets", quiet=True))
+        return self.outputs
+
+    def destroy(self, *, keep_data: bool = False) -> None:
+        """Destroy the stack, or all of it that is not protected. Raises EngineError."""
+        self.run("destroy", "--yes", *(["--exclude-protected"] if keep_data else []))
+
+    def planned(self, **changes: object) -> dict[str, set[str]]:
+        """Preview the stack, its configuration changed as said from here on; gives what happens to which resource."""
+        self._write_stack_file(changes)
+        steps = json.loads(self.run("preview", "--json"))["steps"]
+        found: dict[str, set[str]] = {}
+        for step in steps:
+            if step["op"] not in CHANGELESS:
+                found.setdefault(step["urn"].rpartition("::")[2], set()).add(step["op"])
+        return found
+
+    def exported(self, *options: str) -> dict[str, Any]:
+        """Give the stack's state."""
+        state: dict[str, Any] = json.loads(self.run("stack", "export", *options, quiet=True))
+        return state
+
+    def resources(self) -> dict[str, Any]:
+        """Give each resource of the state by name, secrets open."""
+        resources = self.exported("--show-secrets")["deployment"].get("resources", [])
+        return {resource["urn"].rpartition("::")[2]: resource for resource in resources}
+
+    def run(self, *words: str, quiet: bool = False) -> str:
+        """Run one of the engine's commands on this stack; gives its standard output. Raises EngineError."""
+        ours = {
+            "KUBECONFIG": str(self.kubeconfig),
+            "NEOBANK_IMAGE": self.image,
+            "PULUMI_BACKEND_URL": (self.folder / "backend").as_uri(),
+            "PULUMI_CONFIG_PASSPHRASE": "of a stack that lives for minutes",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        }
+        done = subprocess.run(
+            ["pulumi", *words, "--stack", STACK, "--non-interactive", "--color=never"],
+            cwd=self.project,
+            env=os.environ | ours,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        if not quiet:
+            self.said.append(done.stdout + done.stderr)
+        if done.returncode:
+            raise EngineError(f"pulumi {' '.join(words)}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def _write_stack_file(self, changes: dict[str, object]) -> None:
+        """Keep what the engine itself wrote there: how the secrets are encrypted."""
+        file = self.project / f"Pulumi.{STACK}.yaml"
+        document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+        config = {f"neobank:{key}": value for key, value in self.configured(changes).items()}
+        file.write_text(yaml.safe_dump({**document, "config": config}), encoding="utf-8")

@@ -1,0 +1,276 @@
+"""What only the real engine can show: previews, refreshes, replacements, protection, its state.
+
+The tests share one bank and follow each other as a technician's weekend does; each leaves it serving, but the last.
+"""
+
+import base64
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION
+from tests.cluster.engine import EngineDeployment, EngineError
+from tests.cluster.kubectl import KubectlError, Object
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("pulumi") is None,
+    reason="there is no `pulumi` on PATH, and what the engine itself does is shown by it",
+)
+
+NAMESPACE = "neobank-engine"
+GENERATED = ("owner", "application", "backup", "metrics", "admin")
+
+
+@pytest.fixture(scope="module")
+def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineDeployment]:
+    """The bank, brought up from nothing by the engine."""
+    bank = EngineDeployment(NAMESPACE, service_image, cluster, tmp_path_factory.mktemp("engine"))
+    bank.clear()
+    bank.apply()
+    yield bank
+    bank.clear()
+
+
+def live(bank: EngineDeployment, kind: str, name: str) -> Object:
+    found = bank.kubectl.get(kind, bank.namespace, name)
+    assert found is not None, f"there is no {kind} {name}"
+    return found
+
+
+def uids(bank: EngineDeployment, kind: str) -> dict[str, str]:
+    return {it["metadata"]["name"]: it["metadata"]["uid"] for it in bank.kubectl.list(kind, bank.namespace)}
+
+
+def assert_kept(bank: EngineDeployment, name: str) -> None:
+    """A player who joined as this is still there, with the starting money, and the books are right."""
+    with bank.reached() as reached:
+        assert reached.balance(reached.log_in(name, "password of " + name)) == 1000
+    assert "All balances agree" in bank.verify()
+
+
+def test_it_comes_up_from_nothing(bank: EngineDeployment) -> None:
+    with bank.reached() as reached:
+        neo, trinity = reached.join("Neo"), reached.join("Trinity")
+        assert reached.pay(neo, trinity, 12.34)[0] == 201
+        assert (reached.balance(neo), reached.balance(trinity)) == (987.66, 1012.34)
+        reached.log_in(bank.outputs["adminName"], bank.outputs["adminPassword"])
+    assert bank.log_in(bank.outputs["databaseUrl"]) == bank.outputs["databaseUser"]
+    assert "All balances agree" in bank.verify()
+
+
+@pytest.mark.parametrize(
+    "command", [["preview"], ["refresh", "--yes"], ["up", "--yes", "--skip-preview"]], ids=" ".join
+)
+def test_nothing_changes_where_nothing_was_changed(bank: EngineDeployment, command: list[str]) -> None:
+    before = bank.described()
+    bank.run(*command, "--expect-no-changes")
+    assert bank.described() == before
+
+
+def test_no_secret_is_readable_in_state_outputs_or_what_the_engine_says(bank: EngineDeployment) -> None:
+    made = [it["outputs"]["result"] for it in bank.resources().values() if "RandomPassword" in it["type"]]
+    secrets = [json.loads(it["plaintext"]) if isinstance(it, dict) else it for it in made]
+    assert len(set(secrets)) == len(GENERATED) + 1
+    readable = [json.dumps(bank.exported()), *bank.said]
+    for secret in secrets:
+        assert len(secret) == 32
+        for form in (secret, base64.b64encode(secret.encode()).decode()):
+            assert not any(form in text for text in readable)
+    outputs = json.loads(bank.run("stack", "output", "--json"))
+    hidden = {name for name, value in outputs.items() if value == "[secret]"}
+    assert hidden == {"adminPassword", "databasePassword", "databaseUrl"}
+
+
+@contextmanager
+def another_address(bank: EngineDeployment, folder: Path) -> Iterator[Path]:
+    """Give a kubeconfig in which the same cluster has another address, another context and another user."""
+    proxy = subprocess.Popen(bank.kubectl.command("proxy", "--port=0"), stdout=subprocess.PIPE, text=True)
+    try:
+        assert proxy.stdout is not None
+        address = proxy.stdout.readline().split()[-1]  # Starting to serve on 127.0.0.1:40123
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "moved", "cluster": {"server": f"http://{address}"}}],
+            "users": [{"name": "nobody", "user": {}}],
+            "contexts": [{"name": "elsewhere", "context": {"cluster": "moved", "user": "nobody"}}],
+            "current-context": "elsewhere",
+        }
+        kubeconfig = folder / "kubeconfig"
+        kubeconfig.write_text(yaml.safe_dump(document), encoding="utf-8")
+        yield kubeconfig
+    finally:
+        proxy.terminate()
+        proxy.communicate()
+
+
+def test_the_same_cluster_under_another_address_replaces_nothing(bank: EngineDeployment, tmp_path: Path) -> None:
+    """Another technician's kubeconfig knows the cluster by other words, and the first one's file isn't there."""
+    own = bank.kubeconfig
+    assert str(own) not in json.dumps(bank.exported("--show-secrets"))
+    with another_address(bank, tmp_path) as moved:
+        bank.kubeconfig = moved
+        try:
+            bank.run("refresh", "--yes", "--expect-no-changes")
+            assert bank.planned() == {}
+            assert bank.planned(kubeContext="elsewhere") == {"cluster": {"update"}}
+        finally:
+            bank.kubeconfig = own
+            bank.config.pop("kubeContext", None)
+
+
+def test_a_changed_setting_is_an_update_in_place(bank: EngineDeployment) -> None:
+    before = uids(bank, "configmap")
+    busier = {"replicas": 1, "cpu": "50m", "workers": 1}
+    assert bank.planned(application=busier) == {"neobank-config": {"update"}, "neobank-deployment": {"update"}}
+    bank.apply()
+    assert uids(bank, "configmap") == before
+    container = bank.await_pod(APPLICATION)["metadata"]["name"]
+    assert bank.inside(f"pod/{container}", "printenv", "WEB_WORKERS").strip() == "1"
+
+
+def test_a_rotated_password_changes_what_carries_it_and_keeps_the_data(bank: EngineDeployment) -> None:
+    with bank.reached() as reached:
+        reached.join("Rotated")
+    before = {kind: uids(bank, kind) for kind in ("secret", "job", "pvc", "deployment")}
+    old = bank.outputs["databaseUrl"]
+    planned = bank.planned(rotation={"application": {"number": 2}})
+    assert planned.pop("application-password") >= {"replace"}
+    assert planned == {
+        name: {"update"} for name in ("postgres-secret", "postgres-deployment", "neobank-secret", "neobank-deployment")
+    }
+    new = bank.apply()["databaseUrl"]
+    assert {kind: uids(bank, kind) for kind in before} == before
+    assert bank.log_in(new) == bank.outputs["databaseUser"]
+    with pytest.raises(KubectlError, match="password authentication failed"):
+        bank.log_in(old)
+    assert_kept(bank, "Rotated")
+
+
+def other_name(image: str) -> str:
+    """Give the same image another reference: a node knows it by a longer one, too."""
+    registry = "docker.io/library/"
+    return image.removeprefix(registry) if image.startswith(registry) else registry + image
+
+
+def test_a_new_image_runs_the_job_again_and_then_rolls_the_pods(bank: EngineDeployment) -> None:
+    with bank.reached() as reached:
+        reached.join("Rolled")
+    jobs, database = uids(bank, "job"), bank.pod(DATABASE)
+    bank.image = other_name(bank.image)
+    assert bank.planned().keys() == {"neobank-db-init", "neobank-deployment"}
+    bank.apply()
+    (job,) = uids(bank, "job")
+    assert job not in jobs
+    assert bank.await_pod(APPLICATION)["spec"]["containers"][0]["image"] == bank.image
+    assert bank.pod(DATABASE)["metadata"]["uid"] == database["metadata"]["uid"]
+    assert_kept(bank, "Rolled")
+
+
+def as_superuser(bank: EngineDeployment, statement: str) -> None:
+    words = ["psql", "--host=/var/run/postgresql", "--username=postgres", "--dbname=neobank", f"--command={statement}"]
+    bank.inside("deployment/postgres-deployment", *words)
+
+
+def test_a_failed_migration_stops_before_the_pods_and_can_be_repeated(bank: EngineDeployment) -> None:
+    """The second attempt differs from the first in nothing that the engine could see."""
+    with bank.reached() as reached:
+        reached.join("Unmigrated")
+    before = live(bank, "deployment", "neobank-deployment")["metadata"]
+    bank.image = other_name(bank.image)
+    as_superuser(bank, "ALTER ROLE neobank_owner SET default_transaction_read_only = on")
+    try:
+        with pytest.raises(EngineError, match=r"neobank: cannot execute .* in a read-only transaction"):
+            bank.apply()
+    finally:
+        as_superuser(bank, "ALTER ROLE neobank_owner RESET default_transaction_read_only")
+    after = live(bank, "deployment", "neobank-deployment")["metadata"]
+    assert (after["uid"], after["generation"]) == (before["uid"], before["generation"])
+    assert_kept(bank, "Unmigrated")
+    bank.apply()
+    assert bank.await_pod(APPLICATION)["spec"]["containers"][0]["image"] == bank.image
+    assert [pod["status"]["phase"] for pod in bank.pods(MIGRATION)] == ["Succeeded"]
+    assert_kept(bank, "Unmigrated")
+
+
+def test_a_wrong_setting_ends_before_the_first_resource(bank: EngineDeployment, tmp_path: Path) -> None:
+    fresh = replace(bank, folder=tmp_path, config={"postgres": {"major": 15}, "namespce": "typo"}, said=[])
+    for command in (["preview"], ["up", "--yes", "--skip-preview"]):
+        with pytest.raises(EngineError) as stopped:
+            fresh.run(*command)
+        assert "postgres.major is 15: it takes 16, 17 or 18." in str(stopped.value)
+        assert "namespce is not a key: there are namespace, " in str(stopped.value)
+        assert "Traceback" not in str(stopped.value)
+    assert {it["type"] for it in fresh.resources().values()} <= {"pulumi:pulumi:Stack"}
+
+
+def test_protected_data_stop_a_destroy(bank: EngineDeployment) -> None:
+    with bank.reached() as reached:
+        reached.join("Protected")
+        assert bank.planned(protectData=True) == {}
+        bank.apply()
+        before = bank.described()
+        with pytest.raises(EngineError, match="protect") as stopped:
+            bank.destroy()
+        assert "postgres-pvc" in str(stopped.value) or "namespace" in str(stopped.value)
+        assert bank.described() == before
+        assert reached.is_ready()
+    assert_kept(bank, "Protected")
+
+
+def test_what_is_protected_outlives_the_rest_and_takes_it_back(bank: EngineDeployment) -> None:
+    with bank.reached() as reached:
+        reached.join("Survivor")
+    bank.apply(protectData=True)
+    before, claim = dict(bank.outputs), uids(bank, "pvc")
+    bank.destroy(keep_data=True)
+    assert bank.described().keys() == {"PersistentVolumeClaim postgres-pvc", *LEFT_BY_KUBERNETES}
+    after = bank.apply()
+    assert uids(bank, "pvc") == claim
+    for output in ("databasePassword", "databaseUrl", "adminPassword"):
+        assert after[output] != before[output]
+    assert_kept(bank, "Survivor")
+    with bank.reached() as reached:
+        reached.log_in(after["adminName"], after["adminPassword"])
+    with pytest.raises(KubectlError, match="password authentication failed"):
+        bank.log_in(before["databaseUrl"])
+
+
+LEFT_BY_KUBERNETES = {"ConfigMap kube-root-ca.crt", "ServiceAccount default"}
+
+
+def test_a_lost_state_attaches_to_the_kept_volume(bank: EngineDeployment, tmp_path: Path) -> None:
+    with bank.reached() as reached:
+        reached.join("Stateless")
+    claim = uids(bank, "pvc")
+    kinds = "deployments,jobs,services,secrets,configmaps,serviceaccounts"
+    selector = "--selector=app.kubernetes.io/managed-by=pulumi"
+    bank.kubectl.run("delete", kinds, f"--namespace={NAMESPACE}", selector, "--cascade=foreground", timeout=180)
+    attached = {"createNamespace": False, "postgres": {**SMALL, "existingClaim": "postgres-pvc"}}
+    heir = replace(bank, folder=tmp_path, config=attached, outputs={}, said=[])
+    heir.apply()
+    assert_kept(heir, "Stateless")
+    heir.run("preview", "--expect-no-changes")
+    heir.destroy()
+    assert uids(bank, "pvc") == claim
+    bank.run("up", "--yes", "--skip-preview", "--refresh")
+    assert_kept(bank, "Stateless")
+
+
+SMALL = {"memory": "512Mi", "cpu": "50m"}
+
+
+def test_destroy_leaves_nothing(bank: EngineDeployment) -> None:
+    bank.apply(protectData=False)
+    bank.destroy()
+    assert bank.kubectl.get("namespace", "", NAMESPACE) is None
+    assert bank.resources() == {}
+    volumes = json.loads(bank.kubectl.run("get", "persistentvolumes", "--output=json"))["items"]
+    assert NAMESPACE not in {volume["spec"].get("claimRef", {}).get("namespace") for volume in volumes}
