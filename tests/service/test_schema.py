@@ -27,6 +27,8 @@ ALLOWED = {
         "ledger_figures": {"SELECT"},
         "players": {"SELECT", "INSERT", "UPDATE"},
         "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+        "factions": {"SELECT"},
+        "switches": {"SELECT"},
         "open_account": {"EXECUTE"},
         "post_transfer": {"EXECUTE"},
     },
