@@ -15,6 +15,18 @@ class NotAuthenticated(BankError):
     status = 401
 
 
+class Forbidden(BankError):
+    """The caller may not do this, or nobody may now."""
+
+    status = 403
+
+
+class NotFound(BankError):
+    """What the request names is not there, or not there for the caller."""
+
+    status = 404
+
+
 class Busy(BankError):
     """The bank can't do it now; the same request may succeed in a few seconds."""
 

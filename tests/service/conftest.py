@@ -72,6 +72,7 @@ def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
         connection.execute(text("DELETE FROM balances WHERE account_id < 9000000000000000001"))
         connection.execute(text("DELETE FROM accounts WHERE id < 9000000000000000001"))
         connection.execute(text("UPDATE balances SET balance = 0"))
+        connection.execute(text("UPDATE switches SET read_only = false, registration = 'open', event_code = NULL"))
     migrations.upgrade(upgraded)
     return upgraded
 

@@ -28,6 +28,8 @@ ALLOWED = {
         "players": {"SELECT", "INSERT", "UPDATE"},
         "idempotency_records": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+        "factions": {"SELECT"},
+        "switches": {"SELECT"},
         "open_account": {"EXECUTE"},
         "post_transfer": {"EXECUTE"},
     },

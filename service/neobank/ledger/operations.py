@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, SQLColumnExpression, b
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 
-from neobank.errors import BankError
+from neobank.errors import BankError, Forbidden
 from neobank.ledger.models import Account, Balance, Transfer
 from neobank.ledger.money import in_words
 
@@ -69,6 +69,13 @@ class SameAccount(BankError):
     """An account can't pay itself."""
 
 
+class ReadOnly(Forbidden):
+    """The organisers have stopped all money."""
+
+    def __init__(self) -> None:
+        super().__init__("The bank is read-only right now: the organisers have stopped all money for a while.")
+
+
 class NameTaken(BankError):
     """Another account has this name, or one that reads the same."""
 
@@ -84,8 +91,8 @@ def pay(
 ) -> Posted:
     """Move an amount in one statement.
 
-    Raises InsufficientFunds, BalanceLimit, UnknownAccount or SameAccount; nothing has moved then, and the transaction
-    has to be rolled back.
+    Raises InsufficientFunds, BalanceLimit, UnknownAccount, SameAccount or ReadOnly; nothing has moved then, and the
+    transaction has to be rolled back.
     """
     values = {"debit": debit, "number": credit_number, "amount": amount, "kind": kind, "memo": memo, "actor": actor}
     try:
@@ -105,6 +112,8 @@ def _refusal(error: IntegrityError, amount: int) -> BankError:
             return BalanceLimit(f"The receiving account can't hold {in_words(amount)} more.")
         case "transfer_between_two":
             return SameAccount("An account can't pay itself.")
+        case "bank_not_read_only":
+            return ReadOnly()
     raise error
 
 

@@ -9,5 +9,6 @@ GRANT EXECUTE ON FUNCTION open_account, post_transfer TO neobank;
 
 GRANT SELECT, INSERT, UPDATE ON players TO neobank;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, idempotency_records TO neobank;
+GRANT SELECT ON factions, switches TO neobank;
 
 GRANT SELECT ON ledger_figures TO neobank_metrics;

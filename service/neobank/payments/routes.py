@@ -5,11 +5,13 @@ from typing import Annotated
 
 from apiflask import APIBlueprint
 from flask import Response
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from sqlalchemy import Connection
 
 from neobank.ledger.models import MAX_MEMO
 from neobank.ledger.operations import Entry, Kind, history, pay
+from neobank.payments.search import SEARCHED, search
+from neobank.players import names
 from neobank.web import sessions
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
@@ -72,6 +74,26 @@ class Page(Body):
     before: Annotated[int | None, Field(ge=1, le=MAX_ID)] = None
 
 
+def _visible(wanted: str) -> str:
+    if not names.key(wanted):
+        raise ValueError("say what to look for.")
+    return wanted
+
+
+class Search(Body):
+    """What to look for, and how many transactions to give at most."""
+
+    q: Annotated[Text, Field(max_length=MAX_MEMO), AfterValidator(_visible)]
+    limit: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+class Found(Answer):
+    """The transactions that match, newest first, and what was looked for."""
+
+    transactions: list[Transaction]
+    query: str
+
+
 class History(Answer):
     """Transactions, newest first; `next` is what to send as `before` for the following page, where there is one."""
 
@@ -130,3 +152,20 @@ def get_transactions(query_data: Page) -> History:
     shown = entries[: query_data.limit]
     following = shown[-1].id if len(entries) > len(shown) else None
     return History(transactions=[Transaction.of(entry) for entry in shown], next=following)
+
+
+@payments_blueprint.get("/account/transactions/search")
+@payments_blueprint.auth_required(sessions.bearer)
+@payments_blueprint.input(Search, location="query")
+@payments_blueprint.output(Found)
+@payments_blueprint.doc(
+    description=f"Looks through the caller's newest {SEARCHED}: their memos, and the other side's account number and name."
+)
+def get_search(query_data: Search) -> Found:
+    """Search the caller's transactions."""
+    player = sessions.caller()
+    with current_bank().statement() as connection:
+        entries = search(
+            connection, player.account_id, player.account_number, wanted=query_data.q, limit=query_data.limit
+        )
+    return Found(transactions=[Transaction.of(entry) for entry in entries], query=query_data.q)

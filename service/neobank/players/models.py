@@ -1,14 +1,26 @@
 """The players' tables."""
 
+from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, ForeignKey, Text, false
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Text, false, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from neobank.database import Base
 from neobank.ledger.models import Account
 
 MAX_FACTION: Final = 50
+
+
+class Faction(Base):
+    """A group that players belong to; the name is its players' `faction`."""
+
+    __tablename__ = "factions"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    name_key: Mapped[str] = mapped_column(Text, unique=True)
+    description: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 class Player(Base):
@@ -18,9 +30,10 @@ class Player(Base):
 
     account_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Account.id), primary_key=True, autoincrement=False)
     password_hash: Mapped[str] = mapped_column(Text)
-    faction: Mapped[str | None] = mapped_column(Text)
+    faction: Mapped[str | None] = mapped_column(Text, index=True)
     profile_picture: Mapped[str | None] = mapped_column(Text)
     is_admin: Mapped[bool] = mapped_column(server_default=false())
+    must_change_password: Mapped[bool] = mapped_column(server_default=false())
 
 
 class ProvisionedAdministrator(Base):

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
 
-from neobank.errors import NotAuthenticated
+from neobank.errors import BankError, NotAuthenticated, NotFound
 from neobank.ledger.models import SYSTEM_ID, Account
 from neobank.ledger.operations import Kind, balance_of, open_account, pay
 from neobank.players import names, passwords
+from neobank.players.factions import recognise
 from neobank.players.models import Player
 
 OPENING_BALANCE: Final = 100_000
@@ -36,6 +37,17 @@ class Credentials:
 
     account_id: int
     password_hash: str
+    must_change_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What everybody may know of a player."""
+
+    character_name: str
+    account_number: str
+    faction: str | None
+    profile_picture: str | None
 
 
 def _profiles() -> Select[int, str, str, str | None, str | None, bool, datetime, int]:
@@ -59,7 +71,9 @@ def profile(connection: Connection, account_id: int) -> Profile:
 def register(
     connection: Connection, *, name: str, password_hash: str, faction: str | None, is_admin: bool = False
 ) -> Profile:
-    """Open an account for a new player and give them their opening balance. Raises NameTaken."""
+    """Open an account for a new player and give them their opening balance. Raises NameTaken or UnknownFaction."""
+    if faction is not None:
+        faction = recognise(connection, faction)
     account_id = open_account(connection, name=name, name_key=names.key(name))
     connection.execute(
         insert(Player).values(account_id=account_id, password_hash=password_hash, faction=faction, is_admin=is_admin)
@@ -78,8 +92,8 @@ def register(
     return profile(connection, account_id)
 
 
-def authenticate(found: Credentials | None, password: str) -> int:
-    """Give the id of the account whose credentials were found, if this is its password.
+def authenticate(found: Credentials | None, password: str) -> Credentials:
+    """Give the credentials that were found, if this is their password.
 
     An unknown name and a wrong password raise the same NotAuthenticated, after the same time. It takes no connection:
     hashing is slow, and nobody should wait for one meanwhile.
@@ -87,15 +101,88 @@ def authenticate(found: Credentials | None, password: str) -> int:
     kept = found.password_hash if found else passwords.NOBODYS_HASH
     if not passwords.matches(password, kept) or found is None:
         raise NotAuthenticated("The name or the password is wrong.")
-    return found.account_id
+    return found
+
+
+def hold(connection: Connection, proven: Credentials) -> None:
+    """Make sure that proven credentials still hold, and go on holding until the transaction ends.
+
+    Proving takes time, and the password may have been changed meanwhile. Raises NotAuthenticated.
+    """
+    statement = (
+        select(Player.account_id)
+        .where(Player.account_id == proven.account_id, Player.password_hash == proven.password_hash)
+        .with_for_update(read=True)
+    )
+    if connection.execute(statement).one_or_none() is None:
+        raise NotAuthenticated("The name or the password is wrong.")
 
 
 def find_credentials(connection: Connection, name: str) -> Credentials | None:
     """Look up the player with this name, or one that reads the same."""
-    statement = (
-        select(Player.account_id, Player.password_hash)
-        .join(Account, Account.id == Player.account_id)
-        .where(Account.name_key == names.key(name))
-    )
+    statement = _credentials().join(Account, Account.id == Player.account_id).where(Account.name_key == names.key(name))
     row = connection.execute(statement).one_or_none()
     return None if row is None else Credentials(*row)
+
+
+def credentials(connection: Connection, account_id: int) -> Credentials:
+    """Look up the credentials of a player who exists."""
+    return Credentials(*connection.execute(_credentials().where(Player.account_id == account_id)).one())
+
+
+def _credentials() -> Select[int, str, bool]:
+    return select(Player.account_id, Player.password_hash, Player.must_change_password)
+
+
+def prepare_password(found: Credentials, *, current: str, new: str) -> str:
+    """Hash the password that shall follow the current one. It takes no connection: hashing is slow.
+
+    Raises NotAuthenticated for another current password, BankError where the new one is none.
+    """
+    if not passwords.matches(current, found.password_hash):
+        raise NotAuthenticated("The current password is wrong.")
+    if new == current:
+        raise BankError("The new password is the current one: choose another.")
+    return passwords.hash_password(new)
+
+
+def change_password(connection: Connection, found: Credentials, new_hash: str) -> None:
+    """Replace a password that was found and proven. Raises NotAuthenticated where it has been changed meanwhile."""
+    statement = (
+        update(Player)
+        .where(Player.account_id == found.account_id, Player.password_hash == found.password_hash)
+        .values(password_hash=new_hash, must_change_password=False)
+    )
+    if connection.execute(statement).rowcount == 0:
+        raise NotAuthenticated("The current password is wrong.")
+
+
+def change_profile(
+    connection: Connection, account_id: int, *, faction: str | None, profile_picture: str | None
+) -> Profile:
+    """Change what is given of a player's profile. Raises UnknownFaction."""
+    if faction is not None:
+        faction = recognise(connection, faction)
+    given = {"faction": faction, "profile_picture": profile_picture}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if changes:
+        connection.execute(update(Player).where(Player.account_id == account_id).values(changes))
+    return profile(connection, account_id)
+
+
+def card_by_number(connection: Connection, number: str) -> Card:
+    """Look up the player with this account number. Raises NotFound."""
+    return _card(connection, Account.number == number, f"No player has the account {number}.")
+
+
+def card_by_name(connection: Connection, name: str) -> Card:
+    """Look up the player with this name, or one that reads the same. Raises NotFound."""
+    return _card(connection, Account.name_key == names.key(name), f"No player has the name {name}.")
+
+
+def _card(connection: Connection, which: ColumnElement[bool], otherwise: str) -> Card:
+    statement = select(Account.name, Account.number, Player.faction, Player.profile_picture)
+    row = connection.execute(statement.join(Player, Player.account_id == Account.id).where(which)).one_or_none()
+    if row is None:
+        raise NotFound(otherwise)
+    return Card(*row)

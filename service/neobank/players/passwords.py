@@ -1,5 +1,9 @@
-"""Passwords, hashed with Argon2id: one at a time in a process, so that a rush of log-ins leaves payments room."""
+"""Passwords that not everybody guesses, hashed with Argon2id.
 
+One is hashed at a time in a process, so that a rush of log-ins leaves payments room.
+"""
+
+from importlib.resources import files
 from threading import BoundedSemaphore
 from typing import Final
 
@@ -13,8 +17,17 @@ MAX_LENGTH: Final = 1000
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
 _TURN = BoundedSemaphore(1)
 
+_COMMON = frozenset(files("neobank.players").joinpath("common_passwords.txt").read_text(encoding="utf-8").split())
+
 NOBODYS_HASH: Final = _HASHER.hash("the password of an account that does not exist")
 """What a log-in under an unknown name is checked against, so that it takes as long as one under a known name."""
+
+
+def refuse_common(password: str) -> str:
+    """Give a new password back. Raises ValueError, in words, for one of the most common; upper case makes no other."""
+    if password.casefold() in _COMMON:
+        raise ValueError("this password is one of the first that anybody tries: choose another.")
+    return password
 
 
 def hash_password(password: str) -> str:

@@ -1,29 +1,52 @@
-"""Joining, logging in, and one's own account."""
+"""Joining, logging in and out, and one's own account."""
 
 from datetime import datetime
 from typing import Annotated
 
-from apiflask import APIBlueprint
+from apiflask import APIBlueprint, EmptySchema
+from flask import Response
 from pydantic import AfterValidator, Field
 
 from neobank.players import passwords
 from neobank.players.models import MAX_FACTION
 from neobank.players.names import MAX_NAME, tidy
-from neobank.players.operations import Profile, authenticate, find_credentials, profile, register
+from neobank.players.operations import (
+    Profile,
+    authenticate,
+    change_password,
+    change_profile,
+    credentials,
+    find_credentials,
+    hold,
+    prepare_password,
+    profile,
+    register,
+)
+from neobank.players.pictures import MAX_PICTURE, picture
+from neobank.switches.operations import MAX_CODE, read_switches
 from neobank.web import sessions
 from neobank.web.bank import current_bank
-from neobank.web.requests import Answer, Body, Maybe, Money, Text
+from neobank.web.requests import Answer, Body, Maybe, Money, Text, nothing
 
 auth_blueprint = APIBlueprint("auth", __name__, url_prefix="/api/v1/auth", tag="Log-in")
 account_blueprint = APIBlueprint("account", __name__, url_prefix="/api/v1/account", tag="Account")
 
 
+NewPassword = Annotated[
+    Text,
+    Field(min_length=passwords.MIN_LENGTH, max_length=passwords.MAX_LENGTH),
+    AfterValidator(passwords.refuse_common),
+]
+FactionName = Annotated[Text, Field(max_length=MAX_FACTION)]
+
+
 class Registration(Body):
-    """Who wants to join."""
+    """Who wants to join; `code` is the event's, where the organisers ask for one."""
 
     character_name: Annotated[Text, AfterValidator(tidy), Field(max_length=MAX_NAME)]
-    password: Annotated[Text, Field(min_length=passwords.MIN_LENGTH, max_length=passwords.MAX_LENGTH)]
-    faction: Maybe[Annotated[Text, Field(max_length=MAX_FACTION)]] = None
+    password: NewPassword
+    faction: Maybe[FactionName] = None
+    code: Maybe[Annotated[Text, Field(max_length=MAX_CODE)]] = None
 
 
 class LogIn(Body):
@@ -31,6 +54,20 @@ class LogIn(Body):
 
     character_name: Text
     password: Annotated[Text, Field(max_length=passwords.MAX_LENGTH)]
+
+
+class ProfileChange(Body):
+    """What to change; a picture is one emoji or the https address of an image."""
+
+    faction: Maybe[FactionName] = None
+    profile_picture: Maybe[Annotated[Text, Field(max_length=MAX_PICTURE), AfterValidator(picture)]] = None
+
+
+class PasswordChange(Body):
+    """The password until now, and from now on."""
+
+    current_password: Annotated[Text, Field(max_length=passwords.MAX_LENGTH)]
+    new_password: NewPassword
 
 
 class User(Answer):
@@ -68,10 +105,14 @@ class Registered(Answer):
 
 
 class LoggedIn(Answer):
-    """The token to send with every further request, and whose it is."""
+    """The token to send with every further request, and whose it is.
+
+    Where `must_change_password`, the token opens nothing but PUT /api/v1/account/password until that is done.
+    """
 
     access_token: str
     user: User
+    must_change_password: bool
 
 
 class OwnAccount(Answer):
@@ -80,13 +121,30 @@ class OwnAccount(Answer):
     account: User
 
 
+class ProfileChanged(Answer):
+    """The caller's account as it is now."""
+
+    message: str
+    account: User
+
+
+class Done(Answer):
+    """What was done, in words."""
+
+    message: str
+
+
 @auth_blueprint.post("/register")
 @auth_blueprint.input(Registration)
 @auth_blueprint.output(Registered, status_code=201)
+@auth_blueprint.doc(responses=[403])
 def post_registration(json_data: Registration) -> Registered:
     """Join the game."""
+    bank = current_bank()
+    with bank.statement() as connection:
+        read_switches(connection).admit(json_data.code)
     password_hash = passwords.hash_password(json_data.password)
-    with current_bank().transaction() as connection:
+    with bank.transaction() as connection:
         player = register(
             connection, name=json_data.character_name, password_hash=password_hash, faction=json_data.faction
         )
@@ -102,11 +160,23 @@ def post_login(json_data: LogIn) -> LoggedIn:
     bank = current_bank()
     with bank.statement() as connection:
         found = find_credentials(connection, json_data.character_name)
-    account_id = authenticate(found, json_data.password)
+    proven = authenticate(found, json_data.password)
     with bank.transaction() as connection:
-        token = sessions.begin(connection, account_id)
-        player = profile(connection, account_id)
-    return LoggedIn(access_token=token, user=User.of(player))
+        hold(connection, proven)
+        token = sessions.begin(connection, proven.account_id)
+        player = profile(connection, proven.account_id)
+    return LoggedIn(access_token=token, user=User.of(player), must_change_password=proven.must_change_password)
+
+
+@auth_blueprint.post("/logout")
+@auth_blueprint.auth_required(sessions.bearer)
+@auth_blueprint.output(EmptySchema, status_code=204)
+def post_logout() -> Response:
+    """Log out: the token that this is sent with is dead at once."""
+    player = sessions.caller()
+    with current_bank().statement() as connection:
+        sessions.end(connection, player.account_id, player.session_id)
+    return nothing()
 
 
 @account_blueprint.get("")
@@ -117,3 +187,35 @@ def get_account() -> OwnAccount:
     with current_bank().statement() as connection:
         player = profile(connection, sessions.caller().account_id)
     return OwnAccount(account=User.of(player))
+
+
+@account_blueprint.put("/profile")
+@account_blueprint.auth_required(sessions.bearer)
+@account_blueprint.input(ProfileChange)
+@account_blueprint.output(ProfileChanged)
+def put_profile(json_data: ProfileChange) -> ProfileChanged:
+    """Change the caller's faction or picture; what is left out stays."""
+    with current_bank().transaction() as connection:
+        player = change_profile(
+            connection,
+            sessions.caller().account_id,
+            faction=json_data.faction,
+            profile_picture=json_data.profile_picture,
+        )
+    return ProfileChanged(message="Your profile is up to date.", account=User.of(player))
+
+
+@account_blueprint.put("/password")
+@account_blueprint.auth_required(sessions.bearer)
+@account_blueprint.input(PasswordChange)
+@account_blueprint.output(Done)
+def put_password(json_data: PasswordChange) -> Done:
+    """Change the caller's password; every other session of theirs ends."""
+    bank, player = current_bank(), sessions.caller()
+    with bank.statement() as connection:
+        found = credentials(connection, player.account_id)
+    new_hash = prepare_password(found, current=json_data.current_password, new=json_data.new_password)
+    with bank.transaction() as connection:
+        change_password(connection, found, new_hash)
+        sessions.end_others(connection, player)
+    return Done(message="Your password is changed; every other device is logged out.")

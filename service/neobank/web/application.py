@@ -5,11 +5,24 @@ from apiflask import APIFlask
 from neobank import migrations
 from neobank.database import connect
 from neobank.payments.routes import payments_blueprint
+from neobank.players.directory_routes import directory_blueprint
 from neobank.players.routes import account_blueprint, auth_blueprint
+from neobank.players.session_routes import sessions_blueprint
 from neobank.settings import ServingSettings
+from neobank.switches.routes import status_blueprint
 from neobank.web import errors, health
 from neobank.web.bank import Bank, bind
-from neobank.web.requests import JSONProvider, JSONRequest
+from neobank.web.requests import IdConverter, JSONProvider, JSONRequest
+
+BLUEPRINTS = (
+    health.blueprint,
+    status_blueprint,
+    auth_blueprint,
+    account_blueprint,
+    sessions_blueprint,
+    directory_blueprint,
+    payments_blueprint,
+)
 
 MAX_BODY = 64 * 1024  # bytes
 
@@ -27,8 +40,9 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app = Application("neobank", title="NeoBank", version="1", docs_path=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
+    app.url_map.converters["int"] = IdConverter
     bind(app, Bank(settings, connect(settings.database_url, connections=settings.threads), migrations.head()))
     errors.register(app)
-    for blueprint in (health.blueprint, auth_blueprint, account_blueprint, payments_blueprint):
+    for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     return app

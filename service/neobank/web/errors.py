@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from apiflask import APIFlask, HTTPError
 from flask import Response, jsonify, make_response
@@ -30,6 +31,7 @@ def register(app: APIFlask) -> None:
     """Make an application answer every error as a problem."""
     app.config["VALIDATION_ERROR_SCHEMA"] = Problem.model_json_schema()
     app.config["HTTP_ERROR_SCHEMA"] = Problem.model_json_schema()
+    app.spec_processor(_document_forbidden)
     app.error_processor(_http_error)
     app.register_error_handler(BankError, _bank_error)
     for outage in (OperationalError, InterfaceError, PoolTimeout):
@@ -42,6 +44,16 @@ def problem(status: int, detail: str, headers: Headers | dict[str, str] | None =
     response = make_response(jsonify(body.model_dump()), status, headers or {})
     response.content_type = "application/problem+json"
     return response
+
+
+def _document_forbidden(document: dict[Any, Any] | str) -> dict[Any, Any] | str:  # the signature is APIFlask's
+    """Every route that takes a token refuses one that a one-time password gave; it is said in one place."""
+    for operations in document["paths"].values() if isinstance(document, dict) else ():
+        for operation in operations.values():
+            if "security" in operation:
+                refused = operation["responses"]["401"] | {"description": HTTPStatus.FORBIDDEN.phrase}
+                operation["responses"].setdefault("403", refused)
+    return document
 
 
 def _http_error(error: HTTPError) -> Response:

@@ -5,10 +5,11 @@ from decimal import Decimal
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from apiflask import HTTPError
-from flask import Request
+from flask import Request, Response
 from flask.json.provider import DefaultJSONProvider
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from werkzeug.routing import IntegerConverter
 
 from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number
 
@@ -43,6 +44,19 @@ class JSONRequest(Request):
         if not isinstance(body, dict):
             raise HTTPError(400, "The body must be a JSON object.")
         return body
+
+
+class IdConverter(IntegerConverter):
+    """An id in a path; more digits than an id can have are no address."""
+
+    regex = "[0-9]{1,18}"
+
+
+def nothing() -> Response:
+    """Answer 204: done, and nothing to say."""
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
 
 
 class Body(BaseModel):

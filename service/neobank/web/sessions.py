@@ -1,24 +1,50 @@
-"""Who is asking: opaque bearer tokens, kept as keyed hashes, which end on every pod at once."""
+"""Who is asking: opaque bearer tokens, kept as keyed hashes, which end on every pod at once.
+
+A token that a one-time password gave opens nothing but the change of that password.
+"""
 
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from apiflask import HTTPTokenAuth
-from flask import Response
-from sqlalchemy import BigInteger, Connection, DateTime, ForeignKey, Identity, LargeBinary, func, insert, select
+from flask import Response, request
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    DateTime,
+    ForeignKey,
+    Identity,
+    LargeBinary,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from neobank.database import Base
+from neobank.errors import Forbidden
 from neobank.ledger.models import Account
 from neobank.players.models import Player
 from neobank.web.bank import current_bank
 from neobank.web.errors import problem
 
 LIFETIME: Final = timedelta(days=7)
+SEEN: Final = timedelta(minutes=1)
+"""How old `last_seen_at` may get: a request after that costs a second statement, one within it does not."""
+
+MAX_DEVICE: Final = 200
+MAX_LISTED: Final = 100
+CHANGES_PASSWORD: Final = "account.put_password"  # noqa: S105  # an endpoint
+"""The one endpoint that a one-time password opens."""
 
 
 class Session(Base):
@@ -31,6 +57,8 @@ class Session(Base):
     account_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Player.account_id), index=True)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    device: Mapped[str | None] = mapped_column(Text)
+    last_seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +68,79 @@ class Caller:
     account_id: int
     account_number: str
     character_name: str
+    session_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A log-in as its player sees it."""
+
+    id: int
+    device: str | None
+    started_at: datetime
+    last_seen_at: datetime
 
 
 bearer = HTTPTokenAuth(description="The access_token that a log-in gives.")
 
 
 def begin(connection: Connection, account_id: int) -> str:
-    """Begin a session and give its token, which is kept nowhere."""
+    """Begin a session on the device that sent this request and give its token, which is kept nowhere."""
     token = secrets.token_urlsafe(32)
-    connection.execute(
-        insert(Session).values(token_hash=_hash(token), account_id=account_id, expires_at=func.now() + LIFETIME)
-    )
+    values = {"token_hash": _hash(token), "account_id": account_id, "device": _device()}
+    connection.execute(insert(Session).values(values | {"expires_at": func.now() + LIFETIME}))
     return token
+
+
+def open_sessions(connection: Connection, account_id: int) -> Sequence[OpenSession]:
+    """List the newest sessions of a player that have not ended, at most MAX_LISTED."""
+    statement = (
+        select(Session.id, Session.device, Session.created_at, Session.last_seen_at)
+        .where(Session.account_id == account_id, Session.expires_at > func.now())
+        .order_by(Session.id.desc())
+        .limit(MAX_LISTED)
+    )
+    return [OpenSession(*row) for row in connection.execute(statement)]
+
+
+def end(connection: Connection, account_id: int, session_id: int) -> bool:
+    """End a player's session, and tell whether there was one; somebody else's is none of theirs."""
+    ended = delete(Session).where(Session.id == session_id, Session.account_id == account_id)
+    return connection.execute(ended).rowcount > 0
+
+
+def end_others(connection: Connection, kept: Caller) -> None:
+    """End every session of a player but the one that sent this request."""
+    connection.execute(delete(Session).where(Session.account_id == kept.account_id, Session.id != kept.session_id))
 
 
 def _caller(token: str) -> Caller | None:
     if not token:
         return None
     statement = (
-        select(Account.id, Account.number, Account.name)
+        select(
+            Account.id,
+            Account.number,
+            Account.name,
+            Session.id,
+            Player.must_change_password,
+            _unseen(),
+        )
+        .join(Player, Player.account_id == Account.id)
         .join(Session, Session.account_id == Account.id)
         .where(Session.token_hash == _hash(token), Session.expires_at > func.now())
     )
     with current_bank().statement() as connection:
         row = connection.execute(statement).one_or_none()
-    return None if row is None else Caller(*row)
+        if row is None:
+            return None
+        account_id, account_number, character_name, session_id, must_change_password, unseen = row
+        found = Caller(account_id, account_number, character_name, session_id)
+        if unseen:
+            _note(connection, found.session_id)
+    if must_change_password and request.endpoint != CHANGES_PASSWORD:
+        raise Forbidden("Your password is for one time: change it first, at PUT /api/v1/account/password.")
+    return found
 
 
 def _refuse(status: int) -> Response:
@@ -81,6 +157,19 @@ def caller() -> Caller:
     if not isinstance(found, Caller):
         raise TypeError("this route does not require a bearer token")
     return found
+
+
+def _unseen() -> ColumnElement[bool]:
+    return Session.last_seen_at < func.now() - SEEN
+
+
+def _note(connection: Connection, session_id: int) -> None:
+    connection.execute(update(Session).where(Session.id == session_id, _unseen()).values(last_seen_at=func.now()))
+
+
+def _device() -> str | None:
+    shown = "".join(character for character in request.user_agent.string if character.isprintable())
+    return shown[:MAX_DEVICE] or None
 
 
 def _hash(token: str) -> bytes:

@@ -1,0 +1,26 @@
+"""What a page asks first, before anybody has logged in."""
+
+from apiflask import APIBlueprint
+
+from neobank.switches.operations import Registration, read_switches
+from neobank.web.bank import current_bank
+from neobank.web.requests import Answer
+
+status_blueprint = APIBlueprint("status", __name__, url_prefix="/api/v1", tag="Status")
+
+
+class Status(Answer):
+    """Whether money moves, who may join, and the names of the games that are open."""
+
+    read_only: bool
+    registration: Registration
+    games: list[str]
+
+
+@status_blueprint.get("/status")
+@status_blueprint.output(Status)
+def get_status() -> Status:
+    """Tell what the bank does right now."""
+    with current_bank().statement() as connection:
+        switches = read_switches(connection)
+    return Status(read_only=switches.read_only, registration=switches.registration, games=[])
