@@ -27,6 +27,7 @@ ALLOWED = {
         "ledger_figures": {"SELECT"},
         "players": {"SELECT", "INSERT", "UPDATE"},
         "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+        "rate_limit_counters": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "open_account": {"EXECUTE"},
         "post_transfer": {"EXECUTE"},
     },

@@ -8,8 +8,10 @@ from pydantic import Field
 
 from neobank.ledger.models import MAX_MEMO
 from neobank.ledger.operations import Entry, Kind, history, pay
+from neobank.settings import Limit
 from neobank.web import sessions
 from neobank.web.bank import current_bank
+from neobank.web.rate_limits import by_account, limited
 from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
 
 payments_blueprint = APIBlueprint("payments", __name__, url_prefix="/api/v1", tag="Payments")
@@ -80,6 +82,8 @@ class History(Answer):
 @payments_blueprint.auth_required(sessions.bearer)
 @payments_blueprint.input(Payment)
 @payments_blueprint.output(Paid, status_code=201)
+@payments_blueprint.doc(responses=[429])
+@limited(Limit.PAYMENTS, by_account)
 def post_transaction(json_data: Payment) -> Paid:
     """Pay another account."""
     payer = sessions.caller()

@@ -10,8 +10,10 @@ from neobank.players import passwords
 from neobank.players.models import MAX_FACTION
 from neobank.players.names import MAX_NAME, tidy
 from neobank.players.operations import Profile, authenticate, find_credentials, profile, register
+from neobank.settings import Limit
 from neobank.web import sessions
 from neobank.web.bank import current_bank
+from neobank.web.rate_limits import by_address, by_name, limited
 from neobank.web.requests import Answer, Body, Maybe, Money, Text
 
 auth_blueprint = APIBlueprint("auth", __name__, url_prefix="/api/v1/auth", tag="Log-in")
@@ -83,6 +85,8 @@ class OwnAccount(Answer):
 @auth_blueprint.post("/register")
 @auth_blueprint.input(Registration)
 @auth_blueprint.output(Registered, status_code=201)
+@auth_blueprint.doc(responses=[429])
+@limited(Limit.REGISTRATIONS, by_address)
 def post_registration(json_data: Registration) -> Registered:
     """Join the game."""
     password_hash = passwords.hash_password(json_data.password)
@@ -96,7 +100,8 @@ def post_registration(json_data: Registration) -> Registered:
 @auth_blueprint.post("/login")
 @auth_blueprint.input(LogIn)
 @auth_blueprint.output(LoggedIn)
-@auth_blueprint.doc(responses=[401])
+@auth_blueprint.doc(responses=[401, 429])
+@limited(Limit.LOGINS, by_name)
 def post_login(json_data: LogIn) -> LoggedIn:
     """Log in."""
     bank = current_bank()

@@ -7,7 +7,8 @@ from neobank.database import connect
 from neobank.payments.routes import payments_blueprint
 from neobank.players.routes import account_blueprint, auth_blueprint
 from neobank.settings import ServingSettings
-from neobank.web import errors, health
+from neobank.web import errors, health, rate_limits
+from neobank.web.addresses import trust_proxies
 from neobank.web.bank import Bank, bind
 from neobank.web.requests import JSONProvider, JSONRequest
 
@@ -28,7 +29,9 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
     bind(app, Bank(settings, connect(settings.database_url, connections=settings.threads), migrations.head()))
+    trust_proxies(app, settings.trusted_proxies)
     errors.register(app)
+    rate_limits.register(app)
     for blueprint in (health.blueprint, auth_blueprint, account_blueprint, payments_blueprint):
         app.register_blueprint(blueprint)
     return app
