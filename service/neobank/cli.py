@@ -8,9 +8,9 @@ import click
 from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from neobank import migrations
+from neobank import counters, migrations
 from neobank.contract import CONTRACT
-from neobank.database import connect
+from neobank.database import connect, single_statements
 from neobank.ledger.money import in_words
 from neobank.ledger.verification import verify
 from neobank.settings import NAMES, ServingSettings, SettingsError, UpgradeSettings, database_url, database_urls
@@ -90,6 +90,21 @@ def start(timeout: float) -> None:
     for name in (NAMES.database_owner_url, NAMES.admin_name, NAMES.admin_password):
         os.environ.pop(name, None)
     os.execvp(CONTRACT.serve[0], CONTRACT.serve)  # noqa: S606
+
+
+@main.group("rate-limits")
+def rate_limits() -> None:
+    """The counters of the rate limits."""
+
+
+@rate_limits.command("clear")
+def clear_command() -> None:
+    """Delete the counters whose time is over; run it every hour or so."""
+    engine = connect(database_url(os.environ, NAMES.database_url))
+    with single_statements(engine).connect() as connection:
+        cleared = counters.clear_ended(connection)
+    engine.dispose()
+    click.echo(f"Cleared {cleared} counters that were over.")
 
 
 @main.command("verify")

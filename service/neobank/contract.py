@@ -20,6 +20,8 @@ class Environment:
     port: str
     log_level: str
     house_bankroll: str
+    rate_limits: str
+    trusted_proxies: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ No message repeats a value that may hold a password.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from enum import StrEnum
+from typing import Final, Self
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,6 +19,23 @@ from neobank.ledger.money import MAX_AMOUNT, parse_amount
 NAMES = CONTRACT.environment
 MIN_SECRET = 32
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class Limit(StrEnum):
+    """What a caller may do only so often."""
+
+    REGISTRATIONS = "registrations"
+    LOGINS = "logins"
+    PAYMENTS = "payments"
+
+
+RATES: Final[Mapping[Limit, str]] = {
+    # For each address: 500 players behind one NAT join within minutes on Friday evening, some at the second try.
+    Limit.REGISTRATIONS: "200/minute",
+    Limit.LOGINS: "10/minute",
+    Limit.PAYMENTS: "30/minute",
+}
+_RATE = re.compile(r"[1-9][0-9]{0,5}/(second|minute|hour|day)")
 
 
 class SettingsError(Exception):
@@ -34,6 +53,8 @@ class ServingSettings:
     workers: int
     threads: int
     log_level: str
+    rate_limits: Mapping[Limit, str]  # none where they are off
+    trusted_proxies: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -46,6 +67,8 @@ class ServingSettings:
             workers=_integer(environment, NAMES.workers, default=2, low=1, high=64),
             threads=_integer(environment, NAMES.threads, default=8, low=1, high=64),
             log_level=_log_level(environment),
+            rate_limits=_rate_limits(environment),
+            trusted_proxies=_integer(environment, NAMES.trusted_proxies, default=0, low=0, high=8),
         )
 
 
@@ -117,6 +140,19 @@ def _log_level(environment: Mapping[str, str]) -> str:
     if text not in LOG_LEVELS:
         raise SettingsError(f"{NAMES.log_level} is {text!r}: it takes one of {', '.join(LOG_LEVELS)}.")
     return text
+
+
+def _rate_limits(environment: Mapping[str, str]) -> Mapping[Limit, str]:
+    text = environment.get(NAMES.rate_limits) or "on"
+    if text == "off":
+        return {}
+    changed = [] if text == "on" else [change.strip().partition("=") for change in text.split(",")]
+    if any(name not in RATES or not _RATE.fullmatch(rate) for name, _, rate in changed):
+        raise SettingsError(
+            f"{NAMES.rate_limits} is {text!r}: it takes on, off, or other limits like payments=60/minute,logins=9/hour"
+            f" ({', '.join(RATES)}; a second, minute, hour or day)."
+        )
+    return {**RATES, **{Limit(name): rate for name, _, rate in changed}}
 
 
 def _bankroll(environment: Mapping[str, str]) -> int:

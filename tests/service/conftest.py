@@ -87,6 +87,8 @@ def settings(database: Database) -> ServingSettings:
         workers=1,
         threads=4,
         log_level="info",
+        rate_limits={},
+        trusted_proxies=0,
     )
 
 

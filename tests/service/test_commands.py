@@ -70,6 +70,13 @@ def test_a_wrong_password_is_one_line(database: Database, words: tuple[str, ...]
         ({"WEB_WORKERS": "-1"}, "WEB_WORKERS"),
         ({"WEB_THREADS": "1e3"}, "WEB_THREADS"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+        ({"NEOBANK_RATE_LIMITS": "no"}, "NEOBANK_RATE_LIMITS is 'no'"),
+        ({"NEOBANK_RATE_LIMITS": "payments=0/minute"}, "NEOBANK_RATE_LIMITS"),
+        ({"NEOBANK_RATE_LIMITS": "payments=30/minute,"}, "NEOBANK_RATE_LIMITS"),
+        ({"NEOBANK_RATE_LIMITS": "spins=30/fortnight"}, "NEOBANK_RATE_LIMITS"),
+        ({"NEOBANK_RATE_LIMITS": "paiments=30/minute"}, "registrations, logins, payments"),
+        ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES"),
+        ({"TRUSTED_PROXIES": "all"}, "TRUSTED_PROXIES"),
     ],
 )
 def test_the_server_refuses_bad_settings(change: dict[str, str], said: str) -> None:

@@ -30,6 +30,7 @@ ALLOWED = {
         "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "factions": {"SELECT"},
         "switches": {"SELECT"},
+        "rate_limit_counters": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "open_account": {"EXECUTE"},
         "post_transfer": {"EXECUTE"},
     },

@@ -30,6 +30,7 @@ def server(database: Database, fresh: UpgradeSettings, tmp_path: Path) -> Iterat
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "WEB_WORKERS": "2",
+        "NEOBANK_RATE_LIMITS": "off",
     }
     command = [str(Path(sys.executable).with_name(CONTRACT.serve[0])), *CONTRACT.serve[1:]]
     log = tmp_path / "gunicorn.log"

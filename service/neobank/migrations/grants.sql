@@ -8,7 +8,7 @@ GRANT SELECT ON alembic_version, accounts, balances, transfers, ledger_figures T
 GRANT EXECUTE ON FUNCTION open_account, post_transfer TO neobank;
 
 GRANT SELECT, INSERT, UPDATE ON players TO neobank;
-GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, idempotency_records TO neobank;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, idempotency_records, rate_limit_counters TO neobank;
 GRANT SELECT ON factions, switches TO neobank;
 
 GRANT SELECT ON ledger_figures TO neobank_metrics;

@@ -12,9 +12,11 @@ from neobank.ledger.models import MAX_MEMO
 from neobank.ledger.operations import Entry, Kind, history, pay
 from neobank.payments.search import SEARCHED, search
 from neobank.players import names
+from neobank.settings import Limit
 from neobank.web import sessions
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
+from neobank.web.rate_limits import by_account, limited
 from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
 
 payments_blueprint = APIBlueprint("payments", __name__, url_prefix="/api/v1", tag="Payments")
@@ -105,7 +107,8 @@ class History(Answer):
 @payments_blueprint.auth_required(sessions.bearer)
 @payments_blueprint.input(Payment)
 @payments_blueprint.output(Paid, status_code=201)
-@payments_blueprint.doc(responses=[409, 422])
+@payments_blueprint.doc(responses=[409, 422, 429])
+@limited(Limit.PAYMENTS, by_account)
 def post_transaction(json_data: Payment) -> Paid | Response:
     """Pay another account."""
     payer = sessions.caller()
@@ -159,7 +162,7 @@ def get_transactions(query_data: Page) -> History:
 @payments_blueprint.input(Search, location="query")
 @payments_blueprint.output(Found)
 @payments_blueprint.doc(
-    description=f"Looks through the caller's newest {SEARCHED}: their memos, and the other side's account number and name."
+    description=f"Looks through the caller's newest {SEARCHED}: memos, and the other side's account number and name."
 )
 def get_search(query_data: Search) -> Found:
     """Search the caller's transactions."""

@@ -23,9 +23,11 @@ from neobank.players.operations import (
     register,
 )
 from neobank.players.pictures import MAX_PICTURE, picture
+from neobank.settings import Limit
 from neobank.switches.operations import MAX_CODE, read_switches
 from neobank.web import sessions
 from neobank.web.bank import current_bank
+from neobank.web.rate_limits import by_address, by_name, limited
 from neobank.web.requests import Answer, Body, Maybe, Money, Text, nothing
 
 auth_blueprint = APIBlueprint("auth", __name__, url_prefix="/api/v1/auth", tag="Log-in")
@@ -137,7 +139,8 @@ class Done(Answer):
 @auth_blueprint.post("/register")
 @auth_blueprint.input(Registration)
 @auth_blueprint.output(Registered, status_code=201)
-@auth_blueprint.doc(responses=[403])
+@auth_blueprint.doc(responses=[403, 429])
+@limited(Limit.REGISTRATIONS, by_address)
 def post_registration(json_data: Registration) -> Registered:
     """Join the game."""
     bank = current_bank()
@@ -154,7 +157,8 @@ def post_registration(json_data: Registration) -> Registered:
 @auth_blueprint.post("/login")
 @auth_blueprint.input(LogIn)
 @auth_blueprint.output(LoggedIn)
-@auth_blueprint.doc(responses=[401])
+@auth_blueprint.doc(responses=[401, 429])
+@limited(Limit.LOGINS, by_name)
 def post_login(json_data: LogIn) -> LoggedIn:
     """Log in."""
     bank = current_bank()

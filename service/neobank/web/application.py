@@ -10,7 +10,8 @@ from neobank.players.routes import account_blueprint, auth_blueprint
 from neobank.players.session_routes import sessions_blueprint
 from neobank.settings import ServingSettings
 from neobank.switches.routes import status_blueprint
-from neobank.web import errors, health
+from neobank.web import errors, health, rate_limits
+from neobank.web.addresses import trust_proxies
 from neobank.web.bank import Bank, bind
 from neobank.web.requests import IdConverter, JSONProvider, JSONRequest
 
@@ -42,7 +43,9 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
     app.url_map.converters["int"] = IdConverter
     bind(app, Bank(settings, connect(settings.database_url, connections=settings.threads), migrations.head()))
+    trust_proxies(app, settings.trusted_proxies)
     errors.register(app)
+    rate_limits.register(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     return app

@@ -1,0 +1,334 @@
+"""Rate limits: exact whoever counts and wherever, kept for the right caller, and never in the way of a right answer."""
+
+import itertools
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+import pytest
+from flask import Flask
+from limits import RateLimitItemPerDay
+from limits.storage import storage_from_string
+from limits.strategies import FixedWindowRateLimiter
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import OperationalError
+from werkzeug.test import TestResponse
+
+from neobank import counters
+from neobank.contract import CONTRACT
+from neobank.database import single_statements
+from neobank.settings import NAMES, RATES, Limit, ServingSettings, SettingsError
+from neobank.web import create_app
+from neobank.web.bank import Bank
+from neobank.web.rate_limit_storage import CounterStorage
+from tests.service.support import Database, LoggedIn
+from tests.service.test_commands import DEAD, GOOD, neobank
+
+pytestmark = pytest.mark.usefixtures("books")
+
+Join = Callable[[str], LoggedIn]
+
+
+class Serve(Protocol):
+    def __call__(self, *, trusted_proxies: int = 0, **rates: str) -> Flask: ...
+
+
+@pytest.fixture
+def serve(app: Flask, settings: ServingSettings, owner: Engine) -> Iterator[Serve]:
+    """Start a worker with these limits; nothing has been counted yet."""
+    del app  # the bank is fresh
+    started: list[Flask] = []
+    with owner.begin() as connection:
+        connection.execute(text("TRUNCATE rate_limit_counters"))
+
+    def start(*, trusted_proxies: int = 0, **rates: str) -> Flask:
+        limits = {Limit(name): rate for name, rate in rates.items()}
+        worker = create_app(replace(settings, threads=8, rate_limits=limits, trusted_proxies=trusted_proxies))
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        bank(worker).engine.dispose()
+
+
+def bank(worker: Flask) -> Bank:
+    found: Bank = worker.extensions["neobank"]
+    return found
+
+
+def pay(worker: Flask, payer: LoggedIn, amount: object = 0.01, address: str = "10.0.0.1") -> TestResponse:
+    body = {"to_account": "NC-CASA-0000", "amount": amount}
+    headers, peer = payer.headers, {"REMOTE_ADDR": address}
+    return worker.test_client().post("/api/v1/transactions", json=body, headers=headers, environ_base=peer)
+
+
+def log_in(worker: Flask, name: str, address: str = "10.0.0.1") -> int:
+    who = {"character_name": name, "password": "not this one"}
+    return worker.test_client().post("/api/v1/auth/login", json=who, environ_base={"REMOTE_ADDR": address}).status_code
+
+
+def register(worker: Flask, address: str, forwarded: str | None = None) -> int:
+    """Try a name that is taken: 400 where the limit lets it through."""
+    who = {"character_name": "System", "password": "white rabbit"}
+    headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
+    peer = {"REMOTE_ADDR": address}
+    return worker.test_client().post("/api/v1/auth/register", json=who, headers=headers, environ_base=peer).status_code
+
+
+def wait_in_effect(owner: Engine, seconds: int) -> None:
+    """Let so many seconds pass for every window."""
+    with owner.begin() as connection:
+        statement = text("UPDATE rate_limit_counters SET ends_at = ends_at - :seconds * interval '1 second'")
+        connection.execute(statement, {"seconds": seconds})
+
+
+@contextmanager
+def statements(engine: Engine) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def see(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", see)
+    yield seen
+    event.remove(engine, "before_cursor_execute", see)
+
+
+@pytest.mark.parametrize("state", ["nothing counted yet", "a window that is over"])
+def test_sixteen_threads_on_two_workers_get_exactly_the_limit(
+    serve: Serve, player: Join, owner: Engine, state: str
+) -> None:
+    """Meanwhile somebody clears what is over, as the command does."""
+    neo = player("Neo")
+    workers = [serve(payments="30/day"), serve(payments="30/day")]
+    if state == "a window that is over":
+        assert [pay(worker, neo).status_code for worker in workers * 16][-2:] == [429, 429]
+        wait_in_effect(owner, 86_400)
+    done = Event()
+
+    def clear() -> None:
+        while not done.is_set():
+            with single_statements(owner).connect() as connection:
+                counters.clear_ended(connection)
+
+    with ThreadPoolExecutor(17) as pool:
+        clearing = pool.submit(clear)
+        try:
+            choice = itertools.islice(itertools.cycle(workers), 80)
+            answers = Counter(pool.map(lambda worker: pay(worker, neo).status_code, choice))
+        finally:
+            done.set()
+        clearing.result()
+    assert answers == {201: 30, 429: 50}
+
+
+def test_a_refusal_is_a_problem_that_says_when_to_come_back(serve: Serve, player: Join, owner: Engine) -> None:
+    worker, neo = serve(payments="2/day"), player("Neo")
+    assert [pay(worker, neo).status_code for _ in range(2)] == [201, 201]
+    refused = pay(worker, neo)
+    body = refused.get_json()
+    assert (refused.status_code, refused.content_type) == (429, "application/problem+json")
+    assert (body["status"], body["title"], body["error"]) == (429, "Too Many Requests", body["detail"])
+    wait = int(refused.headers["Retry-After"])
+    assert f"at most 2 a day. Try again in {wait} seconds." in body["detail"]
+    wait_in_effect(owner, wait - 600)
+    too_early = pay(worker, neo)
+    assert too_early.status_code == 429
+    rest = int(too_early.headers["Retry-After"])
+    assert 0 < rest <= 600
+    wait_in_effect(owner, rest)
+    assert [pay(worker, neo).status_code for _ in range(3)] == [201, 201, 429]
+
+
+def test_each_account_has_its_own_limit_wherever_it_is(serve: Serve, player: Join) -> None:
+    worker, neo, trinity = serve(payments="1/day"), player("Neo"), player("Trinity")
+    assert pay(worker, neo, address="10.0.0.1").status_code == 201
+    assert pay(worker, neo, address="10.0.0.2").status_code == 429
+    assert pay(worker, trinity, address="10.0.0.1").status_code == 201
+    assert worker.test_client().get("/api/v1/account", headers=neo.headers).status_code == 200
+
+
+def test_a_count_stands_though_the_payment_fails_and_nonsense_is_not_counted(serve: Serve, player: Join) -> None:
+    worker, neo = serve(payments="2/day"), player("Neo")
+    assert [pay(worker, neo, amount).status_code for amount in (True, -1, "5", None)] == [400] * 4
+    assert [pay(worker, replace(neo, headers={})).status_code for _ in range(4)] == [401] * 4
+    assert [pay(worker, neo, 5000).status_code for _ in range(3)] == [400, 400, 429]
+
+
+def test_log_ins_are_counted_by_name_however_written_and_from_anywhere(serve: Serve) -> None:
+    worker = serve(logins="3/day")
+    names = ["Neo", " NEO ", "\uff4e\uff45\uff4f", "neo"]
+    answers = [log_in(worker, name, f"10.0.0.{index}") for index, name in enumerate(names)]
+    assert answers == [401, 401, 401, 429]
+    assert log_in(worker, "Trinity", "10.0.0.1") == 401
+    assert log_in(worker, "Organiser", "10.0.0.1") == 401
+
+
+@pytest.mark.parametrize("name", ["x" * 60_000, "a/b/c", "", "\U0001f480", "'; --"])
+def test_any_name_can_be_counted(serve: Serve, name: str) -> None:
+    worker = serve(logins="1/day")
+    assert [log_in(worker, name), log_in(worker, name)] == [401, 429]
+
+
+def test_registrations_are_counted_by_address(serve: Serve) -> None:
+    worker = serve(registrations="2/day")
+    assert [register(worker, "10.0.0.1") for _ in range(3)] == [400, 400, 429]
+    assert register(worker, "10.0.0.2") == 400
+    same_network = ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:1::3"]
+    assert [register(worker, address) for address in same_network] == [400, 400, 429]
+    assert register(worker, "2001:db8:0:2::1") == 400
+    assert register(worker, "::ffff:10.0.0.1") == 429
+
+
+@pytest.mark.parametrize(
+    ("proxies", "shared", "apart"),
+    [
+        # Nobody is believed: the peer counts.
+        (0, ["1.1.1.1", "2.2.2.2, 3.3.3.3", None], []),
+        # The last entry is the proxy's word, whatever stands before it.
+        (1, ["1.1.1.1", "6.6.6.6, 1.1.1.1", '"6.6.6.6", 7.7.7.7,1.1.1.1'], ["1.1.1.1, 2.2.2.2", "3.3.3.3", None]),
+        # Fewer entries than proxies: nobody's word, so it is the peer.
+        (2, ["1.1.1.1, 9.9.9.9", "6.6.6.6, 1.1.1.1, 8.8.8.8"], ["1.1.1.1", "2.2.2.2, 9.9.9.9"]),
+        # An opening quote would swallow the entry that the proxy appends; what is no address is the peer.
+        (1, ['"6.6.6.6, 1.1.1.1', '"6.6.6.7, 1.1.1.1', "gibberish", ""], ["1.1.1.1"]),
+    ],
+)
+def test_a_forged_header_gains_nothing(
+    serve: Serve, proxies: int, shared: list[str | None], apart: list[str | None]
+) -> None:
+    worker = serve(registrations="1/day", trusted_proxies=proxies)
+    assert [register(worker, "10.0.0.1", forwarded) for forwarded in shared] == [400] + [429] * (len(shared) - 1)
+    assert [register(worker, "10.0.0.1", forwarded) for forwarded in apart] == [400] * len(apart)
+
+
+def test_a_check_is_one_statement(serve: Serve, player: Join) -> None:
+    unlimited, limited, neo = serve(), serve(payments="2/day"), player("Neo")
+    with statements(bank(unlimited).engine) as without:
+        assert pay(unlimited, neo).status_code == 201
+    for status, expected in [(201, len(without) + 1), (201, len(without) + 1), (429, 2)]:
+        with statements(bank(limited).engine) as seen:
+            assert pay(limited, neo).status_code == status
+        assert len(seen) == expected, seen
+        assert sum("rate_limit_counters" in statement for statement in seen) == 1
+
+
+def test_a_count_that_fails_is_the_outage_s_answer_and_nothing_moves(serve: Serve, player: Join) -> None:
+    worker, neo = serve(payments="9/day"), player("Neo")
+
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "rate_limit_counters" in statement:
+            raise OperationalError(statement, None, Exception("gone"))
+
+    event.listen(bank(worker).engine, "before_cursor_execute", fail)
+    answer = pay(worker, neo)
+    event.remove(bank(worker).engine, "before_cursor_execute", fail)
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert answer.headers["Retry-After"]
+    account = worker.test_client().get("/api/v1/account", headers=neo.headers).get_json()["account"]
+    assert account["balance"] == 1000
+    assert pay(worker, neo).status_code == 201
+
+
+def test_a_database_that_is_away_is_a_503(settings: ServingSettings) -> None:
+    away = replace(settings, database_url=settings.database_url.set(port=1), rate_limits=RATES)
+    worker = create_app(away)
+    assert log_in(worker, "Neo") == 503
+    assert register(worker, "10.0.0.1") == 503
+    with worker.app_context():
+        assert not CounterStorage().check()
+
+
+def test_the_storage_does_what_the_library_asks(serve: Serve, owner: Engine) -> None:
+    with serve().app_context():
+        storage = storage_from_string("neobank://")
+        assert isinstance(storage, CounterStorage)
+        strategy, three = FixedWindowRateLimiter(storage), RateLimitItemPerDay(3)
+        assert storage.check()
+        assert strategy.get_window_stats(three, "neo").remaining == 3
+        assert [strategy.hit(three, "neo", cost=2), strategy.test(three, "neo", cost=2)] == [True, False]
+        assert [strategy.hit(three, "neo"), strategy.test(three, "neo"), strategy.hit(three, "neo")] == [
+            True,
+            False,
+            False,
+        ]
+        reset_time, remaining = strategy.get_window_stats(three, "neo")
+        with owner.connect() as connection:
+            left = reset_time - float(connection.execute(text("SELECT extract(epoch FROM now())")).scalar_one())
+        assert remaining == 0
+        assert 86_000 < left <= 86_400
+        wait_in_effect(owner, 86_400)
+        assert strategy.test(three, "neo", cost=3)
+        assert storage.incr("other", 60, 5) == 5
+        strategy.clear(three, "neo")
+        assert storage.get("other") == 5
+        assert storage.reset() == 1
+        assert storage.get("other") == 0
+
+
+def test_only_counters_that_are_over_are_cleared(serve: Serve, database: Database, owner: Engine) -> None:
+    with serve().app_context():
+        storage = CounterStorage()
+        storage.incr("over", 60)
+        wait_in_effect(owner, 60)
+        storage.incr("open", 60)
+        url = database.url("application").render_as_string(hide_password=False)
+        cleared = neobank("rate-limits", "clear", DATABASE_URL=url)
+        assert (cleared.returncode, cleared.stdout) == (0, "Cleared 1 counters that were over.\n"), cleared.stderr
+        assert (storage.get("over"), storage.get("open")) == (0, 1)
+
+
+def test_no_count_is_written_to_the_log_of_the_database(owner: Engine) -> None:
+    with owner.connect() as connection:
+        persistence = text("SELECT relpersistence FROM pg_class WHERE relname = 'rate_limit_counters'")
+        assert connection.execute(persistence).scalar_one() == "u"
+
+
+def test_switched_off_nothing_is_counted(serve: Serve, player: Join) -> None:
+    worker, neo = serve(), player("Neo")
+    with statements(bank(worker).engine) as seen:
+        assert {pay(worker, neo).status_code for _ in range(40)} == {201}
+    assert not [statement for statement in seen if "rate_limit_counters" in statement]
+
+
+@pytest.mark.parametrize("value", ["off", "on"])
+def test_switched_off_the_server_says_so_at_every_log_level(value: str) -> None:
+    program = str(Path(sys.executable).with_name(CONTRACT.serve[0]))
+    environment = GOOD | {"DATABASE_URL": DEAD, "LOG_LEVEL": "error", NAMES.rate_limits: value}
+    command = [program, "--check-config", *CONTRACT.serve[1:]]
+    started = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert started.returncode == 0, started.stderr
+    assert ("RATE LIMITS ARE OFF" in started.stderr) == (value == "off")
+
+
+@pytest.mark.parametrize(
+    ("value", "rates"),
+    [
+        ("", RATES),
+        ("on", RATES),
+        ("off", {}),
+        ("payments=60/minute", {**RATES, Limit.PAYMENTS: "60/minute"}),
+        ("logins=1/day, payments=60/hour", {**RATES, Limit.LOGINS: "1/day", Limit.PAYMENTS: "60/hour"}),
+    ],
+)
+def test_the_limits_are_settings(value: str, rates: Mapping[Limit, str]) -> None:
+    assert ServingSettings.from_environment(GOOD | {NAMES.rate_limits: value}).rate_limits == rates
+
+
+@pytest.mark.parametrize("value", ["OFF", "0", "payments", "payments=30", "payments=-1/day", "payments=1/day;", "=,="])
+def test_limits_that_make_no_sense_are_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{NAMES.rate_limits} is .*: it takes on, off"):
+        ServingSettings.from_environment(GOOD | {NAMES.rate_limits: value})
+
+
+def test_every_limited_route_documents_its_429(serve: Serve) -> None:
+    paths = serve().test_client().get("/openapi.json").get_json()["paths"]
+    limited = {path for path, operations in paths.items() if "429" in operations.get("post", {}).get("responses", {})}
+    assert limited == {"/api/v1/auth/register", "/api/v1/auth/login", "/api/v1/transactions"}
