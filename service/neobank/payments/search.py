@@ -18,7 +18,7 @@ SEARCHED: Final = 1000
 
 
 def search(connection: Connection, account_id: int, account_number: str, *, wanted: str, limit: int) -> Sequence[Entry]:
-    """Find the newest transactions, at most `limit`, with `wanted` in the memo or in the other side's number or name."""
+    """Find the newest transactions, at most `limit`, with `wanted` in the memo or the other side's number or name."""
     key = names.key(wanted)
 
     def matches(entry: Entry) -> bool:
