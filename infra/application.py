@@ -55,6 +55,7 @@ class Application(pulumi.ComponentResource):
             names.workers: str(args.settings.workers),
             names.threads: str(args.settings.threads),
             names.port: str(CONTRACT.ports.http),
+            names.rate_limits: args.settings.rate_limits,
         }
         secret = k8s.core.v1.Secret(
             SECRET,

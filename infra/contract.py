@@ -56,6 +56,7 @@ class Environment(_Names):
     workers: str
     threads: str
     port: str
+    rate_limits: str
     house_bankroll: str
 
 

@@ -79,6 +79,13 @@ Cpu = Annotated[str, _matching(r"([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})"), Allowed("
 Volume = Annotated[str, _at_least("1Gi"), Allowed("a size of at least 1Gi, such as 10Gi")]
 DatabaseMemory = Annotated[str, _at_least("512Mi"), Allowed("a size of at least 512Mi, such as 1Gi")]
 ApplicationMemory = Annotated[str, _at_least("256Mi"), Allowed("a size of at least 256Mi, such as 512Mi")]
+RateLimits = Annotated[
+    str,
+    _matching(
+        r"(on|off|[a-z]+=[1-9][0-9]{0,5}/(second|minute|hour|day)(,[a-z]+=[1-9][0-9]{0,5}/(second|minute|hour|day))*)"
+    ),
+    Allowed("on, off, or other limits such as payments=60/minute,logins=9/hour"),
+]
 Count = Annotated[int, Field(ge=1, le=64), Allowed("a whole number from 1 to 64")]
 Seconds = Annotated[
     Annotated[int, Field(ge=1, le=2_592_000)] | None, Allowed("seconds from 1 to 2592000 (30 days), or null for never")
@@ -124,6 +131,7 @@ class Application(_Section):
     replicas: Count = Field(default=2, description="How many pods.")
     workers: Count = Field(default=2, description="gunicorn processes in a pod.")
     threads: Count = Field(default=8, description="Threads, and database connections at most, of a process.")
+    rate_limits: RateLimits = Field(default="on", description="How often one caller may ask; off is for rehearsals.")
     cpu: Cpu = Field(default="250m", description="CPU that is set aside for a pod.")
     memory: ApplicationMemory = Field(
         default="512Mi", description="Memory that is set aside for a pod, and the most there is."

@@ -100,6 +100,7 @@ def service_environment(database: Postgres, home: Path, port: int) -> dict[str, 
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "LOG_LEVEL": "warning",
+        "NEOBANK_RATE_LIMITS": os.environ.get("NEOBANK_RATE_LIMITS", "on"),
     }
 
 

@@ -18,6 +18,7 @@ from tests.cluster.kubectl import Kubectl, Object
 DATABASE = "app.kubernetes.io/component=database"
 APPLICATION = "app.kubernetes.io/component=application"
 MIGRATION = "app.kubernetes.io/component=migration"
+SMALL = {"replicas": 1, "cpu": "50m", "rateLimits": "off"}  # the crowd of these tests pays all the time
 PATIENCE = 240  # seconds
 
 
@@ -52,7 +53,7 @@ class Deployment:
             "namespace": self.namespace,
             "protectData": False,
             "postgres": {"storage": "1Gi", "memory": "512Mi", "cpu": "50m"},
-            "application": {"replicas": 1, "cpu": "50m"},
+            "application": SMALL,
         } | self.config
 
     def apply_in_background(self) -> threading.Thread:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.bank import Bank
-from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, Deployment
+from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL, Deployment
 from tests.cluster.kubectl import KubectlError
 
 
@@ -86,7 +86,7 @@ def test_applying_it_again_changes_nothing(deployed: Deployment) -> None:
 
 
 def test_three_pods_each_answer(deployed: Deployment) -> None:
-    deployed.apply(application={"replicas": 3, "cpu": "50m"})
+    deployed.apply(application={**SMALL, "replicas": 3})
     try:
         names = [pod["metadata"]["name"] for pod in deployed.pods(APPLICATION)]
         assert len(names) == 3
@@ -95,7 +95,7 @@ def test_three_pods_each_answer(deployed: Deployment) -> None:
                 assert bank.is_ready()
                 serves(bank, f"Visitor of {name}")
     finally:
-        deployed.apply(application={"replicas": 1, "cpu": "50m"})
+        deployed.apply(application=SMALL)
     deployed.await_pod(APPLICATION)
 
 

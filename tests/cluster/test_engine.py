@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION
+from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL
 from tests.cluster.engine import EngineDeployment, EngineError
 from tests.cluster.kubectl import KubectlError, Object
 
@@ -128,7 +128,7 @@ def test_the_same_cluster_under_another_address_replaces_nothing(bank: EngineDep
 
 def test_a_changed_setting_is_an_update_in_place(bank: EngineDeployment) -> None:
     before = uids(bank, "configmap")
-    busier = {"replicas": 1, "cpu": "50m", "workers": 1}
+    busier = {**SMALL, "workers": 1}
     assert bank.planned(application=busier) == {"neobank-config": {"update"}, "neobank-deployment": {"update"}}
     bank.apply()
     assert uids(bank, "configmap") == before
@@ -253,7 +253,10 @@ def test_a_lost_state_attaches_to_the_kept_volume(bank: EngineDeployment, tmp_pa
     kinds = "deployments,jobs,services,secrets,configmaps,serviceaccounts"
     selector = "--selector=app.kubernetes.io/managed-by=pulumi"
     bank.kubectl.run("delete", kinds, f"--namespace={NAMESPACE}", selector, "--cascade=foreground", timeout=180)
-    attached = {"createNamespace": False, "postgres": {**SMALL, "existingClaim": "postgres-pvc"}}
+    attached = {
+        "createNamespace": False,
+        "postgres": {"memory": "512Mi", "cpu": "50m", "existingClaim": "postgres-pvc"},
+    }
     heir = replace(bank, folder=tmp_path, config=attached, outputs={}, said=[])
     heir.apply()
     assert_kept(heir, "Stateless")
@@ -262,9 +265,6 @@ def test_a_lost_state_attaches_to_the_kept_volume(bank: EngineDeployment, tmp_pa
     assert uids(bank, "pvc") == claim
     bank.run("up", "--yes", "--skip-preview", "--refresh")
     assert_kept(bank, "Stateless")
-
-
-SMALL = {"memory": "512Mi", "cpu": "50m"}
 
 
 def test_destroy_leaves_nothing(bank: EngineDeployment) -> None:

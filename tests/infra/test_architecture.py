@@ -220,7 +220,7 @@ def test_every_value_of_the_stack_arrives() -> None:
         changed(
             adminName="Fixer",
             casino={"bankroll": 123},
-            application={"workers": 3, "threads": 5, "cpu": "1", "memory": "300Mi"},
+            application={"workers": 3, "threads": 5, "rateLimits": "off", "cpu": "1", "memory": "300Mi"},
             postgres={"major": 18, "flavour": "debian", "cpu": "2", "memory": "2Gi"},
         )
     )
@@ -228,7 +228,7 @@ def test_every_value_of_the_stack_arrives() -> None:
     plainly = {it["name"]: it["value"] for it in upgrade["env"] if "value" in it}
     assert plainly == {"ADMIN_NAME": "Fixer", "CASINO_BANKROLL": "123"}
     config = program.find("ConfigMap", "neobank-config").inputs["data"]
-    assert config == {"WEB_WORKERS": "3", "WEB_THREADS": "5", "PORT": "5000"}
+    assert config == {"WEB_WORKERS": "3", "WEB_THREADS": "5", "PORT": "5000", "NEOBANK_RATE_LIMITS": "off"}
     pods = dict(program.pods())
     [application] = pods["neobank-deployment"]["spec"]["containers"]
     assert application["resources"] == {"requests": {"cpu": "1", "memory": "300Mi"}, "limits": {"memory": "300Mi"}}

@@ -15,6 +15,7 @@ from tests.infra.program import CHECKOUT, Config, FakeProviders, Recorder, run, 
 
 SECTIONS = "namespace, createNamespace, protectData, kubeContext, imageRepository, storageClass, adminName, postgres, "
 SECTIONS += "application, migration, rotation, casino"
+LIMITS = "on, off, or other limits such as payments=60/minute,logins=9/hour"
 NUMBER = "a whole number from 1 to 64"
 ROTATION = "a whole number from 1 to 1000000"
 DATE = "a date such as 2026-11-22, or ''"
@@ -75,6 +76,11 @@ REFUSED: list[tuple[str, Any, str]] = [
         "postgres",
         {"majour": 16},
         "postgres.majour is not a key: there are major, flavour, storage, existingClaim, cpu, memory.",
+    ),
+    (
+        "application",
+        {"rateLimits": "payments=often"},
+        f'application.rateLimits is "payments=often": it takes {LIMITS}.',
     ),
     ("application", {"replicas": 0}, f"application.replicas is 0: it takes {NUMBER}."),
     ("application", {"replicas": 65}, f"application.replicas is 65: it takes {NUMBER}."),

@@ -2,11 +2,15 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, Engine, event
+from werkzeug.test import TestResponse
 
 from neobank.players.operations import register
 from tools.postgres import LOGINS, START, Postgres, embedded_binaries, write_credentials
@@ -63,6 +67,27 @@ class LoggedIn:
     client: FlaskClient
     number: str
     headers: dict[str, str]
+
+    def ask(self, method: str, path: str, **body: object) -> TestResponse:
+        """Send a request as this player; a GET's fields go into the query."""
+        fields = {"query_string": body} if method == "GET" else {"json": body}
+        return self.client.open(f"/api/v1{path}", method=method, headers=self.headers, **fields)  # type: ignore[arg-type]
+
+
+@contextmanager
+def counted(app: Flask) -> Iterator[list[str]]:
+    """Collect the SQL statements that an application sends."""
+    sent: list[str] = []
+
+    def note(*arguments: object) -> None:
+        sent.append(str(arguments[2]))
+
+    engine: Engine = app.extensions["neobank"].engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 def open_players(connection: Connection, count: int) -> list[int]:

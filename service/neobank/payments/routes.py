@@ -162,7 +162,7 @@ def get_transactions(query_data: Page) -> History:
 @payments_blueprint.input(Search, location="query")
 @payments_blueprint.output(Found)
 @payments_blueprint.doc(
-    description=f"Looks through the caller's newest {SEARCHED}: memos, and the other side's account number and name."
+    description=f"Looks at memo and other side (account number, name) of the caller's newest {SEARCHED} transactions."
 )
 def get_search(query_data: Search) -> Found:
     """Search the caller's transactions."""

@@ -24,7 +24,8 @@ class Membership:
 
 def recognise(connection: Connection, name: str) -> str:
     """Give the faction that has this name, or one that reads the same, as it is written. Raises UnknownFaction."""
-    known = dict(connection.execute(select(Faction.name_key, Faction.name).order_by(Faction.name)).tuples().all())
+    rows = connection.execute(select(Faction.name_key, Faction.name).order_by(Faction.name))
+    known = dict(rows.tuples())
     found = known.get(names.key(name))
     if found is None:
         raise UnknownFaction(f"There is no faction {name}; there are {', '.join(known.values())}.")

@@ -1,0 +1,279 @@
+"""Profiles, factions, looking somebody up, and the search in one's own transactions."""
+
+from collections.abc import Callable
+
+import pytest
+from alembic import command
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
+
+from neobank import migrations
+from neobank.payments import search
+from neobank.settings import UpgradeSettings
+from tests.service.support import LoggedIn
+
+Join = Callable[[str], LoggedIn]
+FACTIONS = ["CorpSec", "Runners", "Syndicate", "Technocrats"]
+
+
+def account(of: LoggedIn) -> dict[str, object]:
+    found: dict[str, object] = of.ask("GET", "/account").get_json()["account"]
+    return found
+
+
+def test_a_profile_is_changed_field_by_field(player: Join) -> None:
+    neo, smith = player("Neo"), player("Smith")
+    before = account(smith)
+    changed = neo.ask("PUT", "/account/profile", faction=" corpsec")
+    assert changed.status_code == 200
+    assert changed.get_json()["account"] == account(neo)
+    assert account(neo)["faction"] == "CorpSec"
+    neo.ask("PUT", "/account/profile", profile_picture="\U0001f60e", faction="")
+    assert (account(neo)["faction"], account(neo)["profile_picture"]) == ("CorpSec", "\U0001f60e")
+    assert neo.ask("PUT", "/account/profile", profile_picture=None).status_code == 200
+    assert neo.ask("PUT", "/account/profile").status_code == 200
+    assert account(neo)["profile_picture"] == "\U0001f60e"
+    assert account(smith) == before
+
+
+PICTURES = [
+    "\U0001f60e",
+    "\u2764\ufe0f",
+    "\u263a",
+    "\U0001f44d\U0001f3fd",
+    "\U0001f1e9\U0001f1ea",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466",
+    "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+    "\U0001f3f3\ufe0f\u200d\U0001f308",
+    "3\ufe0f\u20e3",
+    "https://pictures.example/neo.png?size=2&x=%20#a",
+    "https://a.example:8443",
+]
+NO_PICTURES = [
+    "A",
+    "7",
+    "neo",
+    "\u00e9",
+    "\U0001f60e\U0001f60e",
+    "\U0001f60e!",
+    "\U0001f1e9",
+    "\U0001f60e\u200d",
+    "\u200d",
+    "\ufe0f",
+    "http://pictures.example/neo.png",
+    "javascript:alert(1)",
+    "data:image/png;base64,AAAA",
+    "//pictures.example/neo.png",
+    "https://",
+    "https:///neo.png",
+    "https://localhost/neo.png",
+    "https://user:secret@pictures.example/neo.png",
+    "https://pictures.example/a b",
+    "https://pictures.example/\"onload='x'",
+    "https://pictures.example/<script>",
+    "https://pictures.example/\nneo.png",
+    "https://pictures.example\\@evil.example",
+    "https://pictures.example/" + "x" * 500,
+]
+
+
+def test_a_picture_is_one_emoji_or_an_https_address(player: Join) -> None:
+    neo = player("Neo")
+    for picture in PICTURES:
+        answer = neo.ask("PUT", "/account/profile", profile_picture=picture)
+        assert answer.status_code == 200, (picture, answer.text)
+        assert answer.get_json()["account"]["profile_picture"] == picture
+    for no_picture in NO_PICTURES:
+        answer = neo.ask("PUT", "/account/profile", profile_picture=no_picture)
+        assert answer.status_code == 400, no_picture
+        assert "profile_picture" in answer.get_json()["detail"]
+    assert account(neo)["profile_picture"] == PICTURES[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"faction": "Zion"}, "CorpSec, Runners, Syndicate, Technocrats"),
+        ({"faction": "x" * 51}, "faction"),
+        ({"faction": 5}, "faction"),
+        ({"faction": "\x00"}, "faction"),
+        ({"profile_picture": 5}, "profile_picture"),
+        ({"is_admin": True}, "is_admin"),
+        ({"balance": 5}, "balance"),
+        ({"faction": "Runners", "profile_picture": "x"}, "profile_picture"),
+        ({"faction": "Zion", "profile_picture": "\U0001f60e"}, "Zion"),
+    ],
+)
+def test_a_refused_profile_changes_nothing(player: Join, change: dict[str, object], named: str) -> None:
+    neo = player("Neo")
+    before = account(neo)
+    answer = neo.ask("PUT", "/account/profile", **change)
+    assert answer.status_code == 400
+    assert named in answer.get_json()["detail"]
+    assert account(neo) == before
+
+
+def test_who_joins_a_faction_joins_one_that_exists(client: FlaskClient) -> None:
+    who = {"character_name": "Neo", "password": "white rabbit"}
+    refused = client.post("/api/v1/auth/register", json=who | {"faction": "Zion"})
+    assert refused.status_code == 400
+    assert all(faction in refused.get_json()["detail"] for faction in FACTIONS)
+    joined = client.post("/api/v1/auth/register", json=who | {"faction": "\uff32UNNERS"})
+    assert (joined.status_code, joined.get_json()["user"]["faction"]) == (201, "Runners")
+
+
+def test_factions_are_listed_with_their_members(player: Join) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    for member in (neo, trinity):
+        member.ask("PUT", "/account/profile", faction="Runners")
+    answer = neo.ask("GET", "/factions")
+    assert answer.get_json() == {
+        "factions": [{"name": name, "member_count": 2 if name == "Runners" else 0} for name in FACTIONS]
+    }
+
+
+def test_factions_of_before_are_kept_and_those_that_read_the_same_are_one(
+    owner: Engine, upgraded: UpgradeSettings
+) -> None:
+    config = migrations._config()
+    before = ["CorpSec", "corpsec ", "Zion", "ZION", "Zion", None]
+    with owner.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+        connection.execute(text("GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for name, faction in enumerate(before):
+            connection.execute(
+                text(
+                    "INSERT INTO players (account_id, password_hash, faction) "
+                    "VALUES (open_account(:name, :name, :name), 'x', :faction)"
+                ),
+                {"name": str(name), "faction": faction},
+            )
+    migrations.upgrade(upgraded)
+    with owner.connect() as connection:
+        found = connection.execute(text("SELECT faction FROM players WHERE account_id <= 6 ORDER BY account_id"))
+        assert found.scalars().all() == ["CorpSec", "CorpSec", "ZION", "ZION", "ZION", None]
+        factions = connection.execute(text("SELECT name FROM factions ORDER BY name")).scalars().all()
+        assert factions == sorted([*FACTIONS, "ZION"])
+    with owner.begin() as connection:
+        connection.execute(text("DELETE FROM factions WHERE name = 'ZION'"))
+
+
+@pytest.mark.parametrize("by", ["account_number", "name"])
+def test_a_player_is_looked_up_before_paying(player: Join, by: str) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    trinity.ask("PUT", "/account/profile", faction="Runners", profile_picture="\U0001f576")
+    value = {"account_number": f" {trinity.number.lower()}", "name": " \uff34RINITY"}[by]
+    answer = neo.ask("GET", "/players/lookup", **{by: value})
+    assert answer.status_code == 200
+    assert answer.get_json() == {
+        "character_name": "Trinity",
+        "account_number": trinity.number,
+        "faction": "Runners",
+        "profile_picture": "\U0001f576",
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"name": "Nobody"}, 404),
+        ({"name": "Trin"}, 404),
+        ({"name": "%"}, 404),
+        ({"name": "SYSTEM"}, 404),
+        ({"name": "casino house"}, 404),
+        ({"account_number": "NC-SYST-EM00"}, 404),
+        ({"account_number": "NC-NONE-0000"}, 404),
+        ({"account_number": "NC-NONE-0000", "name": ""}, 404),
+        ({}, 400),
+        ({"name": "", "account_number": ""}, 400),
+        ({"name": "Neo", "account_number": "NC-NONE-0000"}, 400),
+        ({"name": "x" * 101}, 400),
+        ({"name": "\x00"}, 400),
+        ({"id": "1"}, 400),
+    ],
+)
+def test_a_look_up_of_nobody_says_so(player: Join, query: dict[str, str], status: int) -> None:
+    neo = player("Neo")
+    player("Trinity")
+    answer = neo.ask("GET", "/players/lookup", **query)
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+
+
+def found(of: LoggedIn, q: str, **more: object) -> list[float]:
+    answer = of.ask("GET", "/account/transactions/search", q=q, **more)
+    assert (answer.status_code, answer.get_json()["query"]) == (200, q)
+    return [transaction["amount"] for transaction in answer.get_json()["transactions"]]
+
+
+def test_a_search_finds_memo_number_and_name_folded_newest_first(player: Join) -> None:
+    neo, trinity, smith = player("Neo"), player("Trinity"), player("Agent Sm\u00efth")
+    for amount, to, memo in [
+        (1, trinity, "Stra\u00dfe 100%"),
+        (2, smith, "\uff28otel"),
+        (3, trinity, ""),
+        (4, smith, "STRASSE_1"),
+    ]:
+        assert neo.ask("POST", "/transactions", to_account=to.number, amount=amount, memo=memo).status_code == 201
+    smith.ask("POST", "/transactions", to_account=trinity.number, amount=5, memo="strasse of others")
+    assert found(neo, "stra\u00dfe") == [4, 1]
+    assert found(neo, "STRASSE", limit=1) == [4]
+    assert found(neo, "hotel") == [2]
+    assert found(neo, "%") == [1]
+    assert found(neo, "_") == [4]
+    assert found(neo, "trin") == [3, 1]
+    assert found(neo, "SM\u00cfTH") == [4, 2]
+    assert found(neo, smith.number.lower()) == [4, 2]
+    assert found(neo, "system") == [1000]
+    assert found(neo, "Neo") == []
+    assert found(trinity, "neo") == [3, 1]
+    assert found(smith, "others") == [5]
+    assert found(neo, "others") == []
+    whole = neo.ask("GET", "/account/transactions").get_json()["transactions"]
+    assert neo.ask("GET", "/account/transactions/search", q="trin").get_json()["transactions"] == [whole[1], whole[3]]
+
+
+def test_a_search_looks_at_the_newest_only(player: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    for amount in (1, 2, 3):
+        neo.ask("POST", "/transactions", to_account=trinity.number, amount=amount)
+    monkeypatch.setattr(search, "SEARCHED", 2)
+    assert found(neo, "trinity") == [3, 2]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"q": ""},
+        {"q": " \u3000"},
+        {"q": "x" * 141},
+        {"q": "\x00"},
+        {"q": "x", "limit": "0"},
+        {"q": "x", "limit": "101"},
+        {"q": "x", "limit": "many"},
+        {"q": "x", "account": "NC-NONE-0000"},
+    ],
+)
+def test_a_search_for_nothing_is_refused(player: Join, query: dict[str, str]) -> None:
+    answer = player("Neo").ask("GET", "/account/transactions/search", **query)
+    assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/account/transactions/search?q=x"),
+        ("GET", "/factions"),
+        ("GET", "/players/lookup?name=x"),
+        ("PUT", "/account/profile"),
+        ("PUT", "/account/password"),
+        ("GET", "/account/sessions"),
+        ("DELETE", "/account/sessions"),
+        ("DELETE", "/account/sessions/1"),
+    ],
+)
+def test_nobody_in_particular_sees_nothing(client: FlaskClient, method: str, path: str) -> None:
+    assert client.open("/api/v1" + path, method=method, json={}).status_code == 401

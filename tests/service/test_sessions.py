@@ -1,0 +1,249 @@
+"""Sessions and passwords: a token that ended is dead everywhere, and nobody sees or ends another's."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
+
+from neobank.players import passwords
+from neobank.settings import ServingSettings
+from neobank.web import create_app
+from neobank.web.sessions import MAX_DEVICE
+from tests.service.support import LoggedIn, counted
+
+Join = Callable[[str], LoggedIn]
+NEW = "a longer way around"
+
+
+def log_in(client: FlaskClient, name: str, password: str, device: str = "Phone") -> LoggedIn:
+    who = {"character_name": name, "password": password}
+    answer = client.post("/api/v1/auth/login", json=who, headers={"User-Agent": device})
+    assert answer.status_code == 200, answer.text
+    body = answer.get_json()
+    return LoggedIn(client, body["user"]["account_number"], {"Authorization": f"Bearer {body['access_token']}"})
+
+
+def again(of: LoggedIn, name: str, device: str = "Phone") -> LoggedIn:
+    return log_in(of.client, name, "password of " + name, device)
+
+
+def alive(session: LoggedIn) -> bool:
+    status = session.ask("GET", "/account").status_code
+    assert status in {200, 401}
+    return status == 200
+
+
+def listed(session: LoggedIn) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = session.ask("GET", "/account/sessions").get_json()["sessions"]
+    return found
+
+
+def test_a_token_is_dead_at_once_after_log_out_on_every_worker(
+    settings: ServingSettings, player: Join, client: FlaskClient
+) -> None:
+    neo = player("Neo")
+    phone = again(neo, "Neo")
+    other_worker = LoggedIn(create_app(settings).test_client(), neo.number, neo.headers)
+    assert alive(other_worker)
+    answer = neo.ask("POST", "/auth/logout")
+    assert (answer.status_code, answer.data) == (204, b"")
+    assert not alive(neo)
+    assert not alive(other_worker)
+    assert alive(phone)
+    assert neo.ask("POST", "/auth/logout").status_code == 401
+    assert client.post("/api/v1/auth/logout").status_code == 401
+
+
+def test_sessions_are_listed_newest_first_with_their_device(player: Join) -> None:
+    neo = player("Neo")
+    again(neo, "Neo", device="x" * (MAX_DEVICE + 50))
+    last = again(neo, "Neo", device="Nokia\x019\u00e9")
+    sessions = listed(last)
+    assert [session["current"] for session in sessions] == [True, False, False]
+    assert [session["device"] for session in sessions[:2]] == ["Nokia9\u00e9", "x" * MAX_DEVICE]
+    assert set(sessions[0]) == {"id", "device", "started_at", "last_seen_at", "current"}
+    assert all(str(session["started_at"]).endswith("Z") for session in sessions)
+    assert all(int(str(newer["id"])) > int(str(older["id"])) for newer, older in pairwise(sessions))
+
+
+def test_a_session_without_a_user_agent_has_no_device(player: Join) -> None:
+    assert listed(again(player("Neo"), "Neo", device=""))[0]["device"] is None
+
+
+def test_an_expired_session_is_dead_and_not_listed(player: Join, owner: Engine) -> None:
+    neo = player("Neo")
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE sessions SET expires_at = now()"))
+    assert not alive(neo)
+    assert len(listed(again(neo, "Neo"))) == 1
+
+
+def test_a_player_ends_one_session_or_all_others(player: Join) -> None:
+    neo = player("Neo")
+    phone, tablet, desk = (again(neo, "Neo") for _ in range(3))
+    second = listed(neo)[2]["id"]
+    assert neo.ask("DELETE", f"/account/sessions/{second}").status_code == 204
+    assert [alive(session) for session in (neo, phone, tablet, desk)] == [True, False, True, True]
+    assert neo.ask("DELETE", f"/account/sessions/{second}").status_code == 404
+    assert tablet.ask("DELETE", "/account/sessions").status_code == 204
+    assert [alive(session) for session in (neo, tablet, desk)] == [False, True, False]
+    assert tablet.ask("DELETE", f"/account/sessions/{listed(tablet)[0]['id']}").status_code == 204
+    assert not alive(tablet)
+
+
+def test_nobody_sees_or_ends_another_s_session(player: Join) -> None:
+    neo, smith = player("Neo"), player("Smith")
+    theirs, none = listed(neo)[0]["id"], 10**15
+    assert theirs not in [session["id"] for session in listed(smith)]
+    refusals = [smith.ask("DELETE", f"/account/sessions/{number}") for number in (theirs, none)]
+    assert [refusal.status_code for refusal in refusals] == [404, 404]
+    assert refusals[0].get_json() == refusals[1].get_json()
+    smith.ask("DELETE", "/account/sessions")
+    assert alive(neo)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "1e3", "9" * 18, "9" * 19, "9" * 5000, "\u0661", "1.0"])
+def test_what_is_no_session_is_not_found(player: Join, number: str) -> None:
+    neo = player("Neo")
+    assert neo.ask("DELETE", f"/account/sessions/{number}").status_code == 404
+    assert alive(neo)
+
+
+def test_being_seen_costs_a_statement_once_a_minute(app: Flask, player: Join, owner: Engine) -> None:
+    neo = player("Neo")
+    before = listed(neo)[0]["last_seen_at"]
+    with counted(app) as sent:
+        assert listed(neo)[0]["last_seen_at"] == before
+    assert len(sent) == 2
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE sessions SET last_seen_at = now() - interval '61 seconds'"))
+    with counted(app) as sent:
+        assert str(listed(neo)[0]["last_seen_at"]) >= str(before)
+    assert len(sent) == 3
+    with counted(app) as sent:
+        listed(neo)
+    assert len(sent) == 2
+
+
+def test_a_payment_is_two_statements(app: Flask, player: Join, books: Callable[[], None]) -> None:
+    """Who asks, and the whole payment; no BEGIN, no COMMIT, nothing for the read-only switch."""
+    neo, trinity = player("Neo"), player("Trinity")
+    with counted(app) as sent:
+        assert neo.ask("POST", "/transactions", to_account=trinity.number, amount=1).status_code == 201
+    assert len(sent) == 2, sent
+    assert "post_transfer" in sent[1]
+    books()
+
+
+def test_a_changed_password_ends_every_other_session(player: Join) -> None:
+    neo, smith = player("Neo"), player("Smith")
+    phone = again(neo, "Neo")
+    answer = neo.ask("PUT", "/account/password", current_password="password of Neo", new_password=NEW)
+    assert (answer.status_code, set(answer.get_json())) == (200, {"message"})
+    assert [alive(session) for session in (neo, phone, smith)] == [True, False, True]
+    old = {"character_name": "Neo", "password": "password of Neo"}
+    assert neo.client.post("/api/v1/auth/login", json=old).status_code == 401
+    log_in(neo.client, "Neo", NEW)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "named"),
+    [
+        ({"current_password": "not this one"}, 401, "current"),
+        ({"current_password": ""}, 401, "current"),
+        ({"current_password": None}, 400, "current_password"),
+        ({"new_password": None}, 400, "new_password"),
+        ({"new_password": ""}, 400, "new_password"),
+        ({"new_password": "x" * (passwords.MIN_LENGTH - 1)}, 400, "new_password"),
+        ({"new_password": "x" * (passwords.MAX_LENGTH + 1)}, 400, "new_password"),
+        ({"new_password": "PassWord1"}, 400, "first that anybody tries"),
+        ({"new_password": "password of Neo"}, 400, "the current one"),
+        ({"new_password": ["a longer way"]}, 400, "new_password"),
+        ({"is_admin": True}, 400, "is_admin"),
+    ],
+)
+def test_a_refused_change_of_password_changes_nothing(
+    player: Join, change: dict[str, object], status: int, named: str
+) -> None:
+    neo = player("Neo")
+    phone = again(neo, "Neo")
+    body = {"current_password": "password of Neo", "new_password": NEW} | change
+    answer = neo.ask("PUT", "/account/password", **body)
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert named in answer.get_json()["detail"]
+    assert alive(neo)
+    assert alive(phone)
+    again(neo, "Neo")
+
+
+def overtaken(monkeypatch: pytest.MonkeyPatch, owner: Engine) -> None:
+    """Let the password be changed by somebody else while this request's is being proven."""
+    prove = passwords.matches
+
+    def slow(password: str, kept: str) -> bool:
+        with owner.begin() as connection:
+            connection.execute(text("UPDATE players SET password_hash = 'changed'"))
+        return prove(password, kept)
+
+    monkeypatch.setattr(passwords, "matches", slow)
+
+
+def test_a_log_in_that_a_change_of_password_overtakes_is_refused(
+    player: Join, owner: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neo = player("Neo")
+    overtaken(monkeypatch, owner)
+    answer = neo.client.post("/api/v1/auth/login", json={"character_name": "Neo", "password": "password of Neo"})
+    assert answer.status_code == 401
+    assert len(listed(neo)) == 1
+
+
+def test_of_two_changes_of_password_at_once_one_is_refused(
+    player: Join, owner: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neo = player("Neo")
+    phone = again(neo, "Neo")
+    overtaken(monkeypatch, owner)
+    body = {"current_password": "password of Neo", "new_password": NEW}
+    assert neo.ask("PUT", "/account/password", **body).status_code == 401
+    assert alive(phone)
+
+
+def test_a_one_time_password_opens_nothing_but_its_change(player: Join, client: FlaskClient, owner: Engine) -> None:
+    neo = player("Neo")
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE players SET must_change_password = true"))
+    paths = client.get("/openapi.json").get_json()["paths"]
+    guarded = [
+        (method, path.replace("{session_id}", "1"))
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if "security" in operation
+    ]
+    assert len(guarded) > 5
+    for method, path in guarded:
+        answer = client.open(path, method=method.upper(), json={}, headers=neo.headers)
+        assert answer.status_code == (400 if path.endswith("/password") else 403), (method, path)
+    who = {"character_name": "Neo", "password": "password of Neo"}
+    assert client.post("/api/v1/auth/login", json=who).get_json()["must_change_password"] is True
+    body = {"current_password": "password of Neo", "new_password": NEW}
+    assert neo.ask("PUT", "/account/password", **body).status_code == 200
+    assert alive(neo)
+    changed = client.post("/api/v1/auth/login", json=who | {"password": NEW})
+    assert changed.get_json()["must_change_password"] is False
+
+
+@pytest.mark.parametrize("password", ["password", "Password", "12345678", "QWERTYUIOP", "iloveyou"])
+def test_nobody_joins_with_a_common_password(client: FlaskClient, password: str) -> None:
+    answer = client.post("/api/v1/auth/register", json={"character_name": "Neo", "password": password})
+    assert answer.status_code == 400
+    assert "first that anybody tries" in answer.get_json()["detail"]
+
+
+def test_the_common_passwords_are_folded_long_enough_and_said_once() -> None:
+    listed_ones = passwords._COMMON
+    assert len(listed_ones) > 100
+    assert all(password == password.casefold() and len(password) >= passwords.MIN_LENGTH for password in listed_ones)

@@ -1,0 +1,106 @@
+"""The organisers' switches: no money while the bank is read-only, and nobody joins who may not."""
+
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
+
+from neobank import migrations
+from neobank.ledger.operations import ReadOnly
+from neobank.settings import Administrator, UpgradeSettings
+from tests.service.support import LoggedIn, open_players
+
+pytestmark = pytest.mark.usefixtures("books")
+
+Join = Callable[[str], LoggedIn]
+Switch = Callable[..., None]
+NEO = {"character_name": "Neo", "password": "white rabbit"}
+
+
+@pytest.fixture
+def switch(owner: Engine, fresh: UpgradeSettings) -> Switch:
+    del fresh
+
+    def to(*, read_only: bool = False, registration: str = "open", event_code: str | None = None) -> None:
+        values = {"read_only": read_only, "registration": registration, "event_code": event_code}
+        with owner.begin() as connection:
+            connection.execute(
+                text(
+                    "UPDATE switches SET read_only = :read_only, registration = :registration, event_code = :event_code"
+                ),
+                values,
+            )
+
+    return to
+
+
+def test_a_page_sees_how_the_bank_is_switched_and_never_the_code(client: FlaskClient, switch: Switch) -> None:
+    assert client.get("/api/v1/status").get_json() == {"read_only": False, "registration": "open", "games": []}
+    switch(read_only=True, registration="code", event_code="Sprawl")
+    answer = client.get("/api/v1/status")
+    assert answer.get_json() == {"read_only": True, "registration": "code", "games": []}
+    assert "Sprawl" not in answer.text
+
+
+def test_no_money_moves_while_the_bank_is_read_only(player: Join, switch: Switch) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    switch(read_only=True)
+    payment = {"to_account": trinity.number, "amount": 1}
+    refused = neo.ask("POST", "/transactions", **payment)
+    assert (refused.status_code, refused.content_type) == (403, "application/problem+json")
+    assert "read-only" in refused.get_json()["detail"]
+    assert neo.client.post("/api/v1/auth/register", json=NEO | {"character_name": "Cypher"}).status_code == 403
+    assert neo.ask("GET", "/players/lookup", name="Cypher").status_code == 404
+    assert neo.ask("GET", "/account").get_json()["account"]["balance"] == 1000
+    assert neo.ask("PUT", "/account/profile", faction="Runners").status_code == 200
+    switch(read_only=False)
+    assert neo.ask("POST", "/transactions", **payment).status_code == 201
+
+
+def test_the_database_itself_refuses_whatever_the_service_forgets(engine: Engine, switch: Switch) -> None:
+    switch(read_only=True)
+    with pytest.raises(ReadOnly), engine.begin() as connection:
+        open_players(connection, 1)
+
+
+def test_an_upgrade_may_still_make_an_administrator(engine: Engine, fresh: UpgradeSettings, switch: Switch) -> None:
+    switch(read_only=True)
+    migrations.upgrade(UpgradeSettings(fresh.owner_url, fresh.house_bankroll, Administrator("Oracle", "cookies, hot")))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM players")).scalar_one() == 2
+
+
+def test_nobody_joins_when_registration_is_closed(client: FlaskClient, player: Join, switch: Switch) -> None:
+    player("Trinity")
+    switch(registration="closed", event_code="Sprawl")
+    refused = client.post("/api/v1/auth/register", json=NEO | {"code": "Sprawl"})
+    assert (refused.status_code, refused.content_type) == (403, "application/problem+json")
+    assert "closed" in refused.get_json()["detail"]
+    who = {"character_name": "Trinity", "password": "password of Trinity"}
+    assert client.post("/api/v1/auth/login", json=who).status_code == 200
+
+
+def test_the_event_s_code_lets_in(client: FlaskClient, switch: Switch) -> None:
+    switch(registration="code", event_code="Sprawl 77")
+    assert client.post("/api/v1/auth/register", json=NEO).status_code == 403
+    for code in (None, "", " ", "Sprawl 7", "Sprawl 777"):
+        refused = client.post("/api/v1/auth/register", json=NEO | {"code": code})
+        assert refused.status_code == 403, code
+        assert "Sprawl" not in refused.text
+    for no_code in (77, "x" * 101, "\x00"):
+        assert client.post("/api/v1/auth/register", json={**NEO, "code": no_code}).status_code == 400, no_code
+    assert client.post("/api/v1/auth/register", json=NEO | {"code": " sprawl  77"}).status_code == 201
+
+
+@pytest.mark.parametrize("code", [None, "Sprawl", ""])
+def test_a_code_is_ignored_while_registration_is_open(client: FlaskClient, code: str | None) -> None:
+    assert client.post("/api/v1/auth/register", json=NEO | {"code": code}).status_code == 201
+
+
+@pytest.mark.parametrize("broken", ["registration = 'maybe'", "registration = 'code'", "one = false"])
+def test_the_switches_can_not_make_no_sense(owner: Engine, fresh: UpgradeSettings, broken: str) -> None:
+    del fresh
+    with pytest.raises(IntegrityError), owner.begin() as connection:
+        connection.execute(text(f"UPDATE switches SET {broken}"))  # noqa: S608
