@@ -25,7 +25,7 @@ class Membership:
 def recognise(connection: Connection, name: str) -> str:
     """Give the faction that has this name, or one that reads the same, as it is written. Raises UnknownFaction."""
     rows = connection.execute(select(Faction.name_key, Faction.name).order_by(Faction.name))
-    known = {row.name_key: row.name for row in rows}
+    known = dict(rows.all())
     found = known.get(names.key(name))
     if found is None:
         raise UnknownFaction(f"There is no faction {name}; there are {', '.join(known.values())}.")
