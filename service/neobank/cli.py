@@ -10,11 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from neobank import counters, migrations
 from neobank.contract import CONTRACT
-from neobank.database import connect, single_statements
+from neobank.database import connect
 from neobank.ledger.money import in_words
 from neobank.ledger.verification import verify
 from neobank.settings import NAMES, ServingSettings, SettingsError, UpgradeSettings, database_url, database_urls
-from neobank.web import idempotency
+from neobank.web import idempotency, sessions
 
 POLL = 0.5  # seconds between two tries to reach the database
 
@@ -68,12 +68,14 @@ def upgrade_command() -> None:
 
 @main.command()
 def expire() -> None:
-    """Remove what has been kept for its time: the answers to requests with an Idempotency-Key, after a day."""
+    """Remove what is past its time: counters of the rate limits, sessions, answers kept a day; run it every hour."""
     engine = connect(database_url(os.environ, NAMES.database_url))
     with engine.begin() as connection:
-        forgotten = idempotency.forget(connection)
+        counted = counters.clear_ended(connection)
+        ended = sessions.forget_ended(connection)
+        answered = idempotency.forget(connection)
     engine.dispose()
-    click.echo(f"Removed {forgotten} answers.")
+    click.echo(f"Removed {counted} counters, {ended} sessions and {answered} answers.")
 
 
 @main.command()
@@ -90,21 +92,6 @@ def start(timeout: float) -> None:
     for name in (NAMES.database_owner_url, NAMES.admin_name, NAMES.admin_password):
         os.environ.pop(name, None)
     os.execvp(CONTRACT.serve[0], CONTRACT.serve)  # noqa: S606
-
-
-@main.group("rate-limits")
-def rate_limits() -> None:
-    """The counters of the rate limits."""
-
-
-@rate_limits.command("clear")
-def clear_command() -> None:
-    """Delete the counters whose time is over; run it every hour or so."""
-    engine = connect(database_url(os.environ, NAMES.database_url))
-    with single_statements(engine).connect() as connection:
-        cleared = counters.clear_ended(connection)
-    engine.dispose()
-    click.echo(f"Cleared {cleared} counters that were over.")
 
 
 @main.command("verify")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.bank import Bank, Crowd, Player
 from tests.cluster.deployment import DATABASE, Deployment
+from tests.cluster.kubectl import KubectlError
 from tools.cluster import node
 
 POD = "postgres-deployment"
@@ -91,7 +92,11 @@ def start_second_pod(deployed: Deployment) -> str:
 
 
 def log(deployed: Deployment, pod: str) -> str:
-    return deployed.kubectl.run("logs", pod, f"--namespace={deployed.namespace}", "--all-containers", "--ignore-errors")
+    """Give what a pod has said so far: nothing, as long as it has not begun."""
+    try:
+        return deployed.kubectl.run("logs", pod, f"--namespace={deployed.namespace}", "--container=prepare")
+    except KubectlError:
+        return ""
 
 
 def scale(deployed: Deployment, replicas: int) -> None:

@@ -283,8 +283,9 @@ def test_only_counters_that_are_over_are_cleared(serve: Serve, database: Databas
         wait_in_effect(owner, 60)
         storage.incr("open", 60)
         url = database.url("application").render_as_string(hide_password=False)
-        cleared = neobank("rate-limits", "clear", DATABASE_URL=url)
-        assert (cleared.returncode, cleared.stdout) == (0, "Cleared 1 counters that were over.\n"), cleared.stderr
+        cleared = neobank("expire", DATABASE_URL=url)
+        assert cleared.returncode == 0, cleared.stderr
+        assert cleared.stdout == "Removed 1 counters, 0 sessions and 0 answers.\n"
         assert (storage.get("over"), storage.get("open")) == (0, 1)
 
 

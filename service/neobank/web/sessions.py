@@ -114,6 +114,11 @@ def end_others(connection: Connection, kept: Caller) -> None:
     connection.execute(delete(Session).where(Session.account_id == kept.account_id, Session.id != kept.session_id))
 
 
+def forget_ended(connection: Connection) -> int:
+    """Remove the sessions whose time is up; gives how many there were."""
+    return connection.execute(delete(Session).where(Session.expires_at < func.now())).rowcount
+
+
 def _caller(token: str) -> Caller | None:
     if not token:
         return None
