@@ -11,7 +11,7 @@ RUN := PYTHONPATH=. $(VENV)/bin/python -m
 GO := $(if $(shell command -v go),,$(VENV)/.go)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up preview down cluster cluster-down test lint format lock
+.PHONY: help run up preview down cluster cluster-down test bench lint format lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ cluster-down: $(VENV)/.dev ## remove that cluster
 
 test: $(VENV)/.dev ## everything this machine can test; says what it skipped, and why (ARGS= for pytest)
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: $(VENV)/.dev ## how fast the bank is here, as ratios to pgbench (ARGS=--large: with a million rows, too)
+	@$(RUN) tools.bench $(ARGS)
 
 lint: $(VENV)/.dev ## formatting, style and types
 	$(VENV)/bin/ruff format --check .

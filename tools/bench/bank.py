@@ -1,0 +1,134 @@
+"""The bank under the bench: players who are logged in, accounts that all pay, a history that fits the balances."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import URL, Connection, make_url, text
+
+from neobank import migrations
+from neobank.database import connect
+from neobank.players.operations import register
+from neobank.settings import ServingSettings, UpgradeSettings
+from neobank.web import create_app, sessions
+from neobank.web.bank import current_bank
+from tools.postgres import LOGINS, Postgres
+from tools.run import service_environment
+
+PLAYERS: Final = 1000
+SHARDS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """Somebody with an account, money and a session."""
+
+    account_id: int
+    number: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Who pays whom: any of the payers any of the receivers."""
+
+    payers: tuple[Player, ...]
+    receivers: tuple[Player, ...]
+
+    def draw(self, chance: random.Random) -> tuple[Player, Player]:
+        """Draw a payer and a receiver who are not the same."""
+        payer, receiver = chance.choice(self.payers), chance.choice(self.receivers)
+        return (payer, receiver) if payer is not receiver else self.draw(chance)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A bank to measure: how to reach it, and the traffic it is measured with."""
+
+    urls: Mapping[str, URL]
+    environment: Mapping[str, str]
+    uniform: Traffic
+    to_one_row: Traffic
+    to_shards: Traffic
+
+    @classmethod
+    def prepare(cls, postgres: Postgres, home: Path) -> "Bench":
+        """Migrate, and open all accounts."""
+        urls = {role: make_url(postgres.url(role)) for role in LOGINS}
+        environment = service_environment(postgres, home, port=1)  # each server has its own port
+        migrations.upgrade(UpgradeSettings.from_environment(environment))
+        one_row, shards, *others = join(ServingSettings.from_environment(environment), PLAYERS + 2)
+        crowd = tuple(others)
+        split(urls["owner"], shards)
+        return cls(urls, environment, Traffic(crowd, crowd), Traffic(crowd, (one_row,)), Traffic(crowd, (shards,)))
+
+    def fill_history(self, rows: int) -> int:
+        """Add transfers as the owner until there are at least so many; gives how many there are."""
+        engine = connect(self.urls["owner"])
+        with engine.begin() as connection:
+            found: int = connection.execute(text("SELECT count(*) FROM transfers")).scalar_one()
+            add_history(connection, max(0, rows - found))
+            connection.execute(text("ANALYZE transfers, balances, accounts"))
+        engine.dispose()
+        return max(rows, found)
+
+
+def join(settings: ServingSettings, count: int) -> list[Player]:
+    """Register players and log them in, as the service does it but for the hashing of passwords."""
+    app = create_app(settings)
+    with app.app_context(), current_bank().transaction() as connection:
+        profiles = [
+            register(connection, name=f"Player {index}", password_hash="", faction=None) for index in range(count)
+        ]
+        players = [
+            Player(one.account_id, one.account_number, sessions.begin(connection, one.account_id)) for one in profiles
+        ]
+        bank = current_bank()
+    bank.engine.dispose()
+    return players
+
+
+def split(owner: URL, player: Player) -> None:
+    """Keep an account's balance in many rows, as the organisers may for a busy one."""
+    engine = connect(owner)
+    values = {"account": player.account_id, "shards": SHARDS}
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE accounts SET shards = :shards WHERE id = :account"), values)
+        connection.execute(
+            text(
+                "INSERT INTO balances (account_id, shard, floor) "
+                "SELECT :account, shard, 0 FROM generate_series(1, :shards - 1) AS shard"
+            ),
+            values,
+        )
+    engine.dispose()
+
+
+# In each turn everybody pays one hundredth to another and is paid one, so that nobody runs out of money.
+_ADD_HISTORY = text("""
+    WITH crowd AS (
+        SELECT array_agg(account_id ORDER BY account_id) AS ids, count(*) AS size FROM players
+    ), pairs AS (
+        SELECT ids[1 + i % size] AS debit, ids[1 + (i + 1 + i / size % (size - 1)) % size] AS credit
+        FROM crowd, generate_series(0, CAST(:rows AS bigint) - 1) AS i
+    ), made AS (
+        INSERT INTO transfers (debit_account_id, credit_account_id, amount, kind, memo, actor_id)
+        SELECT debit, credit, 1, 'transfer', 'long ago', debit FROM pairs
+        RETURNING debit_account_id, credit_account_id, amount
+    ), moved AS (
+        SELECT account_id, sum(amount) AS amount FROM (
+            SELECT credit_account_id AS account_id, amount FROM made
+            UNION ALL
+            SELECT debit_account_id, -amount FROM made
+        ) AS sides GROUP BY account_id
+    )
+    UPDATE balances SET balance = balance + moved.amount
+    FROM moved WHERE moved.account_id = balances.account_id AND shard = 0
+""")
+
+
+def add_history(connection: Connection, rows: int) -> None:
+    """Add so many transfers between all players, and what follows for their balances; needs the owner's connection."""
+    connection.execute(_ADD_HISTORY, {"rows": rows})
