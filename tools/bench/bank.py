@@ -78,7 +78,7 @@ class Bench:
 def join(settings: ServingSettings, count: int) -> list[Player]:
     """Register players and log them in, as the service does it but for the hashing of passwords."""
     app = create_app(settings)
-    with app.app_context(), current_bank().transaction() as connection:
+    with app.test_request_context(), current_bank().transaction() as connection:
         profiles = [
             register(connection, name=f"Player {index}", password_hash="", faction=None) for index in range(count)
         ]
