@@ -10,6 +10,8 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Self, TypedDict
 
+PATIENCE = 60  # seconds
+
 
 class User(TypedDict):
     account_number: str
@@ -60,15 +62,24 @@ class Bank:
         except http.client.HTTPException as error:
             raise ConnectionError(str(error)) from error
 
+    def call_patiently(self, path: str, body: dict[str, object] | None = None, token: str = "") -> tuple[int, Body]:
+        """Ask again while the answer is 503: after the database restarts, a first request may meet the old one."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            status, answer = self.call(path, body, token)
+            if status != 503 or time.monotonic() > deadline:
+                return status, answer
+            time.sleep(0.1)
+
     def join(self, name: str) -> Player:
         """Register and log in."""
         who: dict[str, object] = {"character_name": name, "password": "password of " + name}
-        status, body = self.call("/api/v1/auth/register", who)
+        status, body = self.call_patiently("/api/v1/auth/register", who)
         assert status == 201, body
         return self.log_in(name, "password of " + name)
 
     def log_in(self, name: str, password: str) -> Player:
-        status, body = self.call("/api/v1/auth/login", {"character_name": name, "password": password})
+        status, body = self.call_patiently("/api/v1/auth/login", {"character_name": name, "password": password})
         assert status == 200, body
         return Player(body["user"]["account_number"], body["access_token"])
 
@@ -77,14 +88,16 @@ class Bank:
         return self.call("/api/v1/transactions", payment, payer.token)
 
     def balance(self, player: Player) -> float:
-        return self.call("/api/v1/account", token=player.token)[1]["account"]["balance"]
+        status, body = self.call_patiently("/api/v1/account", token=player.token)
+        assert status == 200, body
+        return body["account"]["balance"]
 
     def transactions(self, player: Player) -> set[int]:
         """Give the ids of all of a player's transactions."""
         found: set[int] = set()
         page = "limit=100"
         while True:
-            status, body = self.call(f"/api/v1/account/transactions?{page}", token=player.token)
+            status, body = self.call_patiently(f"/api/v1/account/transactions?{page}", token=player.token)
             assert status == 200, body
             found |= {transaction["id"] for transaction in body["transactions"]}
             if body["next"] is None:
