@@ -9,15 +9,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Connection, Select, SQLColumnExpression, bindparam, func, select, text, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    SQLColumnExpression,
+    bindparam,
+    func,
+    select,
+    text,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from neobank.errors import BankError, Forbidden
 from neobank.ledger.models import Account, Balance, Transfer
 from neobank.ledger.money import in_words
 
 NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+MAX_ID = 2**63 - 1
+"""The largest id that a table can give."""
 
 
 class Kind(StrEnum):
@@ -150,8 +164,8 @@ def balance_of(account_id: SQLColumnExpression[int]) -> ColumnElement[int]:
 def history(connection: Connection, account_id: int, *, limit: int, before: int | None = None) -> Sequence[Entry]:
     """List an account's transfers, newest first, at most `limit`, of those older than transfer `before`."""
     sides = [
-        _newest(Transfer.debit_account_id == account_id, limit, before),
-        _newest(Transfer.credit_account_id == account_id, limit, before),
+        _newest(Transfer.debit_account_id, account_id, limit, before),
+        _newest(Transfer.credit_account_id, account_id, limit, before),
     ]
     both = union_all(*sides).subquery()
     payer, receiver = aliased(Account), aliased(Account)
@@ -175,6 +189,14 @@ def history(connection: Connection, account_id: int, *, limit: int, before: int 
     return [Entry(*row) for row in connection.execute(statement)]
 
 
-def _newest(side: ColumnElement[bool], limit: int, before: int | None) -> Select[Transfer]:
-    newest = select(Transfer.__table__).where(side).order_by(Transfer.id.desc()).limit(limit)
-    return select((newest if before is None else newest.where(Transfer.id < before)).subquery())
+def _newest(side: InstrumentedAttribute[int], account_id: int, limit: int, before: int | None) -> Select[Transfer]:
+    # Ordered and bounded by both columns of the side's index, so that the planner can take no other: by `id` alone it
+    # may read the table backwards, and for an account that has long been idle that is the whole table.
+    last = (account_id, MAX_ID if before is None else before)
+    newest = (
+        select(Transfer.__table__)
+        .where(side >= account_id, tuple_(side, Transfer.id) < last)
+        .order_by(side.desc(), Transfer.id.desc())
+        .limit(limit)
+    )
+    return select(newest.subquery())

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from sqlalchemy import Connection
 
 from neobank.ledger.models import MAX_MEMO
-from neobank.ledger.operations import Entry, Kind, history, pay
+from neobank.ledger.operations import MAX_ID, Entry, Kind, history, pay
 from neobank.payments.search import SEARCHED, search
 from neobank.players import names
 from neobank.settings import Limit
@@ -20,9 +20,6 @@ from neobank.web.rate_limits import by_account, limited
 from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
 
 payments_blueprint = APIBlueprint("payments", __name__, url_prefix="/api/v1", tag="Payments")
-
-MAX_ID = 2**63 - 1
-
 
 class Payment(Body):
     """Whom to pay, and what."""
