@@ -20,10 +20,15 @@ class Base(DeclarativeBase):
     )
 
 
-def connect(url: URL, *, connections: int = 1) -> Engine:
-    """Make an engine whose pool holds at most `connections`; it connects when first used, and again after an outage."""
+def connect(url: URL, *, connections: int = 1, single_statements: bool = False) -> Engine:
+    """Make an engine whose pool holds at most `connections`; it connects when first used, and again after an outage.
+
+    With `single_statements` each statement is its own transaction, with no BEGIN or COMMIT to send; `transactional`
+    gives the other view of the same pool.
+    """
     return create_engine(
         url.set(drivername="postgresql+psycopg2"),
+        isolation_level="AUTOCOMMIT" if single_statements else None,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=POOL_WAIT,
@@ -31,6 +36,6 @@ def connect(url: URL, *, connections: int = 1) -> Engine:
     )
 
 
-def single_statements(engine: Engine) -> Engine:
-    """Give a view of the same pool in which each statement is its own transaction, with no BEGIN or COMMIT to send."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+def transactional(engine: Engine) -> Engine:
+    """Give a view of a pool of single statements in which `begin` begins a transaction."""
+    return engine.execution_options(isolation_level="READ COMMITTED")

@@ -23,7 +23,6 @@ from werkzeug.test import TestResponse
 
 from neobank import counters
 from neobank.contract import CONTRACT
-from neobank.database import single_statements
 from neobank.settings import NAMES, RATES, Limit, ServingSettings, SettingsError
 from neobank.web import create_app
 from neobank.web.bank import Bank
@@ -116,7 +115,7 @@ def test_sixteen_threads_on_two_workers_get_exactly_the_limit(
 
     def clear() -> None:
         while not done.is_set():
-            with single_statements(owner).connect() as connection:
+            with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 counters.clear_ended(connection)
 
     with ThreadPoolExecutor(17) as pool:

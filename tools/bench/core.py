@@ -9,7 +9,7 @@ from typing import Self
 
 from sqlalchemy import URL, Engine
 
-from neobank.database import connect, single_statements
+from neobank.database import connect
 from neobank.ledger.operations import Kind, pay
 from tools.bench.bank import Traffic
 
@@ -39,7 +39,7 @@ _together: Barrier
 
 def _open(url: URL, together: Barrier) -> None:
     global _engine, _together  # a pool's process has no other place for what it keeps
-    _engine, _together = single_statements(connect(url)), together
+    _engine, _together = connect(url, single_statements=True), together
 
 
 def _pay(traffic: Traffic, seconds: float, seed: int) -> float:

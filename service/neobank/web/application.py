@@ -42,7 +42,8 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
     app.url_map.converters["int"] = IdConverter
-    bind(app, Bank(settings, connect(settings.database_url, connections=settings.threads), migrations.head()))
+    engine = connect(settings.database_url, connections=settings.threads, single_statements=True)
+    bind(app, Bank(settings, engine, migrations.head()))
     trust_proxies(app, settings.trusted_proxies)
     errors.register(app)
     rate_limits.register(app)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
 
-from neobank.database import single_statements
+from neobank.database import transactional
 from neobank.settings import ServingSettings
 
 _EXTENSION = "neobank"
@@ -14,23 +14,23 @@ _EXTENSION = "neobank"
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """The state of a serving process."""
+    """The state of a serving process; its engine is one of single statements, which most requests are made of."""
 
     settings: ServingSettings
     engine: Engine
     schema_revision: str
-    _single: Engine = field(init=False)
+    _transactional: Engine = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_single", single_statements(self.engine))
+        object.__setattr__(self, "_transactional", transactional(self.engine))
 
     def transaction(self) -> AbstractContextManager[Connection]:
         """Begin a transaction that commits at the end of the block, or not at all."""
-        return self.engine.begin()
+        return self._transactional.begin()
 
     def statement(self) -> AbstractContextManager[Connection]:
         """Give a connection whose every statement is a transaction of its own."""
-        return self._single.connect()
+        return self.engine.connect()
 
 
 def bind(app: Flask, bank: Bank) -> None:
