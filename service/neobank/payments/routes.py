@@ -21,6 +21,7 @@ from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
 
 payments_blueprint = APIBlueprint("payments", __name__, url_prefix="/api/v1", tag="Payments")
 
+
 class Payment(Body):
     """Whom to pay, and what."""
 
