@@ -67,7 +67,7 @@ def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
     """The bank as its first upgrade left it: nobody but the house and the administrator."""
     with owner.begin() as connection:
         connection.execute(
-            text("TRUNCATE transfers, sessions, idempotency_records, provisioned_administrators, players")
+            text("TRUNCATE transfers, audit_logs, sessions, idempotency_records, provisioned_administrators, players")
         )
         connection.execute(text("DELETE FROM balances WHERE account_id < 9000000000000000001"))
         connection.execute(text("DELETE FROM accounts WHERE id < 9000000000000000001"))

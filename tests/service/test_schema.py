@@ -33,6 +33,10 @@ ALLOWED = {
         "rate_limit_counters": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "open_account": {"EXECUTE"},
         "post_transfer": {"EXECUTE"},
+        "post_transfers": {"EXECUTE"},
+        "set_frozen": {"EXECUTE"},
+        "audit_logs": {"SELECT"},
+        "record_audit": {"EXECUTE"},
     },
     "neobank_metrics": {"ledger_figures": {"SELECT"}},
 }

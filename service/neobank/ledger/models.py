@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     ForeignKey,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     Text,
+    false,
     func,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -24,6 +26,9 @@ from neobank.ledger.money import MAX_BALANCE
 SYSTEM_ID: Final = 9_000_000_000_000_000_001
 HOUSE_ID: Final = 9_000_000_000_000_000_002
 
+SYSTEM_NUMBER: Final = "NC-SYST-EM00"
+HOUSE_NUMBER: Final = "NC-CASA-0000"
+
 MAX_MEMO: Final = 140
 
 
@@ -31,13 +36,17 @@ class Account(Base):
     """Something that holds money: a player, SYSTEM (the issuer) or the casino's house."""
 
     __tablename__ = "accounts"
-    __table_args__ = (CheckConstraint("shards > 0", name="account_has_shards"),)
+    __table_args__ = (
+        CheckConstraint("shards > 0", name="account_has_shards"),
+        CheckConstraint(f"NOT frozen OR id < {SYSTEM_ID}", name="only_players_freeze"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(maxvalue=SYSTEM_ID - 1), primary_key=True)
     number: Mapped[str] = mapped_column(Text, unique=True)
     name: Mapped[str] = mapped_column(Text)
     name_key: Mapped[str] = mapped_column(Text, unique=True)
     shards: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    frozen: Mapped[bool] = mapped_column(Boolean, server_default=false())
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 

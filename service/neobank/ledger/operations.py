@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Select,
     SQLColumnExpression,
+    Subquery,
     bindparam,
     func,
     select,
@@ -39,6 +40,10 @@ class Kind(StrEnum):
 
     TRANSFER = "transfer"
     OPENING_BALANCE = "opening_balance"
+    VENDOR_CHARGE = "vendor_charge"
+    REFUND = "refund"
+    ADMIN_ADJUSTMENT = "admin_adjustment"
+    REVERSAL = "reversal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,15 @@ class Entry:
     memo: str
     created_at: datetime
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One of many transfers that are made as one: the ids of two accounts and an amount in hundredths."""
+
+    debit: int
+    credit: int
+    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,13 @@ class ReadOnly(Forbidden):
         super().__init__("The bank is read-only right now: the organisers have stopped all money for a while.")
 
 
+class AccountFrozen(Forbidden):
+    """The organisers have frozen the paying account."""
+
+    def __init__(self) -> None:
+        super().__init__("The organisers have frozen this account: it can't pay. Ask them about it.")
+
+
 class NameTaken(BankError):
     """Another account has this name, or one that reads the same."""
 
@@ -105,8 +126,8 @@ def pay(
 ) -> Posted:
     """Move an amount in one statement.
 
-    Raises InsufficientFunds, BalanceLimit, UnknownAccount, SameAccount or ReadOnly; nothing has moved then, and the
-    transaction has to be rolled back.
+    Raises InsufficientFunds, BalanceLimit, UnknownAccount, SameAccount, AccountFrozen or ReadOnly; nothing has moved
+    then, and the transaction has to be rolled back.
     """
     values = {"debit": debit, "number": credit_number, "amount": amount, "kind": kind, "memo": memo, "actor": actor}
     try:
@@ -116,6 +137,28 @@ def pay(
     if row is None:
         raise UnknownAccount(f"No account has the number {credit_number}.")
     return Posted(*row)
+
+
+_POST_MANY = text("SELECT post_transfers(:debits, :credits, :amounts, :kind, :memo, :actor)")
+
+
+def pay_many(connection: Connection, moves: Sequence[Move], *, kind: Kind, memo: str, actor: int) -> None:
+    """Make many transfers as one, in one statement: what counts is what they come to for each account.
+
+    Raises what `pay` raises but for UnknownAccount; nothing has moved then, and the transaction has to be rolled back.
+    """
+    values = {
+        "debits": [move.debit for move in moves],
+        "credits": [move.credit for move in moves],
+        "amounts": [move.amount for move in moves],
+        "kind": kind,
+        "memo": memo,
+        "actor": actor,
+    }
+    try:
+        connection.execute(_POST_MANY, values)
+    except IntegrityError as error:
+        raise _refusal(error, max(move.amount for move in moves)) from error
 
 
 def _refusal(error: IntegrityError, amount: int) -> BankError:
@@ -128,6 +171,8 @@ def _refusal(error: IntegrityError, amount: int) -> BankError:
             return SameAccount("An account can't pay itself.")
         case "bank_not_read_only":
             return ReadOnly()
+        case "account_not_frozen":
+            return AccountFrozen()
     raise error
 
 
@@ -167,26 +212,35 @@ def history(connection: Connection, account_id: int, *, limit: int, before: int 
         _newest(Transfer.debit_account_id, account_id, limit, before),
         _newest(Transfer.credit_account_id, account_id, limit, before),
     ]
-    both = union_all(*sides).subquery()
+    newest = union_all(*sides).subquery()
+    statement = _entries(newest).order_by(newest.c.id.desc()).limit(limit)
+    return [Entry(*row) for row in connection.execute(statement)]
+
+
+def entry(connection: Connection, transfer_id: int) -> Entry | None:
+    """Look up a transfer."""
+    wanted = select(Transfer.__table__).where(Transfer.id == transfer_id).subquery()
+    row = connection.execute(_entries(wanted)).one_or_none()
+    return None if row is None else Entry(*row)
+
+
+def _entries(transfers: Subquery) -> Select[int, str, str, str, str, int, str, datetime, str]:
     payer, receiver = aliased(Account), aliased(Account)
-    statement = (
+    return (
         select(
-            both.c.id,
+            transfers.c.id,
             payer.number,
             payer.name,
             receiver.number,
             receiver.name,
-            both.c.amount,
-            both.c.memo,
-            both.c.created_at,
-            both.c.kind,
+            transfers.c.amount,
+            transfers.c.memo,
+            transfers.c.created_at,
+            transfers.c.kind,
         )
-        .join(payer, payer.id == both.c.debit_account_id)
-        .join(receiver, receiver.id == both.c.credit_account_id)
-        .order_by(both.c.id.desc())
-        .limit(limit)
+        .join(payer, payer.id == transfers.c.debit_account_id)
+        .join(receiver, receiver.id == transfers.c.credit_account_id)
     )
-    return [Entry(*row) for row in connection.execute(statement)]
 
 
 def _newest(side: InstrumentedAttribute[int], account_id: int, limit: int, before: int | None) -> Select[Transfer]:

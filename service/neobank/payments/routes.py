@@ -1,6 +1,5 @@
 """Paying another account, and reading one's own history."""
 
-from datetime import datetime
 from typing import Annotated
 
 from apiflask import APIBlueprint
@@ -9,7 +8,8 @@ from pydantic import AfterValidator, Field
 from sqlalchemy import Connection
 
 from neobank.ledger.models import MAX_MEMO
-from neobank.ledger.operations import MAX_ID, Entry, Kind, history, pay
+from neobank.ledger.operations import MAX_ID, Kind, history, pay
+from neobank.payments.schemas import Transaction
 from neobank.payments.search import SEARCHED, search
 from neobank.players import names
 from neobank.settings import Limit
@@ -28,35 +28,6 @@ class Payment(Body):
     to_account: Text
     amount: Amount
     memo: Maybe[Annotated[Text, Field(max_length=MAX_MEMO)]] = None
-
-
-class Transaction(Answer):
-    """A transfer, as its readers see it."""
-
-    id: int
-    from_account: str
-    from_name: str
-    to_account: str
-    to_name: str
-    amount: Money
-    memo: str
-    timestamp: datetime
-    type: str
-
-    @classmethod
-    def of(cls, entry: Entry) -> "Transaction":
-        """Show an entry of the ledger."""
-        return cls(
-            id=entry.id,
-            from_account=entry.from_account,
-            from_name=entry.from_name,
-            to_account=entry.to_account,
-            to_name=entry.to_name,
-            amount=entry.amount,
-            memo=entry.memo,
-            timestamp=entry.created_at,
-            type=entry.kind,
-        )
 
 
 class Paid(Answer):

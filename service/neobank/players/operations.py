@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
 
-from neobank.errors import BankError, NotAuthenticated, NotFound
+from neobank.errors import BankError, Forbidden, NotAuthenticated, NotFound
 from neobank.ledger.models import SYSTEM_ID, Account
 from neobank.ledger.operations import Kind, balance_of, open_account, pay
 from neobank.players import names, passwords
@@ -107,15 +107,20 @@ def authenticate(found: Credentials | None, password: str) -> Credentials:
 def hold(connection: Connection, proven: Credentials) -> None:
     """Make sure that proven credentials still hold, and go on holding until the transaction ends.
 
-    Proving takes time, and the password may have been changed meanwhile. Raises NotAuthenticated.
+    Proving takes time, and the password may have been changed meanwhile. Raises NotAuthenticated, or Forbidden where
+    the account is frozen.
     """
     statement = (
-        select(Player.account_id)
+        select(Account.frozen)
+        .join(Player, Player.account_id == Account.id)
         .where(Player.account_id == proven.account_id, Player.password_hash == proven.password_hash)
-        .with_for_update(read=True)
+        .with_for_update(read=True, of=Player)
     )
-    if connection.execute(statement).one_or_none() is None:
+    frozen = connection.execute(statement).scalar_one_or_none()
+    if frozen is None:
         raise NotAuthenticated("The name or the password is wrong.")
+    if frozen:
+        raise Forbidden("The organisers have frozen this account: ask them about it.")
 
 
 def find_credentials(connection: Connection, name: str) -> Credentials | None:

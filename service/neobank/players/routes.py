@@ -1,6 +1,5 @@
 """Joining, logging in and out, and one's own account."""
 
-from datetime import datetime
 from typing import Annotated
 
 from apiflask import APIBlueprint, EmptySchema
@@ -8,10 +7,7 @@ from flask import Response
 from pydantic import AfterValidator, Field
 
 from neobank.players import passwords
-from neobank.players.models import MAX_FACTION
-from neobank.players.names import MAX_NAME, tidy
 from neobank.players.operations import (
-    Profile,
     authenticate,
     change_password,
     change_profile,
@@ -23,29 +19,22 @@ from neobank.players.operations import (
     register,
 )
 from neobank.players.pictures import MAX_PICTURE, picture
+from neobank.players.schemas import CharacterName, Done, FactionName, NewPassword, User
 from neobank.settings import Limit
 from neobank.switches.operations import MAX_CODE, read_switches
 from neobank.web import sessions
 from neobank.web.bank import current_bank
 from neobank.web.rate_limits import by_address, by_name, limited
-from neobank.web.requests import Answer, Body, Maybe, Money, Text, nothing
+from neobank.web.requests import Answer, Body, Maybe, Text, nothing
 
 auth_blueprint = APIBlueprint("auth", __name__, url_prefix="/api/v1/auth", tag="Log-in")
 account_blueprint = APIBlueprint("account", __name__, url_prefix="/api/v1/account", tag="Account")
 
 
-NewPassword = Annotated[
-    Text,
-    Field(min_length=passwords.MIN_LENGTH, max_length=passwords.MAX_LENGTH),
-    AfterValidator(passwords.refuse_common),
-]
-FactionName = Annotated[Text, Field(max_length=MAX_FACTION)]
-
-
 class Registration(Body):
     """Who wants to join; `code` is the event's, where the organisers ask for one."""
 
-    character_name: Annotated[Text, AfterValidator(tidy), Field(max_length=MAX_NAME)]
+    character_name: CharacterName
     password: NewPassword
     faction: Maybe[FactionName] = None
     code: Maybe[Annotated[Text, Field(max_length=MAX_CODE)]] = None
@@ -70,33 +59,6 @@ class PasswordChange(Body):
 
     current_password: Annotated[Text, Field(max_length=passwords.MAX_LENGTH)]
     new_password: NewPassword
-
-
-class User(Answer):
-    """A player."""
-
-    character_name: str
-    account_number: str
-    faction: str | None
-    balance: Money
-    is_admin: bool
-    profile_picture: str | None
-    free_spins: int
-    created_at: datetime
-
-    @classmethod
-    def of(cls, found: Profile) -> "User":
-        """Show a player's profile."""
-        return cls(
-            character_name=found.character_name,
-            account_number=found.account_number,
-            faction=found.faction,
-            balance=found.balance,
-            is_admin=found.is_admin,
-            profile_picture=found.profile_picture,
-            free_spins=0,
-            created_at=found.created_at,
-        )
 
 
 class Registered(Answer):
@@ -128,12 +90,6 @@ class ProfileChanged(Answer):
 
     message: str
     account: User
-
-
-class Done(Answer):
-    """What was done, in words."""
-
-    message: str
 
 
 @auth_blueprint.post("/register")

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Final
 
 from apiflask import HTTPTokenAuth
@@ -44,6 +45,9 @@ SEEN: Final = timedelta(minutes=1)
 
 MAX_DEVICE: Final = 200
 MAX_LISTED: Final = 100
+ORGANISER: Final = "organiser"
+"""The role that `auth_required(bearer, roles=[ORGANISER])` asks for; others are answered 403."""
+
 CHANGES_PASSWORD: Final = "account.put_password"  # noqa: S105  # an endpoint
 """The one endpoint that a one-time password opens."""
 
@@ -70,6 +74,7 @@ class Caller:
     account_number: str
     character_name: str
     session_id: int
+    is_admin: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +93,12 @@ def _unseen() -> ColumnElement[bool]:
 
 # Built once: every request runs it, and building it took longer than running it.
 _FIND_CALLER: Final = (
-    select(Account.id, Account.number, Account.name, Session.id, Player.must_change_password, _unseen())
+    select(
+        Account.id, Account.number, Account.name, Session.id, Player.is_admin, Player.must_change_password, _unseen()
+    )
     .join(Player, Player.account_id == Account.id)
     .join(Session, Session.account_id == Account.id)
-    .where(Session.token_hash == bindparam("token_hash"), Session.expires_at > func.now())
+    .where(Session.token_hash == bindparam("token_hash"), Session.expires_at > func.now(), ~Account.frozen)
 )
 
 bearer = HTTPTokenAuth(description="The access_token that a log-in gives.")
@@ -139,8 +146,8 @@ def _caller(token: str) -> Caller | None:
         row = connection.execute(_FIND_CALLER, {"token_hash": _hash(token)}).one_or_none()
         if row is None:
             return None
-        account_id, account_number, character_name, session_id, must_change_password, unseen = row
-        found = Caller(account_id, account_number, character_name, session_id)
+        account_id, account_number, character_name, session_id, is_admin, must_change_password, unseen = row
+        found = Caller(account_id, account_number, character_name, session_id, is_admin)
         if unseen:
             _note(connection, found.session_id)
     if must_change_password and request.endpoint != CHANGES_PASSWORD:
@@ -149,11 +156,14 @@ def _caller(token: str) -> Caller | None:
 
 
 def _refuse(status: int) -> Response:
+    if status == HTTPStatus.FORBIDDEN:
+        return problem(status, "This is for organisers only.")
     return problem(status, "Log in first: this needs a valid bearer token.", {"WWW-Authenticate": "Bearer"})
 
 
 bearer.verify_token(_caller)
 bearer.error_handler(_refuse)
+bearer.get_user_roles(lambda found: [ORGANISER] if found.is_admin else [])
 
 
 def caller() -> Caller:

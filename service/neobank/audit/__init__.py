@@ -1,0 +1,1 @@
+"""What organisers did: a chain of rows that nobody can change unseen."""

@@ -1,0 +1,23 @@
+"""The audit's table. Rows are only ever added, by `record_audit` (see migrations/sql)."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, LargeBinary, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from neobank.database import Base
+from neobank.ledger.models import Account
+
+
+class AuditLog(Base):
+    """What an organiser did, to whom or what; `details` is JSON, as a text whose every byte the hash covers."""
+
+    __tablename__ = "audit_logs"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    actor_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Account.id))
+    action: Mapped[str] = mapped_column(Text)
+    target: Mapped[str] = mapped_column(Text)
+    details: Mapped[str] = mapped_column(Text)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,0 +1,53 @@
+"""Players as every part of the interface shows them, and what is asked of their names and passwords."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from neobank.players import passwords
+from neobank.players.models import MAX_FACTION
+from neobank.players.names import MAX_NAME, tidy
+from neobank.players.operations import Profile
+from neobank.web.requests import Answer, Money, Text
+
+CharacterName = Annotated[Text, AfterValidator(tidy), Field(max_length=MAX_NAME)]
+NewPassword = Annotated[
+    Text,
+    Field(min_length=passwords.MIN_LENGTH, max_length=passwords.MAX_LENGTH),
+    AfterValidator(passwords.refuse_common),
+]
+FactionName = Annotated[Text, Field(max_length=MAX_FACTION)]
+
+
+class User(Answer):
+    """A player."""
+
+    character_name: str
+    account_number: str
+    faction: str | None
+    balance: Money
+    is_admin: bool
+    profile_picture: str | None
+    free_spins: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, found: Profile) -> "User":
+        """Show a player's profile."""
+        return cls(
+            character_name=found.character_name,
+            account_number=found.account_number,
+            faction=found.faction,
+            balance=found.balance,
+            is_admin=found.is_admin,
+            profile_picture=found.profile_picture,
+            free_spins=0,
+            created_at=found.created_at,
+        )
+
+
+class Done(Answer):
+    """What was done, in words."""
+
+    message: str
