@@ -14,6 +14,7 @@ from neobank.database import connect
 from neobank.ledger.money import in_words
 from neobank.ledger.verification import verify
 from neobank.settings import NAMES, ServingSettings, SettingsError, UpgradeSettings, database_url, database_urls
+from neobank.vendors import charges
 from neobank.web import idempotency, sessions
 
 POLL = 0.5  # seconds between two tries to reach the database
@@ -68,14 +69,15 @@ def upgrade_command() -> None:
 
 @main.command()
 def expire() -> None:
-    """Remove what is past its time: counters of the rate limits, sessions, answers kept a day; run it every hour."""
+    """Remove what is past its time, every hour: rate limits' counters, sessions, kept answers, unpaid charges."""
     engine = connect(database_url(os.environ, NAMES.database_url))
     with engine.begin() as connection:
         counted = counters.clear_ended(connection)
         ended = sessions.forget_ended(connection)
         answered = idempotency.forget(connection)
+        unpaid = charges.forget_unpaid(connection)
     engine.dispose()
-    click.echo(f"Removed {counted} counters, {ended} sessions and {answered} answers.")
+    click.echo(f"Removed {counted} counters, {ended} sessions, {answered} answers and {unpaid} unpaid charges.")
 
 
 @main.command()

@@ -27,6 +27,9 @@ class Limit(StrEnum):
     REGISTRATIONS = "registrations"
     LOGINS = "logins"
     PAYMENTS = "payments"
+    CHARGES = "charges"
+    VENDORS = "vendors"
+    POLLS = "polls"
 
 
 RATES: Final[Mapping[Limit, str]] = {
@@ -34,6 +37,9 @@ RATES: Final[Mapping[Limit, str]] = {
     Limit.REGISTRATIONS: "200/minute",
     Limit.LOGINS: "10/minute",
     Limit.PAYMENTS: "30/minute",
+    Limit.CHARGES: "60/minute",
+    Limit.VENDORS: "100/minute",
+    Limit.POLLS: "300/minute",
 }
 _RATE = re.compile(r"[1-9][0-9]{0,5}/(second|minute|hour|day)")
 

@@ -16,7 +16,7 @@ from neobank.database import connect
 from neobank.ledger.verification import verify
 from neobank.settings import Administrator, ServingSettings, UpgradeSettings
 from neobank.web import create_app
-from tests.service.support import Database, LoggedIn, given_database
+from tests.service.support import Database, LoggedIn, Terminal, given_database
 from tools.postgres import LOGINS, Postgres
 
 BANKROLL = 1_000_000_000
@@ -67,7 +67,10 @@ def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
     """The bank as its first upgrade left it: nobody but the house and the administrator."""
     with owner.begin() as connection:
         connection.execute(
-            text("TRUNCATE transfers, audit_logs, sessions, idempotency_records, provisioned_administrators, players")
+            text(
+                "TRUNCATE transfers, charges, api_keys, audit_logs, sessions, idempotency_records,"
+                " provisioned_administrators, players"
+            )
         )
         connection.execute(text("DELETE FROM balances WHERE account_id < 9000000000000000001"))
         connection.execute(text("DELETE FROM accounts WHERE id < 9000000000000000001"))
@@ -116,6 +119,25 @@ def player(client: FlaskClient) -> Callable[[str], LoggedIn]:
         return LoggedIn(client, number, {"Authorization": f"Bearer {token}"})
 
     return join
+
+
+@pytest.fixture
+def organiser(client: FlaskClient) -> LoggedIn:
+    who = {"character_name": ADMINISTRATOR.name, "password": ADMINISTRATOR.password}
+    answer = client.post("/api/v1/auth/login", json=who).get_json()
+    return LoggedIn(client, answer["user"]["account_number"], {"Authorization": f"Bearer {answer['access_token']}"})
+
+
+@pytest.fixture
+def terminal(client: FlaskClient, organiser: LoggedIn) -> Callable[..., Terminal]:
+    """Make a key as an organiser does."""
+
+    def make(**body: object) -> Terminal:
+        made = client.post("/api/admin/api-keys", json={"description": "bar"} | body, headers=organiser.headers)
+        assert made.status_code == 201, made.text
+        return Terminal(client, made.get_json()["key"], made.get_json()["api_key"]["id"])
+
+    return make
 
 
 @pytest.fixture

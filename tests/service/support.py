@@ -74,6 +74,23 @@ class LoggedIn:
         return self.client.open(f"/api/v1{path}", method=method, headers=self.headers, **fields)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Terminal:
+    """A vendor's side of the conversation."""
+
+    client: FlaskClient
+    key: str
+    id: int
+
+    def ask(self, method: str, path: str, *, once: str | None = None, **body: object) -> TestResponse:
+        headers = {"X-API-Key": self.key} | ({} if once is None else {"Idempotency-Key": once})
+        fields = {} if method == "GET" else {"json": body}
+        return self.client.open(f"/api/v1/external{path}", method=method, headers=headers, **fields)  # type: ignore[arg-type]
+
+    def pay(self, payer: str, receiver: str, amount: object, once: str | None = None) -> TestResponse:
+        return self.ask("POST", "/transactions", once=once, from_account=payer, to_account=receiver, amount=amount)
+
+
 @contextmanager
 def counted(app: Flask) -> Iterator[list[str]]:
     """Collect the SQL statements that an application sends."""

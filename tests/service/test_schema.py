@@ -37,6 +37,12 @@ ALLOWED = {
         "set_frozen": {"EXECUTE"},
         "audit_logs": {"SELECT"},
         "record_audit": {"EXECUTE"},
+        "api_keys": {"SELECT", "INSERT"},
+        "api_keys.revoked_at": {"UPDATE"},
+        "charges": {"SELECT", "INSERT", "DELETE"},
+        "charges.status": {"UPDATE"},
+        "charges.transfer_id": {"UPDATE"},
+        "charges.refund_transfer_id": {"UPDATE"},
     },
     "neobank_metrics": {"ledger_figures": {"SELECT"}},
 }

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from neobank.ledger.models import MAX_MEMO
 from neobank.ledger.operations import MAX_ID, Kind, history, pay
-from neobank.payments.schemas import Transaction
+from neobank.payments.schemas import Paid, Transaction
 from neobank.payments.search import SEARCHED, search
 from neobank.players import names
 from neobank.settings import Limit
@@ -17,7 +17,7 @@ from neobank.web import sessions
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
 from neobank.web.rate_limits import by_account, limited
-from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
+from neobank.web.requests import Amount, Answer, Body, Maybe, Text
 
 payments_blueprint = APIBlueprint("payments", __name__, url_prefix="/api/v1", tag="Payments")
 
@@ -28,14 +28,6 @@ class Payment(Body):
     to_account: Text
     amount: Amount
     memo: Maybe[Annotated[Text, Field(max_length=MAX_MEMO)]] = None
-
-
-class Paid(Answer):
-    """The transfer that was made, and what is left."""
-
-    message: str
-    transaction: Transaction
-    new_balance: Money
 
 
 class Page(Body):
@@ -97,16 +89,13 @@ def _pay(connection: Connection, payer: sessions.Caller, payment: Payment) -> Pa
         memo=memo,
         actor=payer.account_id,
     )
-    transaction = Transaction(
-        id=posted.transfer_id,
+    transaction = Transaction.made(
+        posted,
         from_account=payer.account_number,
         from_name=payer.character_name,
-        to_account=posted.credit_number,
-        to_name=posted.credit_name,
         amount=payment.amount,
         memo=memo,
-        timestamp=posted.created_at,
-        type=Kind.TRANSFER,
+        kind=Kind.TRANSFER,
     )
     return Paid(message="Paid.", transaction=transaction, new_balance=posted.debit_balance)
 

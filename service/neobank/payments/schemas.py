@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from neobank.ledger.operations import Entry
+from neobank.ledger.operations import Entry, Kind, Posted
 from neobank.web.requests import Answer, Money
 
 
@@ -33,3 +33,28 @@ class Transaction(Answer):
             timestamp=entry.created_at,
             type=entry.kind,
         )
+
+    @classmethod
+    def made(
+        cls, posted: Posted, *, from_account: str, from_name: str, amount: int, memo: str, kind: Kind
+    ) -> "Transaction":
+        """Show a transfer that was just made, without reading it back."""
+        return cls(
+            id=posted.transfer_id,
+            from_account=from_account,
+            from_name=from_name,
+            to_account=posted.credit_number,
+            to_name=posted.credit_name,
+            amount=amount,
+            memo=memo,
+            timestamp=posted.created_at,
+            type=kind,
+        )
+
+
+class Paid(Answer):
+    """The transfer that was made, and what is left."""
+
+    message: str
+    transaction: Transaction
+    new_balance: Money

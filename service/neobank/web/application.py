@@ -10,6 +10,9 @@ from neobank.players.routes import account_blueprint, auth_blueprint
 from neobank.players.session_routes import sessions_blueprint
 from neobank.settings import ServingSettings
 from neobank.switches.routes import status_blueprint
+from neobank.vendors.charge_routes import charges_blueprint
+from neobank.vendors.external_routes import external_blueprint
+from neobank.vendors.key_routes import keys_blueprint
 from neobank.web import errors, health, rate_limits
 from neobank.web.addresses import trust_proxies
 from neobank.web.bank import Bank, bind
@@ -23,6 +26,9 @@ BLUEPRINTS = (
     sessions_blueprint,
     directory_blueprint,
     payments_blueprint,
+    external_blueprint,
+    charges_blueprint,
+    keys_blueprint,
 )
 
 MAX_BODY = 64 * 1024  # bytes

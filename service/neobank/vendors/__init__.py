@@ -1,0 +1,1 @@
+"""Vendors: terminals with keys, which pay, or ask players to pay."""

@@ -1,0 +1,90 @@
+"""The player's side of charges: what asks for their money, and paying it or not."""
+
+from enum import StrEnum
+
+from apiflask import APIBlueprint
+from flask import Response
+from sqlalchemy import Connection
+
+from neobank.ledger.operations import Kind
+from neobank.payments.schemas import Paid, Transaction
+from neobank.settings import Limit
+from neobank.vendors import charges
+from neobank.vendors.schemas import Charge, Charges
+from neobank.web import sessions
+from neobank.web.bank import current_bank
+from neobank.web.idempotency import once
+from neobank.web.rate_limits import by_account, limited
+from neobank.web.requests import Body
+
+charges_blueprint = APIBlueprint("charges", __name__, url_prefix="/api/v1/charges", tag="Charges")
+
+
+class Listed(StrEnum):
+    """Which charges can be listed."""
+
+    PENDING = "pending"
+
+
+class Which(Body):
+    """Which charges to list: the open ones."""
+
+    status: Listed = Listed.PENDING
+
+
+@charges_blueprint.get("")
+@charges_blueprint.auth_required(sessions.bearer)
+@charges_blueprint.input(Which, location="query")
+@charges_blueprint.output(Charges)
+def get_charges(query_data: Which) -> Charges:
+    """List the open charges that ask the caller."""
+    del query_data
+    with current_bank().statement() as connection:
+        found = charges.addressed_to(connection, sessions.caller().account_id)
+    return Charges(charges=[Charge.of(view) for view in found])
+
+
+@charges_blueprint.get("/<code>")
+@charges_blueprint.auth_required(sessions.bearer)
+@charges_blueprint.output(Charge)
+@charges_blueprint.doc(responses=[404, 429])
+@limited(Limit.CHARGES, by_account)
+def get_charge(code: str) -> Charge:
+    """Show the charge with this code, unless it asks somebody else."""
+    with current_bank().statement() as connection:
+        return Charge.of(charges.for_player(connection, code, sessions.caller().account_id))
+
+
+@charges_blueprint.post("/<code>/approve")
+@charges_blueprint.auth_required(sessions.bearer)
+@charges_blueprint.output(Paid, status_code=201)
+@charges_blueprint.doc(responses=[400, 404, 409, 422, 429])
+@limited(Limit.PAYMENTS, by_account)
+def post_approval(code: str) -> Paid | Response:
+    """Pay a charge; it is paid at most once."""
+    player = sessions.caller()
+    return once(player.account_number, lambda connection: _approve(connection, player, code), status=201)
+
+
+def _approve(connection: Connection, player: sessions.Caller, code: str) -> Paid:
+    charge, posted = charges.approve(connection, code, player.account_id)
+    transaction = Transaction.made(
+        posted,
+        from_account=player.account_number,
+        from_name=player.character_name,
+        amount=charge.amount,
+        memo=charge.memo,
+        kind=Kind.VENDOR_CHARGE,
+    )
+    return Paid(message="Paid.", transaction=transaction, new_balance=posted.debit_balance)
+
+
+@charges_blueprint.post("/<code>/decline")
+@charges_blueprint.auth_required(sessions.bearer)
+@charges_blueprint.output(Charge)
+@charges_blueprint.doc(responses=[404, 409, 429])
+@limited(Limit.CHARGES, by_account)
+def post_refusal(code: str) -> Charge:
+    """Refuse to pay a charge."""
+    with current_bank().transaction() as connection:
+        return Charge.of(charges.decline(connection, code, sessions.caller().account_id))

@@ -1,0 +1,135 @@
+"""The terminals' side: paying, asking players to pay, and looking after what became of it."""
+
+from apiflask import APIBlueprint
+from flask import Response, jsonify
+from sqlalchemy import Connection
+
+from neobank.ledger.operations import Kind, pay
+from neobank.payments.schemas import Transaction
+from neobank.settings import Limit
+from neobank.vendors import charges, keys, payments
+from neobank.vendors.charges import Status
+from neobank.vendors.keys import Vendor, by_key
+from neobank.vendors.schemas import AccountBalance, Asking, Charge, ExternalPayment, Moved, Refund
+from neobank.web.bank import current_bank
+from neobank.web.idempotency import once
+from neobank.web.rate_limits import limited
+
+external_blueprint = APIBlueprint("external", __name__, url_prefix="/api/v1/external", tag="Vendors")
+
+POLL_AGAIN = "2"
+"""Seconds that a terminal should wait before it asks again for a pending charge."""
+
+
+@external_blueprint.post("/transactions")
+@external_blueprint.auth_required(keys.header)
+@external_blueprint.input(ExternalPayment)
+@external_blueprint.output(Moved, status_code=201)
+@external_blueprint.doc(responses=[403, 409, 422, 429])
+@limited(Limit.VENDORS, by_key)
+def post_transaction(json_data: ExternalPayment) -> Moved | Response:
+    """Pay from the key's own account (scope `pay`) or any player's (scope `debit`)."""
+    vendor = keys.vendor()
+    vendor.require(keys.Scope.PAY, keys.Scope.DEBIT)
+    return once(by_key(), lambda connection: _pay(connection, vendor, json_data), status=201, single_statement=True)
+
+
+def _pay(connection: Connection, vendor: Vendor, payment: ExternalPayment) -> Moved:
+    number, memo = payment.from_account.strip().upper(), payment.memo or ""
+    payer_id, payer_name = payments.payer(connection, vendor, number)
+    posted = pay(
+        connection,
+        debit=payer_id,
+        credit_number=payment.to_account.strip().upper(),
+        amount=payment.amount,
+        kind=Kind.TRANSFER,
+        memo=memo,
+        actor=vendor.account_id,
+    )
+    transaction = Transaction.made(
+        posted, from_account=number, from_name=payer_name, amount=payment.amount, memo=memo, kind=Kind.TRANSFER
+    )
+    return Moved(message="Paid.", transaction=transaction)
+
+
+@external_blueprint.get("/account/<number>/balance")
+@external_blueprint.auth_required(keys.header)
+@external_blueprint.output(AccountBalance)
+@external_blueprint.doc(responses=[403, 404, 429])
+@limited(Limit.VENDORS, by_key)
+def get_balance(number: str) -> AccountBalance:
+    """Show a balance: the key's own account, or with the scope `debit` any player's."""
+    number = number.strip().upper()
+    with current_bank().statement() as connection:
+        return AccountBalance(account_number=number, balance=payments.balance(connection, keys.vendor(), number))
+
+
+@external_blueprint.post("/charges")
+@external_blueprint.auth_required(keys.header)
+@external_blueprint.input(Asking)
+@external_blueprint.output(Charge, status_code=201)
+@external_blueprint.doc(responses=[403, 409, 422, 429])
+@limited(Limit.VENDORS, by_key)
+def post_charge(json_data: Asking) -> Charge | Response:
+    """Ask a player to pay into the key's account; the same Idempotency-Key again gives the same charge."""
+    vendor = keys.vendor()
+    return once(by_key(), lambda connection: _ask(connection, vendor, json_data), status=201)
+
+
+def _ask(connection: Connection, vendor: Vendor, asking: Asking) -> Charge:
+    player = asking.player.strip().upper() if asking.player else None
+    opened = charges.ask(
+        connection, vendor=vendor.account_id, player_number=player, amount=asking.amount, memo=asking.memo or ""
+    )
+    return Charge.of(opened)
+
+
+@external_blueprint.get("/charges/<int:charge_id>")
+@external_blueprint.auth_required(keys.header)
+@external_blueprint.output(Charge)
+@external_blueprint.doc(responses=[403, 404, 429])
+@limited(Limit.POLLS, by_key)
+def get_charge(charge_id: int) -> Charge | Response:
+    """Show a charge of the key's account; while it is pending, Retry-After says when to ask again."""
+    with current_bank().statement() as connection:
+        charge = Charge.of(charges.for_vendor(connection, charge_id, keys.vendor().account_id))
+    response = jsonify(charge.model_dump(mode="json"))
+    if charge.status == Status.PENDING:
+        response.headers["Retry-After"] = POLL_AGAIN
+    return response
+
+
+@external_blueprint.delete("/charges/<int:charge_id>")
+@external_blueprint.auth_required(keys.header)
+@external_blueprint.output(Charge)
+@external_blueprint.doc(responses=[403, 404, 409, 429])
+@limited(Limit.VENDORS, by_key)
+def delete_charge(charge_id: int) -> Charge:
+    """Cancel a pending charge."""
+    with current_bank().transaction() as connection:
+        return Charge.of(charges.cancel(connection, charge_id, keys.vendor().account_id))
+
+
+@external_blueprint.post("/charges/<int:charge_id>/refund")
+@external_blueprint.auth_required(keys.header)
+@external_blueprint.input(Refund)
+@external_blueprint.output(Moved, status_code=201)
+@external_blueprint.doc(responses=[403, 404, 409, 422, 429])
+@limited(Limit.VENDORS, by_key)
+def post_refund(charge_id: int, json_data: Refund) -> Moved | Response:
+    """Pay an approved charge back to its player, once, all of it or less."""
+    vendor = keys.vendor()
+    return once(by_key(), lambda connection: _refund(connection, vendor, charge_id, json_data), status=201)
+
+
+def _refund(connection: Connection, vendor: Vendor, charge_id: int, wanted: Refund) -> Moved:
+    charge, posted, amount = charges.refund(connection, charge_id, vendor.account_id, wanted.amount)
+    transaction = Transaction.made(
+        posted,
+        from_account=charge.vendor_number,
+        from_name=charge.vendor_name,
+        amount=amount,
+        memo=charge.memo,
+        kind=Kind.REFUND,
+    )
+    return Moved(message="Refunded.", transaction=transaction)

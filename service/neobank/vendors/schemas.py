@@ -1,0 +1,93 @@
+"""What terminals send, and charges as everybody sees them."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from neobank.ledger.models import MAX_MEMO
+from neobank.payments.schemas import Transaction
+from neobank.vendors.charges import Status, View
+from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
+
+Memo = Maybe[Annotated[Text, Field(max_length=MAX_MEMO)]]
+
+
+class ExternalPayment(Body):
+    """Who pays whom, and what; a key of scope `pay` pays from its own account only."""
+
+    from_account: Text
+    to_account: Text
+    amount: Amount
+    memo: Memo = None
+
+
+class Asking(Body):
+    """What to ask for; without a player's account number, whoever has the code may pay."""
+
+    amount: Amount
+    memo: Memo = None
+    player: Maybe[Text] = None
+
+
+class Refund(Body):
+    """How much to give back; all of it where nothing is said."""
+
+    amount: Maybe[Amount] = None
+
+
+class Moved(Answer):
+    """The transfer that was made."""
+
+    message: str
+    transaction: Transaction
+
+
+class AccountBalance(Answer):
+    """What an account holds."""
+
+    account_number: str
+    balance: Money
+
+
+class Charge(Answer):
+    """A charge; `approve_url` is relative to the bank's address, `transaction` there once it is paid."""
+
+    id: int
+    code: str
+    approve_url: str
+    status: Status
+    amount: Money
+    memo: str
+    vendor_account: str
+    vendor_name: str
+    player: str | None
+    refunded: bool
+    created_at: datetime
+    expires_at: datetime
+    transaction: Transaction | None
+
+    @classmethod
+    def of(cls, view: View) -> "Charge":
+        """Show a charge."""
+        return cls(
+            id=view.id,
+            code=view.code,
+            approve_url=f"/charges/{view.code}",
+            status=view.status,
+            amount=view.amount,
+            memo=view.memo,
+            vendor_account=view.vendor_number,
+            vendor_name=view.vendor_name,
+            player=view.player_number,
+            refunded=view.refunded,
+            created_at=view.created_at,
+            expires_at=view.expires_at,
+            transaction=Transaction.of(view.payment) if view.payment else None,
+        )
+
+
+class Charges(Answer):
+    """Charges, newest first."""
+
+    charges: list[Charge]

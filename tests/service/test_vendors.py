@@ -1,0 +1,234 @@
+"""Terminals: what a key opens and what it does not, and money that moves once."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
+
+from neobank.vendors import keys
+from neobank.web import create_app
+from tests.service.support import LoggedIn, Terminal, counted
+
+pytestmark = pytest.mark.usefixtures("books")
+
+Join = Callable[[str], LoggedIn]
+
+
+NewTerminal = Callable[..., Terminal]
+
+
+@pytest.fixture
+def bar(player: Join) -> LoggedIn:
+    return player("Bar")
+
+
+def balance(of: LoggedIn) -> float:
+    found: float = of.ask("GET", "/account").get_json()["account"]["balance"]
+    return found
+
+
+def test_a_key_is_for_asking_from_the_organiser_s_own_account_where_nothing_is_said(
+    client: FlaskClient, organiser: LoggedIn
+) -> None:
+    made = client.post("/api/admin/api-keys", json={"description": "bar"}, headers=organiser.headers).get_json()
+    assert made["key"].startswith(made["api_key"]["prefix"])
+    assert made["api_key"]["scope"] == "charge"
+    assert made["api_key"]["account_number"] == organiser.number
+    listed = client.get("/api/admin/api-keys", headers=organiser.headers)
+    assert [key["id"] for key in listed.get_json()["api_keys"]] == [made["api_key"]["id"]]
+    assert made["key"] not in listed.text
+
+
+def test_a_key_is_kept_as_a_hash_that_no_secret_key_changes(
+    app: Flask, terminal: NewTerminal, engine: Engine, bar: LoggedIn
+) -> None:
+    made = terminal(account=bar.number)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT api_keys::text FROM api_keys")).scalars().all()
+    assert all(made.key not in row for row in rows)
+    other = create_app(replace(app.extensions["neobank"].settings, secret_key=b"x" * 32))
+    answer = replace(made, client=other.test_client()).ask("GET", f"/account/{bar.number}/balance")
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "nbk_", "nbk_" + "A" * 43, "Bearer x", "é", "x" * 5000])
+def test_no_other_key_opens_anything(client: FlaskClient, key: str) -> None:
+    for method, path in [("GET", "/charges/1"), ("POST", "/charges"), ("POST", "/transactions")]:
+        answer = Terminal(client, key, 0).ask(method, path)
+        assert answer.status_code == 401
+        assert answer.content_type == "application/problem+json"
+        assert "X-API-Key" in answer.get_json()["error"]
+
+
+def test_a_player_s_token_is_no_key_and_a_key_is_no_token(terminal: NewTerminal, bar: LoggedIn) -> None:
+    made = terminal(account=bar.number)
+    token = bar.headers["Authorization"].removeprefix("Bearer ")
+    assert replace(made, key=token).ask("GET", "/charges/1").status_code == 401
+    assert replace(bar, headers={"Authorization": f"Bearer {made.key}"}).ask("GET", "/account").status_code == 401
+
+
+def test_a_revoked_key_is_dead_at_once_on_every_worker(
+    app: Flask, terminal: NewTerminal, organiser: LoggedIn, bar: LoggedIn
+) -> None:
+    made = terminal(account=bar.number)
+    second = replace(made, client=create_app(app.extensions["neobank"].settings).test_client())
+    assert second.ask("GET", f"/account/{bar.number}/balance").status_code == 200
+    path = f"/api/admin/api-keys/{made.id}"
+    assert organiser.client.delete(path, headers=organiser.headers).get_json()["message"].endswith("is revoked.")
+    assert second.ask("GET", f"/account/{bar.number}/balance").status_code == 401
+    assert organiser.client.delete(path, headers=organiser.headers).status_code == 404
+
+
+def test_a_key_ends_when_its_time_is_up(terminal: NewTerminal, owner: Engine, bar: LoggedIn) -> None:
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    made = terminal(account=bar.number, expires_at=soon)
+    assert made.ask("GET", f"/account/{bar.number}/balance").status_code == 200
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE api_keys SET expires_at = now()"))
+    assert made.ask("GET", f"/account/{bar.number}/balance").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"description": ""}, "description"),
+        ({"description": None}, "description"),
+        ({"description": "x" * 201}, "description"),
+        ({"scope": "everything"}, "scope"),
+        ({"account": "NC-NONE-0000"}, "NC-NONE-0000"),
+        ({"account": "NC-SYST-EM00"}, "NC-SYST-EM00"),
+        ({"account": "NC-CASA-0000"}, "NC-CASA-0000"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "future"),
+        ({"expires_at": "2099-01-01T00:00:00"}, "expires_at"),
+        ({"expires_at": 5}, "expires_at"),
+        ({"admin": True}, "admin"),
+    ],
+)
+def test_a_key_that_makes_no_sense_is_refused(organiser: LoggedIn, change: dict[str, object], named: str) -> None:
+    body = {"description": "bar"} | change
+    refused = organiser.client.post("/api/admin/api-keys", json=body, headers=organiser.headers)
+    assert refused.status_code == 400, refused.text
+    assert named in refused.get_json()["error"]
+    assert organiser.client.get("/api/admin/api-keys", headers=organiser.headers).get_json() == {"api_keys": []}
+
+
+def test_only_organisers_make_keys(player: Join) -> None:
+    neo = player("Neo")
+    for method, path in [("GET", ""), ("POST", ""), ("DELETE", "/1")]:
+        answer = neo.client.open(f"/api/admin/api-keys{path}", method=method, json={}, headers=neo.headers)
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("scope", "payer", "status"),
+    [
+        ("charge", "own", 403),
+        ("charge", "other", 403),
+        ("pay", "own", 201),
+        ("pay", "other", 403),
+        ("debit", "own", 201),
+        ("debit", "other", 201),
+        ("debit", "NC-SYST-EM00", 400),
+        ("debit", "NC-CASA-0000", 400),
+        ("debit", "NC-NONE-0000", 400),
+        ("pay", "NC-NONE-0000", 403),
+    ],
+)
+def test_a_scope_says_whose_money_a_key_moves(
+    player: Join, terminal: NewTerminal, bar: LoggedIn, scope: str, payer: str, status: int
+) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    made = terminal(scope=scope, account=bar.number)
+    number = {"own": bar.number, "other": neo.number}.get(payer, payer)
+    answer = made.pay(number, trinity.number, 12.5)
+    assert answer.status_code == status, answer.text
+    moved = 12.5 if status == 201 else 0
+    assert balance(trinity) == 1000 + moved
+    assert balance(bar) + balance(neo) == 2000 - moved
+    if status == 201:
+        assert answer.get_json()["transaction"]["from_account"] == number
+        assert answer.get_json()["transaction"]["to_name"] == "Trinity"
+
+
+@pytest.mark.parametrize(
+    ("scope", "of", "status"),
+    [
+        ("charge", "own", 200),
+        ("charge", "other", 403),
+        ("pay", "other", 403),
+        ("pay", "NC-NONE-0000", 403),
+        ("debit", "other", 200),
+        ("debit", "NC-NONE-0000", 404),
+        ("debit", "NC-SYST-EM00", 404),
+    ],
+)
+def test_a_scope_says_whose_balance_a_key_sees(
+    player: Join, terminal: NewTerminal, bar: LoggedIn, scope: str, of: str, status: int
+) -> None:
+    neo = player("Neo")
+    number = {"own": bar.number, "other": neo.number}.get(of, of)
+    answer = terminal(scope=scope, account=bar.number).ask("GET", f"/account/{number}/balance")
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.get_json() == {"account_number": number, "balance": 1000}
+
+
+@pytest.mark.parametrize("amount", [0, -1, 0.001, "5", True, None, 1000.01, 1e400, [], {}])
+def test_an_external_payment_that_can_not_be_moves_nothing(
+    player: Join, terminal: NewTerminal, bar: LoggedIn, amount: object
+) -> None:
+    neo = player("Neo")
+    assert terminal(scope="pay", account=bar.number).pay(bar.number, neo.number, amount).status_code == 400
+    assert (balance(bar), balance(neo)) == (1000, 1000)
+
+
+def test_the_same_external_payment_again_moves_money_once(player: Join, terminal: NewTerminal, bar: LoggedIn) -> None:
+    neo, made = player("Neo"), terminal(scope="pay", account=bar.number)
+    first, second = (made.pay(bar.number, neo.number, 5, once="k") for _ in range(2))
+    assert first.get_json() == second.get_json()
+    assert terminal(scope="pay", account=bar.number).pay(bar.number, neo.number, 5, once="k").status_code == 201
+    assert balance(neo) == 1010  # another key's requests are its own
+
+
+def test_an_external_payment_is_three_statements_at_most(
+    app: Flask, player: Join, terminal: NewTerminal, bar: LoggedIn
+) -> None:
+    neo = player("Neo")
+    for scope, payer, statements in [("pay", bar.number, 2), ("debit", neo.number, 3)]:
+        made = terminal(scope=scope, account=bar.number)
+        with counted(app) as sent:
+            assert made.pay(payer, bar.number if payer == neo.number else neo.number, 1).status_code == 201
+        assert len(sent) == statements, sent
+
+
+def test_a_frozen_account_s_key_is_dead(engine: Engine, terminal: NewTerminal, bar: LoggedIn) -> None:
+    made = terminal(scope="pay", account=bar.number)
+    with engine.begin() as connection:
+        connection.execute(
+            text("SELECT set_frozen(id, true) FROM accounts WHERE number = :number"), {"number": bar.number}
+        )
+    refused = made.ask("GET", f"/account/{bar.number}/balance")
+    assert refused.status_code == 403
+    assert "frozen" in refused.get_json()["error"]
+
+
+def test_a_key_of_an_unlucky_length_is_found_by_its_whole(terminal: NewTerminal, bar: LoggedIn) -> None:
+    made = terminal(account=bar.number)
+    assert len(made.key) == len(keys.PREFIX) + 43
+    assert replace(made, key=made.key[:-1]).ask("GET", "/charges/1").status_code == 401
+    assert replace(made, key=made.key.swapcase()).ask("GET", "/charges/1").status_code == 401
+
+
+@pytest.fixture(autouse=True)
+def no_secret_in_the_audit(engine: Engine) -> Iterator[None]:
+    yield
+    with engine.connect() as connection:
+        details = connection.execute(text("SELECT string_agg(details, ' ') FROM audit_logs")).scalar_one()
+        known = connection.execute(text("SELECT count(*) FROM audit_logs")).scalar_one()
+        made = connection.execute(text("SELECT count(*) + count(revoked_at) FROM api_keys")).scalar_one()
+    assert keys.PREFIX not in (details or "")
+    assert known == made
