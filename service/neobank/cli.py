@@ -9,6 +9,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from neobank import counters, migrations
+from neobank.audit.verification import verify_chain
 from neobank.contract import CONTRACT
 from neobank.database import connect
 from neobank.ledger.money import in_words
@@ -98,10 +99,11 @@ def start(timeout: float) -> None:
 
 @main.command("verify")
 def verify_command() -> None:
-    """Recompute every balance from the transfers, and say which differ."""
+    """Recompute every balance from the transfers and the audit's hashes, and say what differs."""
     engine = connect(database_url(os.environ, NAMES.database_url))
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
         verdict = verify(connection)
+        chain = verify_chain(connection)
     engine.dispose()
     for difference in verdict.differences:
         click.echo(
@@ -111,9 +113,13 @@ def verify_command() -> None:
     looked = (
         f"{verdict.accounts} accounts, {verdict.transfers} transfers, sum of all balances {in_words(verdict.total)}"
     )
-    if not verdict.sound:
-        raise Failure(f"the books are wrong: {len(verdict.differences)} balances differ; {looked}.")
+    problems = [] if verdict.sound else [f"{len(verdict.differences)} balances differ; {looked}"]
+    if chain.broken_at is not None:
+        problems.append(f"the audit was changed: its row {chain.broken_at} does not follow from those before it")
+    if problems:
+        raise Failure(f"the books are wrong: {'; '.join(problems)}.")
     click.echo(f"All balances agree with their transfers: {looked}.")
+    click.echo(f"The audit's {chain.rows} rows agree; note its head, so that none can be cut off: {chain.head.hex()}")
 
 
 def wait(url: URL, timeout: float) -> None:

@@ -31,6 +31,7 @@ def connect(url: URL, *, connections: int = 1, single_statements: bool = False) 
         isolation_level="AUTOCOMMIT" if single_statements else None,
         pool_size=connections,
         max_overflow=0,
+        hide_parameters=True,  # they hold hashes of passwords and tokens, and an error's text may reach a log
         pool_timeout=POOL_WAIT,
         connect_args={"connect_timeout": 5, "application_name": "neobank", "keepalives_idle": 30},
     )

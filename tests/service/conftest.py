@@ -68,9 +68,12 @@ def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
     with owner.begin() as connection:
         connection.execute(
             text(
-                "TRUNCATE transfers, charges, api_keys, audit_logs, sessions, idempotency_records,"
+                "TRUNCATE transfers, reversals, charges, api_keys, audit_logs, sessions, idempotency_records,"
                 " provisioned_administrators, players"
             )
+        )
+        connection.execute(
+            text("DELETE FROM factions WHERE name NOT IN ('CorpSec', 'Runners', 'Syndicate', 'Technocrats')")
         )
         connection.execute(text("DELETE FROM balances WHERE account_id < 9000000000000000001"))
         connection.execute(text("DELETE FROM accounts WHERE id < 9000000000000000001"))

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     false,
     func,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,6 +40,9 @@ class Account(Base):
     __table_args__ = (
         CheckConstraint("shards > 0", name="account_has_shards"),
         CheckConstraint(f"NOT frozen OR id < {SYSTEM_ID}", name="only_players_freeze"),
+        Index("accounts_number_prefix_idx", "number", postgresql_ops={"number": "text_pattern_ops"}),
+        Index("accounts_name_key_prefix_idx", "name_key", postgresql_ops={"name_key": "text_pattern_ops"}),
+        Index("accounts_name_words_idx", text("to_tsvector('simple', name_key)"), postgresql_using="gin"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(maxvalue=SYSTEM_ID - 1), primary_key=True)

@@ -23,6 +23,15 @@ def to_hundredths(amount: Decimal, *, maximum: int = MAX_AMOUNT) -> int:
     return int(rounded * 100)
 
 
+def to_signed_hundredths(amount: Decimal) -> int:
+    """Turn an amount of ¤ that may be negative into hundredths. Raises ValueError, in words; also for 0."""
+    if amount.is_finite() and amount < 0:
+        return -to_hundredths(-amount)
+    if amount == 0:
+        raise ValueError("an amount is not 0.")
+    return to_hundredths(amount)
+
+
 def parse_amount(text: str, *, maximum: int = MAX_AMOUNT) -> int:
     """Read an amount of ¤ from text, as hundredths. Raises ValueError, in words."""
     try:

@@ -187,7 +187,7 @@ def open_account(connection: Connection, *, name: str, name_key: str) -> int:
     statement = select(func.open_account(bindparam("number"), bindparam("name"), bindparam("name_key")))
     try:
         account_id: int = connection.execute(
-            statement, {"number": _new_number(), "name": name, "name_key": name_key}
+            statement, {"number": new_number(), "name": name, "name_key": name_key}
         ).scalar_one()
     except IntegrityError as error:
         if violated_constraint(error) == "accounts_name_key_key":
@@ -196,7 +196,8 @@ def open_account(connection: Connection, *, name: str, name_key: str) -> int:
     return account_id
 
 
-def _new_number() -> str:
+def new_number() -> str:
+    """Draw an account number; that no other account has it, the database sees to."""
     drawn = "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(8))
     return f"NC-{drawn[:4]}-{drawn[4:]}"
 
@@ -213,18 +214,19 @@ def history(connection: Connection, account_id: int, *, limit: int, before: int 
         _newest(Transfer.credit_account_id, account_id, limit, before),
     ]
     newest = union_all(*sides).subquery()
-    statement = _entries(newest).order_by(newest.c.id.desc()).limit(limit)
+    statement = entries(newest).order_by(newest.c.id.desc()).limit(limit)
     return [Entry(*row) for row in connection.execute(statement)]
 
 
 def entry(connection: Connection, transfer_id: int) -> Entry | None:
     """Look up a transfer."""
     wanted = select(Transfer.__table__).where(Transfer.id == transfer_id).subquery()
-    row = connection.execute(_entries(wanted)).one_or_none()
+    row = connection.execute(entries(wanted)).one_or_none()
     return None if row is None else Entry(*row)
 
 
-def _entries(transfers: Subquery) -> Select[int, str, str, str, str, int, str, datetime, str]:
+def entries(transfers: Subquery) -> Select[int, str, str, str, str, int, str, datetime, str]:
+    """Give what an Entry is made of, for a query's transfers."""
     payer, receiver = aliased(Account), aliased(Account)
     return (
         select(

@@ -50,7 +50,8 @@ class Card:
     profile_picture: str | None
 
 
-def _profiles() -> Select[int, str, str, str | None, str | None, bool, datetime, int]:
+def profiles() -> Select[int, str, str, str | None, str | None, bool, datetime, int]:
+    """Give what a Profile is made of, for all players."""
     return select(
         Account.id,
         Account.number,
@@ -65,7 +66,7 @@ def _profiles() -> Select[int, str, str, str | None, str | None, bool, datetime,
 
 def profile(connection: Connection, account_id: int) -> Profile:
     """Look up a player who exists."""
-    return Profile(*connection.execute(_profiles().where(Account.id == account_id)).one())
+    return Profile(*connection.execute(profiles().where(Account.id == account_id)).one())
 
 
 def register(

@@ -3,6 +3,7 @@
 One is hashed at a time in a process, so that a rush of log-ins leaves payments room.
 """
 
+import secrets
 from importlib.resources import files
 from threading import BoundedSemaphore
 from typing import Final
@@ -15,7 +16,10 @@ MAX_LENGTH: Final = 1000
 
 # OWASP's first choice for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
+# For 60 random bits, which nobody guesses however fast: a list of players is not worth minutes of hashing.
+_QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
 _TURN = BoundedSemaphore(1)
+_ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZabcdefghjkmnpqrstvwxyz"
 
 _COMMON = frozenset(files("neobank.players").joinpath("common_passwords.txt").read_text(encoding="utf-8").split())
 
@@ -34,6 +38,12 @@ def hash_password(password: str) -> str:
     """Hash a password for keeping."""
     with _TURN:
         return _HASHER.hash(password)
+
+
+def one_time() -> tuple[str, str]:
+    """Make a password for one time and its hash."""
+    password = "".join(secrets.choice(_ALPHABET) for _ in range(12))
+    return password, _QUICK_HASHER.hash(password)
 
 
 def matches(password: str, kept: str) -> bool:

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select, update
 
-from neobank.errors import Forbidden
+from neobank.errors import BankError, Forbidden
 from neobank.ledger.operations import ReadOnly
 from neobank.players import names
 from neobank.switches.models import SwitchesRow
 
 MAX_CODE: Final = 100
+
+
+_SWITCHES: Final = select(SwitchesRow.read_only, SwitchesRow.registration, SwitchesRow.event_code)
 
 
 class Registration(StrEnum):
@@ -49,5 +52,26 @@ class Switches:
 
 def read_switches(connection: Connection) -> Switches:
     """Look at the switches."""
-    row = connection.execute(select(SwitchesRow.read_only, SwitchesRow.registration, SwitchesRow.event_code)).one()
-    return Switches(row.read_only, Registration(row.registration), row.event_code)
+    return _read(connection, _SWITCHES)
+
+
+def lock_switches(connection: Connection) -> Switches:
+    """Look at the switches and keep other organisers from changing them until the transaction ends."""
+    return _read(connection, _SWITCHES.with_for_update())
+
+
+def set_switches(connection: Connection, switches: Switches) -> None:
+    """Switch the bank. Raises BankError where a code shall be asked for and there is none."""
+    if switches.registration == Registration.CODE and not names.key(switches.event_code or ""):
+        raise BankError("Registration by code takes an event_code.")
+    values = {
+        "read_only": switches.read_only,
+        "registration": switches.registration,
+        "event_code": switches.event_code or None,
+    }
+    connection.execute(update(SwitchesRow).values(values))
+
+
+def _read(connection: Connection, statement: Select[bool, str, str | None]) -> Switches:
+    read_only, registration, event_code = connection.execute(statement).one()
+    return Switches(read_only, Registration(registration), event_code)

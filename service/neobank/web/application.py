@@ -3,6 +3,10 @@
 from apiflask import APIFlask
 
 from neobank import migrations
+from neobank.admin.bank_routes import bank_blueprint
+from neobank.admin.list_routes import lists_blueprint
+from neobank.admin.money_routes import money_blueprint
+from neobank.admin.user_routes import users_blueprint
 from neobank.database import connect
 from neobank.payments.routes import payments_blueprint
 from neobank.players.directory_routes import directory_blueprint
@@ -29,6 +33,10 @@ BLUEPRINTS = (
     external_blueprint,
     charges_blueprint,
     keys_blueprint,
+    users_blueprint,
+    lists_blueprint,
+    money_blueprint,
+    bank_blueprint,
 )
 
 MAX_BODY = 64 * 1024  # bytes

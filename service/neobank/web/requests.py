@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Wi
 from pydantic_core import PydanticCustomError
 from werkzeug.routing import IntegerConverter
 
-from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number
+from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number, to_signed_hundredths
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -86,10 +86,18 @@ def _absent_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
-def _amount(value: object) -> int:
+def _number(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise PydanticCustomError("amount_type", "an amount is a JSON number.")
-    return to_hundredths(Decimal(value))
+    return Decimal(value)
+
+
+def _amount(value: object) -> int:
+    return to_hundredths(_number(value))
+
+
+def _signed_amount(value: object) -> int:
+    return to_signed_hundredths(_number(value))
 
 
 Text = Annotated[str, BeforeValidator(_storable)]
@@ -107,6 +115,22 @@ Amount = Annotated[
     ),
 ]
 """An amount of ¤ as it comes in; hundredths inside."""
+
+SignedAmount = Annotated[
+    int,
+    BeforeValidator(_signed_amount),
+    WithJsonSchema(
+        {
+            "type": "number",
+            "minimum": -MAX_AMOUNT // 100,
+            "maximum": MAX_AMOUNT // 100,
+            "not": {"const": 0},
+            "multipleOf": 0.01,
+            "description": "¤, to give or, negative, to take",
+        }
+    ),
+]
+"""An amount of ¤ that may be negative, as it comes in; hundredths inside."""
 
 Money = Annotated[int, PlainSerializer(to_number, return_type=float)]
 """Hundredths inside; a number of ¤ with at most two decimals as it goes out."""

@@ -1,0 +1,1 @@
+"""What organisers do: players, money, factions, switches. Each action and its audit row commit together."""

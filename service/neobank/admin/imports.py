@@ -1,0 +1,150 @@
+"""Players from a list: all of them or none, each with a password for one time."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, text
+from sqlalchemy.exc import IntegrityError
+
+from neobank.errors import BankError
+from neobank.ledger.models import SYSTEM_ID
+from neobank.ledger.money import parse_amount
+from neobank.ledger.operations import Kind, Move, NameTaken, new_number, pay_many, violated_constraint
+from neobank.players import names
+from neobank.players.models import Faction, Player
+from neobank.players.operations import OPENING_BALANCE
+
+MAX_LINES = 2_000
+COLUMNS = ("name", "faction", "opening_balance")
+MAX_NAMED = 50
+"""How many bad lines are named in one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the list; the opening balance is in hundredths."""
+
+    line: int
+    name: str
+    faction: str | None
+    opening_balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A player who was just created, and how they get in the first time."""
+
+    name: str
+    account_number: str
+    password: str
+
+
+_TAKEN = text("SELECT name_key FROM accounts WHERE name_key = ANY (CAST(:keys AS text[]))")
+_OPEN = text(
+    "SELECT open_account(number, name, name_key), number, name_key FROM unnest("
+    "CAST(:numbers AS text[]), CAST(:names AS text[]), CAST(:keys AS text[])) AS line (number, name, name_key)"
+)
+
+
+def read(content: str) -> Sequence[Row]:
+    """Read a list whose first line names its columns: name, and perhaps faction and opening_balance.
+
+    Raises BankError, which names each bad line and what is wrong with it.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(content.removeprefix("\ufeff"), newline=""), strict=True)
+        columns = [column.strip() for column in reader.fieldnames or []]
+        reader.fieldnames = columns
+        if "name" not in columns or len(set(columns)) < len(columns) or not set(columns) <= set(COLUMNS):
+            raise BankError(f"The first line names the columns: name, and perhaps {' and '.join(COLUMNS[1:])}.")
+        found = [(reader.line_num, line) for line in reader]
+    except csv.Error as error:
+        raise BankError(f"This is not CSV: {error}.") from None
+    if not 1 <= len(found) <= MAX_LINES:
+        raise BankError(f"The list has {len(found)} players: it takes 1 to {MAX_LINES}.")
+    rows, problems = [], []
+    for number, line in found:
+        try:
+            rows.append(_row(number, line))
+        except ValueError as error:
+            problems.append(f"Line {number}: {error}")
+    _refuse(problems)
+    return rows
+
+
+def create(
+    connection: Connection, rows: Sequence[Row], secrets: Sequence[str], hashes: Sequence[str]
+) -> list[Imported]:
+    """Create the players, with their money, as one; `hashes` are those of the one-time passwords `secrets`.
+
+    Raises BankError, which names each line whose name is taken or whose faction is none; nothing was done then, and the
+    transaction has to be rolled back.
+    """
+    factions = dict(connection.execute(select(Faction.name_key, Faction.name)).all())
+    keys = [names.key(row.name) for row in rows]
+    _refuse(_conflicts(connection, rows, keys, factions))
+    opened = _open(connection, rows, keys)
+    connection.execute(
+        insert(Player),
+        [
+            {
+                "account_id": opened[key][0],
+                "password_hash": kept,
+                "faction": factions[names.key(row.faction)] if row.faction else None,
+                "must_change_password": True,
+            }
+            for row, key, kept in zip(rows, keys, hashes, strict=True)
+        ],
+    )
+    moves = [Move(SYSTEM_ID, opened[key][0], row.opening_balance) for row, key in zip(rows, keys, strict=True)]
+    paid = [move for move in moves if move.amount]
+    if paid:
+        pay_many(connection, paid, kind=Kind.OPENING_BALANCE, memo="Opening balance", actor=SYSTEM_ID)
+    return [Imported(row.name, opened[key][1], secret) for row, key, secret in zip(rows, keys, secrets, strict=True)]
+
+
+def _row(number: int, line: Mapping[str | None, str | list[str] | None]) -> Row:
+    if None in line:
+        raise ValueError("it has more cells than the first line.")
+    name, faction, opening = (str(line.get(column) or "").strip() for column in COLUMNS)
+    if any("\x00" in cell for cell in (name, faction)):
+        raise ValueError("a text has no NUL character.")
+    balance = OPENING_BALANCE
+    if opening:
+        balance = 0 if opening in {"0", "0.0", "0.00"} else parse_amount(opening)
+    return Row(number, names.tidy(name), faction or None, balance)
+
+
+def _conflicts(
+    connection: Connection, rows: Sequence[Row], keys: Sequence[str], factions: Mapping[str, str]
+) -> list[str]:
+    taken = set(connection.execute(_TAKEN, {"keys": list(keys)}).scalars())
+    problems, seen = [], dict[str, int]()
+    for row, key in zip(rows, keys, strict=True):
+        if key in taken:
+            problems.append(f"Line {row.line}: the name {row.name} is taken.")
+        if key in seen:
+            problems.append(f"Line {row.line}: the name {row.name} stands in line {seen[key]} already.")
+        if row.faction and names.key(row.faction) not in factions:
+            problems.append(f"Line {row.line}: there is no faction {row.faction}.")
+        seen.setdefault(key, row.line)
+    return problems
+
+
+def _open(connection: Connection, rows: Sequence[Row], keys: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Open the accounts in one statement; gives id and number by name key."""
+    columns = {"numbers": [new_number() for _ in rows], "names": [row.name for row in rows], "keys": list(keys)}
+    try:
+        return {key: (account_id, number) for account_id, number, key in connection.execute(_OPEN, columns)}
+    except IntegrityError as error:
+        if violated_constraint(error) == "accounts_name_key_key":
+            raise NameTaken("One of the names has just been taken: send the list again.") from error
+        raise
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        more = f" And {len(problems) - MAX_NAMED} more." if len(problems) > MAX_NAMED else ""
+        raise BankError("Nobody was created. " + " ".join(problems[:MAX_NAMED]) + more)
