@@ -8,6 +8,7 @@ from application import Application, ApplicationArgs
 from credentials import Credentials
 from database import SingleDatabase, SingleDatabaseArgs
 from migration import Migration, MigrationArgs
+from network import Network, NetworkArgs
 from settings import Settings
 
 settings = Settings.load()
@@ -15,6 +16,7 @@ settings = Settings.load()
 provider = cluster.connect(settings)
 in_cluster = pulumi.ResourceOptions(providers=[provider])
 namespace = cluster.make_namespace(settings, provider)
+priorities = cluster.make_priorities(settings, provider)
 
 credentials = Credentials("credentials", settings.rotation)
 
@@ -26,6 +28,7 @@ database = SingleDatabase(
         storage_class=settings.storage_class,
         protect=settings.protect_data,
         passwords=credentials.passwords,
+        priority_class=priorities.database,
     ),
     in_cluster,
 )
@@ -51,7 +54,14 @@ application = Application(
         image=settings.image,
         secret_key=credentials.secret_key,
         settings=settings.application,
+        ingress=settings.ingress,
+        priority_class=priorities.application,
     ),
+    in_cluster,
+)
+Network(
+    "network",
+    NetworkArgs(namespace=namespace, ingress=settings.ingress, settings=settings.network),
     in_cluster,
 )
 

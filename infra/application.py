@@ -10,6 +10,7 @@ from contract import CONTRACT
 from database import Database
 from migration import Migration
 from settings import Application as ApplicationSettings
+from settings import Ingress as IngressSettings
 
 COMPONENT = "application"
 CONFIG_MAP = "neobank-config"
@@ -35,13 +36,15 @@ class ApplicationArgs:
     image: str
     secret_key: pulumi.Output[str]
     settings: ApplicationSettings
+    ingress: IngressSettings
+    priority_class: pulumi.Input[str] | None
 
 
 class Application(pulumi.ComponentResource):
-    """A Deployment that knows the serving role's way in and SECRET_KEY, and its Service."""
+    """A Deployment that knows the serving role's way in and SECRET_KEY, its Service, and what keeps enough pods."""
 
     url: pulumi.Output[str]
-    """Where it answers inside the cluster; from outside there is the port-forward."""
+    """Where players reach it; without an Ingress, where it answers inside the cluster."""
 
     def __init__(self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("neobank:infra:Application", name, None, opts)
@@ -56,6 +59,7 @@ class Application(pulumi.ComponentResource):
             names.threads: str(args.settings.threads),
             names.port: str(CONTRACT.ports.http),
             names.rate_limits: args.settings.rate_limits,
+            names.trusted_proxies: str(args.ingress.trusted_proxies if args.ingress.enabled else 0),
         }
         secret = k8s.core.v1.Secret(
             SECRET,
@@ -69,12 +73,18 @@ class Application(pulumi.ComponentResource):
             data=config,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self._deployment(
+        deployment = self._deployment(
             _container(args, secret, kube.name_of(config_map.metadata)),
             kube.checksum(*config.values(), *secrets.values()),
         )
+        if args.settings.max_replicas is not None:
+            self._autoscaler(deployment, args.settings.max_replicas)
+        if args.settings.disruption_budget:
+            self._disruption_budget()
         service = kube.name_of(self._service().metadata)
-        self.url = pulumi.Output.concat("http://", service, ".", args.namespace, ".svc")
+        inside = pulumi.Output.concat("http://", service, ".", args.namespace, ".svc")
+        scheme = "https" if args.ingress.tls else "http"
+        self.url = pulumi.Output.concat(f"{scheme}://", args.ingress.host) if args.ingress.enabled else inside
         self.register_outputs({"url": self.url})
 
     def _deployment(
@@ -89,10 +99,13 @@ class Application(pulumi.ComponentResource):
             containers=[container],
             volumes=[kube.scratch("tmp")],
             grace_seconds=GRACE_SECONDS,
+            priority_class=self._args.priority_class,
+            spread=True,
         )
+        autoscaled = self._args.settings.max_replicas is not None
         return k8s.apps.v1.Deployment(
             DEPLOYMENT,
-            metadata=kube.metadata(self._args.namespace, COMPONENT, DEPLOYMENT),
+            metadata=kube.metadata(self._args.namespace, COMPONENT, DEPLOYMENT, kube.PATCH_FORCE),
             spec=k8s.apps.v1.DeploymentSpecArgs(
                 replicas=self._args.settings.replicas,
                 strategy=k8s.apps.v1.DeploymentStrategyArgs(
@@ -102,7 +115,49 @@ class Application(pulumi.ComponentResource):
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
                 template=template,
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self._args.migration], custom_timeouts=kube.MINUTES),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[self._args.migration],
+                custom_timeouts=kube.MINUTES,
+                ignore_changes=["spec.replicas"] if autoscaled else None,
+            ),
+        )
+
+    def _autoscaler(self, deployment: k8s.apps.v1.Deployment, most: int) -> None:
+        """Follow the load by CPU, which needs the cluster's metrics-server."""
+        target = k8s.autoscaling.v2.MetricTargetArgs(
+            type="Utilization", average_utilization=self._args.settings.target_cpu
+        )
+        k8s.autoscaling.v2.HorizontalPodAutoscaler(
+            "neobank-autoscaler",
+            metadata=kube.metadata(self._args.namespace, COMPONENT, "neobank-autoscaler", kube.SKIP_AWAIT),
+            spec=k8s.autoscaling.v2.HorizontalPodAutoscalerSpecArgs(
+                scale_target_ref=k8s.autoscaling.v2.CrossVersionObjectReferenceArgs(
+                    api_version="apps/v1", kind="Deployment", name=kube.name_of(deployment.metadata)
+                ),
+                min_replicas=self._args.settings.replicas,
+                max_replicas=most,
+                metrics=[
+                    k8s.autoscaling.v2.MetricSpecArgs(
+                        type="Resource",
+                        resource=k8s.autoscaling.v2.ResourceMetricSourceArgs(name="cpu", target=target),
+                    )
+                ],
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _disruption_budget(self) -> None:
+        """Let one pod at a time be evicted; one that is not ready counts as gone, and may go."""
+        k8s.policy.v1.PodDisruptionBudget(
+            "neobank-disruption-budget",
+            metadata=kube.metadata(self._args.namespace, COMPONENT, "neobank-disruption-budget"),
+            spec=k8s.policy.v1.PodDisruptionBudgetSpecArgs(
+                max_unavailable=1,
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
+                unhealthy_pod_eviction_policy="AlwaysAllow",
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
         )
 
     def _service(self) -> k8s.core.v1.Service:
@@ -138,6 +193,6 @@ def _container(
         lifecycle=k8s.core.v1.LifecycleArgs(
             pre_stop=k8s.core.v1.LifecycleHandlerArgs(sleep=k8s.core.v1.SleepActionArgs(seconds=DRAIN_SECONDS))
         ),
-        resources=kube.resources(args.settings.cpu, args.settings.memory),
+        resources=kube.resources(args.settings.cpu, args.settings.cpu_limit, args.settings.memory),
         security_context=kube.container_security(),
     )

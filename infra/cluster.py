@@ -1,5 +1,7 @@
 """Which cluster, and the namespace in it that holds everything."""
 
+from dataclasses import dataclass
+
 import pulumi
 import pulumi_kubernetes as k8s
 
@@ -36,3 +38,30 @@ def make_namespace(settings: Settings, provider: k8s.Provider) -> pulumi.Input[s
         opts=pulumi.ResourceOptions(provider=provider, protect=settings.protect_data),
     )
     return kube.name_of(namespace.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Priorities:
+    """Which pods stay where a node is full: the names of PriorityClasses, or none."""
+
+    database: pulumi.Input[str] | None
+    application: pulumi.Input[str] | None
+
+
+def make_priorities(settings: Settings, provider: k8s.Provider) -> Priorities:
+    """Make a class for the database and a lower one for the bank; auto-named, since the whole cluster shares them."""
+    if not settings.priority_classes:
+        return Priorities(None, None)
+    return Priorities(_priority("database", 1_000_000, provider), _priority("application", 900_000, provider))
+
+
+def _priority(name: str, value: int, provider: k8s.Provider) -> pulumi.Output[str]:
+    made = k8s.scheduling.v1.PriorityClass(
+        f"neobank-{name}",
+        metadata=k8s.meta.v1.ObjectMetaArgs(labels={"app.kubernetes.io/name": "neobank"}),
+        description=f"NeoBank's {name}, of stack {pulumi.get_stack()}",
+        value=value,
+        preemption_policy="PreemptLowerPriority",
+        opts=pulumi.ResourceOptions(provider=provider),
+    )
+    return kube.name_of(made.metadata)

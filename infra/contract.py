@@ -57,6 +57,7 @@ class Environment(_Names):
     threads: str
     port: str
     rate_limits: str
+    trusted_proxies: str
     house_bankroll: str
 
 

@@ -62,6 +62,7 @@ class SingleDatabaseArgs:
     storage_class: str
     protect: bool
     passwords: Mapping[Role, pulumi.Output[str]]
+    priority_class: pulumi.Input[str] | None
 
 
 class SingleDatabase(Database):
@@ -132,6 +133,7 @@ class SingleDatabase(Database):
                 _credentials(kube.name_of(secret.metadata)),
             ],
             grace_seconds=120,
+            priority_class=self._args.priority_class,
         )
         return k8s.apps.v1.Deployment(
             DEPLOYMENT,
@@ -188,7 +190,7 @@ def _prepare(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
         command=["bash", f"{_FILES_PATH}/start.sh", "prepare"],
         env=[_data_directory(postgres), k8s.core.v1.EnvVarArgs(name="NEOBANK_CREDENTIALS", value=_CREDENTIALS_PATH)],
         volume_mounts=[*_mounts(), kube.mount("credentials", _CREDENTIALS_PATH, read_only=True)],
-        resources=kube.resources(postgres.cpu, postgres.memory),
+        resources=kube.resources(postgres.cpu, postgres.cpu_limit, postgres.memory),
         security_context=kube.container_security(),
     )
 
@@ -211,7 +213,7 @@ def _serve(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
         startup_probe=kube.command_probe(is_ready, period=2, failures=300),
         readiness_probe=kube.command_probe(is_ready, period=5, failures=2),
         liveness_probe=kube.command_probe(is_ready, period=10, failures=6),
-        resources=kube.resources(postgres.cpu, postgres.memory),
+        resources=kube.resources(postgres.cpu, postgres.cpu_limit, postgres.memory),
         security_context=kube.container_security(),
     )
 

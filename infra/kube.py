@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 import pulumi
 import pulumi_kubernetes as k8s
 
+PATCH_FORCE = {"pulumi.com/patchForce": "true"}
+"""For what others change too, so that taking a field back from them is no conflict."""
+
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 """For Services: their own await costs 10 s, and the Deployment behind one already proves that its pods are ready."""
 
@@ -55,6 +58,8 @@ def pod(
     volumes: Sequence[k8s.core.v1.VolumeArgs],
     grace_seconds: int = 30,
     restart_policy: str = "Always",
+    priority_class: pulumi.Input[str] | None = None,
+    spread: bool = False,
 ) -> k8s.core.v1.PodTemplateSpecArgs:
     """Make a pod of the restricted level, with an account of its own and no token.
 
@@ -68,6 +73,8 @@ def pod(
             enable_service_links=False,
             restart_policy=restart_policy,
             termination_grace_period_seconds=grace_seconds,
+            priority_class_name=priority_class,
+            topology_spread_constraints=_spread(component) if spread else None,
             security_context=k8s.core.v1.PodSecurityContextArgs(
                 run_as_non_root=True,
                 run_as_user=uid,
@@ -83,6 +90,20 @@ def pod(
     )
 
 
+def _spread(component: str) -> list[k8s.core.v1.TopologySpreadConstraintArgs]:
+    """Ask for different nodes and zones; where there is only one of them, everything runs there."""
+    return [
+        k8s.core.v1.TopologySpreadConstraintArgs(
+            max_skew=1,
+            topology_key=key,
+            when_unsatisfiable="ScheduleAnyway",
+            label_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(component)),
+            match_label_keys=["pod-template-hash"],
+        )
+        for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+    ]
+
+
 def container_security() -> k8s.core.v1.SecurityContextArgs:
     """Restrict a container: no capability, no way to more rights, a root that can't be written."""
     return k8s.core.v1.SecurityContextArgs(
@@ -92,9 +113,11 @@ def container_security() -> k8s.core.v1.SecurityContextArgs:
     )
 
 
-def resources(cpu: str, memory: str) -> k8s.core.v1.ResourceRequirementsArgs:
+def resources(cpu: str, cpu_limit: str, memory: str) -> k8s.core.v1.ResourceRequirementsArgs:
     """Set aside CPU and memory; memory is the limit too, so that nobody else's use of it ends the pod."""
-    return k8s.core.v1.ResourceRequirementsArgs(requests={"cpu": cpu, "memory": memory}, limits={"memory": memory})
+    return k8s.core.v1.ResourceRequirementsArgs(
+        requests={"cpu": cpu, "memory": memory}, limits={"cpu": cpu_limit, "memory": memory}
+    )
 
 
 def service_account(

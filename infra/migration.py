@@ -96,6 +96,6 @@ def _container(
         ],
         volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
         termination_message_policy="FallbackToLogsOnError",  # so that the engine says why, and not only that it failed
-        resources=kube.resources("100m", "256Mi"),
+        resources=kube.resources("100m", "2", "256Mi"),
         security_context=kube.container_security(),
     )

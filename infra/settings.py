@@ -6,100 +6,43 @@ sentence for each: the key, its value, and what is allowed.
 
 import json
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
 import pulumi
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from contract import CONTAINERFILE, CONTEXT
 from image import ImageError, image_reference
-
-_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_SUBDOMAIN = rf"{_NAME}(\.{_NAME})*"
-_MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
-_DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """What a key takes, in the words of its error message and of the documentation."""
-
-    words: str
-
-
-def mebibytes(quantity: str) -> int:
-    """Give a quantity such as `512Mi` or `10Gi` in MiB."""
-    return int(quantity[:-2]) * _MEBIBYTES[quantity[-2:]]
-
-
-def _at_least(minimum: str) -> BeforeValidator:
-    def check(value: object) -> object:
-        if (
-            isinstance(value, str)
-            and re.fullmatch(r"[1-9][0-9]{0,5}(Mi|Gi|Ti)", value)
-            and mebibytes(value) >= mebibytes(minimum)
-        ):
-            return value
-        raise ValueError
-
-    return BeforeValidator(check)
-
-
-def _day(value: object) -> object:
-    """Undo what the engine's YAML reader makes of a date that stands without quotes."""
-    return value.removesuffix(" 00:00:00 +0000 UTC") if isinstance(value, str) else value
-
-
-def _matching(pattern: str) -> StringConstraints:
-    return StringConstraints(pattern=f"^{pattern}$", strict=True)
-
-
-Label = Annotated[str, _matching(_NAME), Allowed("a DNS label: 1 to 63 of a-z, 0-9 and '-'")]
-ObjectName = Annotated[
-    str, _matching(f"({_SUBDOMAIN})?"), Allowed("the name of an object in the cluster (a-z, 0-9, '-' and '.'), or ''")
-]
-Context = Annotated[
-    str, _matching(r"\S{0,253}"), Allowed("the name of a context in the kubeconfig, or '' for the current one")
-]
-Repository = Annotated[
-    str,
-    _matching(r"[a-z0-9]+([._:/-]+[a-z0-9]+)*"),
-    Allowed("an image name without a tag, such as registry.example/neobank"),
-]
-Switch = Annotated[bool, Allowed("true or false")]
-Cpu = Annotated[str, _matching(r"([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})"), Allowed("CPUs such as 250m or 2")]
-Volume = Annotated[str, _at_least("1Gi"), Allowed("a size of at least 1Gi, such as 10Gi")]
-DatabaseMemory = Annotated[str, _at_least("512Mi"), Allowed("a size of at least 512Mi, such as 1Gi")]
-ApplicationMemory = Annotated[str, _at_least("256Mi"), Allowed("a size of at least 256Mi, such as 512Mi")]
-RateLimits = Annotated[
-    str,
-    _matching(
-        r"(on|off|[a-z]+=[1-9][0-9]{0,5}/(second|minute|hour|day)(,[a-z]+=[1-9][0-9]{0,5}/(second|minute|hour|day))*)"
-    ),
-    Allowed("on, off, or other limits such as payments=60/minute,logins=9/hour"),
-]
-Count = Annotated[int, Field(ge=1, le=64), Allowed("a whole number from 1 to 64")]
-Seconds = Annotated[
-    Annotated[int, Field(ge=1, le=2_592_000)] | None, Allowed("seconds from 1 to 2592000 (30 days), or null for never")
-]
-RotationNumber = Annotated[int, Field(ge=1, le=1_000_000), Allowed("a whole number from 1 to 1000000")]
-Since = Annotated[str, BeforeValidator(_day), _matching(f"({_DATE})?"), Allowed("a date such as 2026-11-22, or ''")]
-Bankroll = Annotated[int, Field(ge=1, le=10**11), Allowed("whole ¤ from 1 to 100000000000")]
-PlayerName = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f\x7f](.*[^\s\x00-\x1f\x7f])?$", strict=True
-    ),
-    Allowed("a name of 1 to 100 visible characters"),
-]
+from values import (
+    Allowed,
+    ApplicationMemory,
+    Bankroll,
+    Context,
+    Count,
+    Cpu,
+    DatabaseMemory,
+    Host,
+    Label,
+    Maximum,
+    ObjectName,
+    Percent,
+    PlayerName,
+    Proxies,
+    RateLimits,
+    Repository,
+    RotationNumber,
+    Seconds,
+    Since,
+    Switch,
+    Volume,
+)
 
 
 class _Section(BaseModel):
@@ -122,20 +65,54 @@ class Postgres(_Section):
         default="", description="A kept PersistentVolumeClaim to use in place of a new one."
     )
     cpu: Cpu = Field(default="250m", description="CPU that is set aside.")
+    cpu_limit: Cpu = Field(default="2", description="The most CPU there is.")
     memory: DatabaseMemory = Field(default="1Gi", description="Memory that is set aside, and the most there is.")
 
 
 class Application(_Section):
     """The pods that serve the bank."""
 
-    replicas: Count = Field(default=2, description="How many pods.")
+    replicas: Count = Field(default=2, description="How many pods; with maxReplicas, how many at least.")
+    max_replicas: Maximum = Field(default=None, description="How many pods under load, by a HorizontalPodAutoscaler.")
+    target_cpu: Percent = Field(default=70, description="Per cent of `cpu` above which maxReplicas allows more pods.")
+    disruption_budget: Switch = Field(
+        default=False, description="Let whoever drains nodes take one pod at a time, by a PodDisruptionBudget."
+    )
     workers: Count = Field(default=2, description="gunicorn processes in a pod.")
     threads: Count = Field(default=8, description="Threads, and database connections at most, of a process.")
     rate_limits: RateLimits = Field(default="on", description="How often one caller may ask; off is for rehearsals.")
     cpu: Cpu = Field(default="250m", description="CPU that is set aside for a pod.")
+    cpu_limit: Cpu = Field(default="2", description="The most CPU there is for a pod.")
     memory: ApplicationMemory = Field(
         default="512Mi", description="Memory that is set aside for a pod, and the most there is."
     )
+
+
+class Ingress(_Section):
+    """The way in from outside the cluster, through a controller that is there already."""
+
+    enabled: Switch = Field(default=False, description="Make an Ingress; without one there is the port-forward.")
+    class_name: ObjectName = Field(default="", description="Which controller; '' is the cluster's default.")
+    host: Host = Field(default="", description="The host name that players type.")
+    tls_secret: ObjectName = Field(default="", description="The Secret with the host's certificate, if it exists.")
+    cluster_issuer: ObjectName = Field(default="", description="cert-manager's issuer of a certificate for the host.")
+    namespace: Label = Field(default="traefik", description="Where the controller runs; only it may reach the bank.")
+    trusted_proxies: Proxies = Field(
+        default=1, description="Proxies whose X-Forwarded-For counts: the controller, and each one before it."
+    )
+    wait: Switch = Field(default=False, description="Wait until the controller has given the Ingress an address.")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the host has a certificate."""
+        return bool(self.tls_secret or self.cluster_issuer)
+
+
+class Network(_Section):
+    """Who may talk to whom."""
+
+    policies: Switch = Field(default=False, description="Forbid all traffic but what the bank needs.")
+    monitoring_namespace: Label = Field(default="monitoring", description="Where Prometheus runs.")
 
 
 class Migration(_Section):
@@ -177,6 +154,12 @@ class Settings(_Section):
     namespace: Label = Field(default="neotropolis", description="Where everything lives.")
     create_namespace: Switch = Field(default=True, description="Make the namespace, or use one that exists.")
     protect_data: Switch = Field(default=True, description="Refuse to delete the namespace and the volume.")
+    production: Switch = Field(
+        default=False, description="Refuse what no event should run on; docs/production.md has the list."
+    )
+    priority_classes: Switch = Field(
+        default=False, description="Make PriorityClasses, so that a full node keeps the database, then the bank."
+    )
     kube_context: Context = Field(default="", description="Which context of the kubeconfig; '' is the current one.")
     image_repository: Repository = Field(
         default="neobank", description="Where the service's image is, unless NEOBANK_IMAGE names it."
@@ -185,6 +168,8 @@ class Settings(_Section):
     admin_name: PlayerName = Field(default="admin", description="The first administrator.")
     postgres: Postgres = Field(default=Postgres(), description="The database server.")
     application: Application = Field(default=Application(), description="The pods that serve the bank.")
+    ingress: Ingress = Field(default=Ingress(), description="The way in from outside the cluster.")
+    network: Network = Field(default=Network(), description="Who may talk to whom.")
     migration: Migration = Field(default=Migration(), description="The Job that brings the schema up to date.")
     rotation: Rotations = Field(default=Rotations(), description="Raising a number replaces that secret.")
     casino: Casino = Field(default=Casino(), description="The games.")
@@ -193,9 +178,45 @@ class Settings(_Section):
     def image(self) -> str:
         """The service's image. Raises pulumi.RunError where it can't be told."""
         try:
-            return image_reference(os.environ, self.image_repository, CONTEXT, CONTAINERFILE)
+            found = image_reference(os.environ, self.image_repository, CONTEXT, CONTAINERFILE)
         except ImageError as error:
             raise pulumi.RunError(str(error)) from None
+        if self.production and "@sha256:" not in found:
+            raise pulumi.RunError(
+                f"The image {found} has no digest: where production is true, NEOBANK_IMAGE takes one."
+            )
+        return found
+
+    def contradictions(self) -> Iterator[str]:
+        """Give a sentence for each pair of settings that do not go together."""
+        bank, ingress = self.application, self.ingress
+        if bank.max_replicas is not None and bank.max_replicas < bank.replicas:
+            yield f"application.maxReplicas is {bank.max_replicas}: that is less than application.replicas."
+        if bank.disruption_budget and bank.replicas == 1:
+            yield "application.disruptionBudget is true: with one pod nobody could drain its node; set two replicas."
+        if ingress.enabled and not ingress.host:
+            yield 'ingress.host is "": an Ingress needs the name that players type.'
+        if ingress.tls_secret and ingress.cluster_issuer:
+            yield "ingress.tlsSecret and ingress.clusterIssuer are both set: name the one that gives the certificate."
+        if self.production:
+            yield from self._refused_in_production()
+
+    def _refused_in_production(self) -> Iterator[str]:
+        bank, ingress = self.application, self.ingress
+        demands = [
+            (self.kube_context != "", "kubeContext", "name the cluster, so that no other is changed"),
+            (self.protect_data, "protectData", "it must be true"),
+            (bank.replicas > 1, "application.replicas", "it takes at least 2, so that a pod can go"),
+            (bank.disruption_budget, "application.disruptionBudget", "it must be true"),
+            (bank.rate_limits != "off", "application.rateLimits", "off is for rehearsals"),
+            (self.network.policies, "network.policies", "it must be true"),
+            (
+                not ingress.enabled or ingress.tls,
+                "ingress.tlsSecret",
+                "name a certificate's Secret, or an ingress.clusterIssuer: passwords must not travel in the clear",
+            ),
+        ]
+        return (f"{key}: {what}, where production is true." for met, key, what in demands if not met)
 
     @classmethod
     def load(cls) -> Self:
@@ -213,10 +234,12 @@ class Settings(_Section):
         """Check the texts; the values of hidden keys are not repeated in a message. Raises pulumi.RunError."""
         values = {key: _decode(key, text) for key, text in texts.items()}
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
         except ValidationError as error:
-            sentences = [_sentence(details, hidden) for details in error.errors()]
-        raise pulumi.RunError("\n".join(["The stack's configuration is not valid; nothing was changed.", *sentences]))
+            raise _refused([_sentence(details, hidden) for details in error.errors()]) from None
+        if contradictions := list(settings.contradictions()):
+            raise _refused(contradictions)
+        return settings
 
 
 @dataclass(frozen=True)
@@ -254,6 +277,10 @@ def _decode(name: str, text: str) -> object:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _refused(sentences: list[str]) -> pulumi.RunError:
+    return pulumi.RunError("\n".join(["The stack's configuration is not valid; nothing was changed.", *sentences]))
 
 
 def _sentence(details: ErrorDetails, hidden: AbstractSet[str]) -> str:

@@ -22,6 +22,7 @@ from pulumi.runtime.stack import Stack, run_pulumi_func
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGE = "registry.example/neobank:0123456789abcdef"
+DIGEST_IMAGE = "registry.example/neobank@sha256:" + "0123456789abcdef" * 4
 Config = Mapping[str, Any]
 """A stack's configuration as its file has it, without the project's name before each key."""
 
@@ -38,6 +39,7 @@ class Registered:
     protect: bool
     provider: str
     timeouts: dict[str, str]
+    ignore_changes: tuple[str, ...]
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class Recorder(MockMonitor):
             protect=request.protect,
             provider=request.provider,
             timeouts={name: value for name, value in timeouts.items() if value},
+            ignore_changes=tuple(request.ignoreChanges),
         )
         self.registered.append(record)
         with _event_loop():
@@ -181,6 +184,19 @@ def stack_file(stack: str) -> Config:
     """Read a committed stack's configuration."""
     document = yaml.safe_load((CHECKOUT / f"Pulumi.{stack}.yaml").read_text(encoding="utf-8"))
     return {key.removeprefix("neobank:"): value for key, value in document["config"].items()}
+
+
+def merged(config: Config, changes: Config) -> Config:
+    """Change some keys of a configuration, those of nested objects one by one."""
+    deeper = {
+        key: merged(config[key], value) if isinstance(value, dict) and isinstance(config.get(key), dict) else value
+        for key, value in changes.items()
+    }
+    return {**config, **deeper}
+
+
+PROD = merged(stack_file("prod"), {"kubeContext": "event", "ingress": {"host": "bank.example.org"}})
+"""The committed prod stack with what only an event can fill in."""
 
 
 def engine_environment(config: Config, image: str = IMAGE) -> dict[str, str]:

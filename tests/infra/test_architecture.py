@@ -220,22 +220,41 @@ def test_every_value_of_the_stack_arrives() -> None:
         changed(
             adminName="Fixer",
             casino={"bankroll": 123},
-            application={"workers": 3, "threads": 5, "rateLimits": "off", "cpu": "1", "memory": "300Mi"},
-            postgres={"major": 18, "flavour": "debian", "cpu": "2", "memory": "2Gi"},
+            application={
+                "workers": 3,
+                "threads": 5,
+                "rateLimits": "off",
+                "cpu": "1",
+                "cpuLimit": "3",
+                "memory": "300Mi",
+            },
+            postgres={"major": 18, "flavour": "debian", "cpu": "2", "cpuLimit": "4", "memory": "2Gi"},
         )
     )
     [upgrade] = program.find("Job").inputs["spec"]["template"]["spec"]["containers"]
     plainly = {it["name"]: it["value"] for it in upgrade["env"] if "value" in it}
     assert plainly == {"ADMIN_NAME": "Fixer", "CASINO_BANKROLL": "123"}
     config = program.find("ConfigMap", "neobank-config").inputs["data"]
-    assert config == {"WEB_WORKERS": "3", "WEB_THREADS": "5", "PORT": "5000", "NEOBANK_RATE_LIMITS": "off"}
+    assert config == {
+        "WEB_WORKERS": "3",
+        "WEB_THREADS": "5",
+        "PORT": "5000",
+        "NEOBANK_RATE_LIMITS": "off",
+        "TRUSTED_PROXIES": "0",
+    }
     pods = dict(program.pods())
     [application] = pods["neobank-deployment"]["spec"]["containers"]
-    assert application["resources"] == {"requests": {"cpu": "1", "memory": "300Mi"}, "limits": {"memory": "300Mi"}}
+    assert application["resources"] == {
+        "requests": {"cpu": "1", "memory": "300Mi"},
+        "limits": {"cpu": "3", "memory": "300Mi"},
+    }
     database = pods["postgres-deployment"]["spec"]
     for container in database["initContainers"] + database["containers"]:
         assert container["image"] == "docker.io/library/postgres:18"
-        assert container["resources"] == {"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
+        assert container["resources"] == {
+            "requests": {"cpu": "2", "memory": "2Gi"},
+            "limits": {"cpu": "4", "memory": "2Gi"},
+        }
         assert {"name": "PGDATA", "value": "/pgdata/18"} in container["env"]
     assert database["securityContext"]["runAsUser"] == 999
 

@@ -11,16 +11,18 @@ from pydantic import BaseModel
 
 from contract import CONTRACT
 from settings import Key, Settings, keys
-from tests.infra.program import CHECKOUT, Config, FakeProviders, Recorder, run, stack_file
+from tests.infra.program import CHECKOUT, PROD, Config, FakeProviders, Recorder, merged, run, stack_file
 
-SECTIONS = "namespace, createNamespace, protectData, kubeContext, imageRepository, storageClass, adminName, postgres, "
-SECTIONS += "application, migration, rotation, casino"
+SECTIONS = "namespace, createNamespace, protectData, production, priorityClasses, kubeContext, imageRepository, "
+SECTIONS += "storageClass, adminName, postgres, application, ingress, network, migration, rotation, casino"
+POSTGRES = "major, flavour, storage, existingClaim, cpu, cpuLimit, memory"
 LIMITS = "on, off, or other limits such as payments=60/minute,logins=9/hour"
 NUMBER = "a whole number from 1 to 64"
 ROTATION = "a whole number from 1 to 1000000"
 DATE = "a date such as 2026-11-22, or ''"
 MEMORY = "a size of at least 512Mi, such as 1Gi"
 OBJECT = "the name of an object in the cluster (a-z, 0-9, '-' and '.'), or ''"
+HOST = "a host name such as bank.example.org, or ''"
 DNS = "a DNS label: 1 to 63 of a-z, 0-9 and '-'"
 
 REFUSED: list[tuple[str, Any, str]] = [
@@ -53,12 +55,12 @@ REFUSED: list[tuple[str, Any, str]] = [
     (
         "postgres",
         "16",
-        "postgres is 16: it takes an object with the keys major, flavour, storage, existingClaim, cpu, memory.",
+        f"postgres is 16: it takes an object with the keys {POSTGRES}.",
     ),
     (
         "postgres",
         [],
-        "postgres is []: it takes an object with the keys major, flavour, storage, existingClaim, cpu, memory.",
+        f"postgres is []: it takes an object with the keys {POSTGRES}.",
     ),
     ("postgres", {"major": 15}, "postgres.major is 15: it takes 16, 17 or 18."),
     ("postgres", {"major": "16"}, 'postgres.major is "16": it takes 16, 17 or 18.'),
@@ -75,7 +77,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     (
         "postgres",
         {"majour": 16},
-        "postgres.majour is not a key: there are major, flavour, storage, existingClaim, cpu, memory.",
+        f"postgres.majour is not a key: there are {POSTGRES}.",
     ),
     (
         "application",
@@ -94,6 +96,29 @@ REFUSED: list[tuple[str, Any, str]] = [
         {"memory": "64Mi"},
         'application.memory is "64Mi": it takes a size of at least 256Mi, such as 512Mi.',
     ),
+    ("production", "yes", 'production is "yes": it takes true or false.'),
+    ("priorityClasses", "2", "priorityClasses is 2: it takes true or false."),
+    ("postgres", {"cpuLimit": "all"}, 'postgres.cpuLimit is "all": it takes CPUs such as 250m or 2.'),
+    ("application", {"cpuLimit": 2}, "application.cpuLimit is 2: it takes CPUs such as 250m or 2."),
+    (
+        "application",
+        {"maxReplicas": 0},
+        "application.maxReplicas is 0: it takes a whole number from 1 to 64, or null for as many as `replicas`.",
+    ),
+    ("application", {"targetCpu": 100}, "application.targetCpu is 100: it takes a whole number from 10 to 95."),
+    ("application", {"disruptionBudget": 1}, "application.disruptionBudget is 1: it takes true or false."),
+    ("ingress", {"enabled": "true"}, 'ingress.enabled is "true": it takes true or false.'),
+    ("ingress", {"className": "Traefik!"}, f'ingress.className is "Traefik!": it takes {OBJECT}.'),
+    ("ingress", {"host": "bank"}, f'ingress.host is "bank": it takes {HOST}.'),
+    ("ingress", {"host": "https://bank.example"}, f'ingress.host is "https://bank.example": it takes {HOST}.'),
+    ("ingress", {"host": "*.example.org"}, f'ingress.host is "*.example.org": it takes {HOST}.'),
+    ("ingress", {"tlsSecret": "a b"}, f'ingress.tlsSecret is "a b": it takes {OBJECT}.'),
+    ("ingress", {"clusterIssuer": "A"}, f'ingress.clusterIssuer is "A": it takes {OBJECT}.'),
+    ("ingress", {"namespace": ""}, f'ingress.namespace is "": it takes {DNS}.'),
+    ("ingress", {"trustedProxies": 0}, "ingress.trustedProxies is 0: it takes a whole number from 1 to 8."),
+    ("ingress", {"wait": None}, "ingress.wait is null: it takes true or false."),
+    ("network", {"policies": "on"}, 'network.policies is "on": it takes true or false.'),
+    ("network", {"monitoringNamespace": "a.b"}, f'network.monitoringNamespace is "a.b": it takes {DNS}.'),
     (
         "migration",
         {"ttlSeconds": 0},
@@ -139,6 +164,58 @@ def leaves(section: type[BaseModel] = Settings, above: str = "") -> Iterator[tup
 @pytest.mark.parametrize(("key", "value", "sentence"), REFUSED)
 def test_a_wrong_value_is_refused_by_name(key: str, value: object, sentence: str) -> None:
     assert refusal({key: value}) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"application": {"replicas": 3, "maxReplicas": 2}}, "application.maxReplicas is 2: that is less than"),
+        (
+            {"application": {"replicas": 1, "disruptionBudget": True}},
+            "application.disruptionBudget is true: with one pod",
+        ),
+        ({"ingress": {"enabled": True}}, 'ingress.host is "": an Ingress needs'),
+        (
+            {"ingress": {"tlsSecret": "a", "clusterIssuer": "b"}},
+            "ingress.tlsSecret and ingress.clusterIssuer are both set",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(config: Config, sentence: str) -> None:
+    [said] = refusal(config)
+    assert said.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"kubeContext": ""}, "kubeContext"),
+        ({"protectData": False}, "protectData"),
+        ({"application": {"replicas": 1, "disruptionBudget": False}}, "application.replicas"),
+        ({"application": {"disruptionBudget": False}}, "application.disruptionBudget"),
+        ({"application": {"rateLimits": "off"}}, "application.rateLimits"),
+        ({"network": {"policies": False}}, "network.policies"),
+        ({"ingress": {"clusterIssuer": ""}}, "ingress.tlsSecret"),
+    ],
+)
+def test_production_refuses_what_no_event_should_run_on(change: Config, named: str) -> None:
+    assert named in [sentence.split(":")[0] for sentence in refusal(merged(PROD, change))]
+    read({**merged(PROD, change), "production": False})
+
+
+def test_the_committed_prod_stack_asks_for_what_only_an_event_knows() -> None:
+    assert [sentence.split(" ")[0].removesuffix(":") for sentence in refusal(stack_file("prod"))] == [
+        "ingress.host",
+        "kubeContext",
+    ]
+    read(PROD)
+
+
+def test_production_takes_no_image_without_a_digest() -> None:
+    recorder = Recorder(FakeProviders())
+    with pytest.raises(pulumi.RunError, match=r"neobank:0123456789abcdef has no digest"):
+        run(PROD, recorder=recorder)
+    assert [it.type for it in recorder.registered] == ["pulumi:pulumi:Stack"]
 
 
 def test_every_key_has_a_wrong_value_in_the_table() -> None:

@@ -1,0 +1,148 @@
+"""The way in from outside, and who may talk to whom."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+import application
+import database
+import kube
+import migration
+from contract import CONTRACT
+from settings import Ingress as IngressSettings
+from settings import Network as NetworkSettings
+
+COMPONENT = "network"
+CERTIFICATE = "neobank-tls"
+DATABASE_CLIENTS = (application.COMPONENT, migration.COMPONENT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkArgs:
+    """What is let in, and what may talk to what."""
+
+    namespace: pulumi.Input[str]
+    ingress: IngressSettings
+    settings: NetworkSettings
+
+
+class Network(pulumi.ComponentResource):
+    """The Ingress and the NetworkPolicies, each where the settings ask for it."""
+
+    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("neobank:infra:Network", name, None, opts)
+        self._args = args
+        if args.ingress.enabled:
+            self._ingress()
+        if args.settings.policies:
+            self._policies()
+        self.register_outputs({})
+
+    def _ingress(self) -> None:
+        """Route the host to the bank. Without a controller its own await would wait in vain, so it is skipped."""
+        settings = self._args.ingress
+        backend = k8s.networking.v1.IngressBackendArgs(
+            service=k8s.networking.v1.IngressServiceBackendArgs(
+                name=application.SERVICE, port=k8s.networking.v1.ServiceBackendPortArgs(name="http")
+            )
+        )
+        path = k8s.networking.v1.HTTPIngressPathArgs(path="/", path_type="Prefix", backend=backend)
+        rule = k8s.networking.v1.IngressRuleArgs(
+            host=settings.host, http=k8s.networking.v1.HTTPIngressRuleValueArgs(paths=[path])
+        )
+        tls = k8s.networking.v1.IngressTLSArgs(hosts=[settings.host], secret_name=settings.tls_secret or CERTIFICATE)
+        annotations = {} if settings.wait else dict(kube.SKIP_AWAIT)
+        if settings.cluster_issuer:
+            annotations["cert-manager.io/cluster-issuer"] = settings.cluster_issuer
+        k8s.networking.v1.Ingress(
+            "neobank-ingress",
+            metadata=kube.metadata(self._args.namespace, COMPONENT, "neobank-ingress", annotations),
+            spec=k8s.networking.v1.IngressSpecArgs(
+                ingress_class_name=settings.class_name or None, rules=[rule], tls=[tls] if settings.tls else None
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _policies(self) -> None:
+        """Forbid everything, then allow each flow by name.
+
+        DNS goes to any address: a selector of its pods never matches a cache on the node.
+        """
+        everybody = k8s.meta.v1.LabelSelectorArgs()
+        clients = _any_of(DATABASE_CLIENTS)
+        server = _any_of((database.COMPONENT,))
+        bank = _any_of((application.COMPONENT,))
+        to_database = [_port(CONTRACT.ports.database)]
+        self._policy("deny-all", everybody, ingress=[], egress=[])
+        self._policy(
+            "allow-dns",
+            everybody,
+            egress=[k8s.networking.v1.NetworkPolicyEgressRuleArgs(ports=[_port(53, "UDP"), _port(53)])],
+        )
+        self._policy(
+            "allow-clients-to-database",
+            clients,
+            egress=[k8s.networking.v1.NetworkPolicyEgressRuleArgs(to=[_pods(server)], ports=to_database)],
+        )
+        self._policy(
+            "allow-database-from-clients",
+            server,
+            ingress=[k8s.networking.v1.NetworkPolicyIngressRuleArgs(from_=[_pods(clients)], ports=to_database)],
+        )
+        if self._args.ingress.enabled:
+            controller = _namespace(self._args.ingress.namespace)
+            self._policy(
+                "allow-bank-from-ingress",
+                bank,
+                ingress=[
+                    k8s.networking.v1.NetworkPolicyIngressRuleArgs(
+                        from_=[controller], ports=[_port(CONTRACT.ports.http)]
+                    )
+                ],
+            )
+
+    def _policy(
+        self,
+        name: str,
+        pods: k8s.meta.v1.LabelSelectorArgs,
+        *,
+        ingress: Sequence[k8s.networking.v1.NetworkPolicyIngressRuleArgs] | None = None,
+        egress: Sequence[k8s.networking.v1.NetworkPolicyEgressRuleArgs] | None = None,
+    ) -> None:
+        directions = {"Ingress": ingress, "Egress": egress}
+        k8s.networking.v1.NetworkPolicy(
+            name,
+            metadata=kube.metadata(self._args.namespace, COMPONENT, name),
+            spec=k8s.networking.v1.NetworkPolicySpecArgs(
+                pod_selector=pods,
+                policy_types=[direction for direction, rules in directions.items() if rules is not None],
+                ingress=ingress,
+                egress=egress,
+            ),
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+def _any_of(components: Sequence[str]) -> k8s.meta.v1.LabelSelectorArgs:
+    labels: Mapping[str, str] = kube.selector(components[0])
+    key = "app.kubernetes.io/component"
+    shared = {name: value for name, value in labels.items() if name != key}
+    expression = k8s.meta.v1.LabelSelectorRequirementArgs(key=key, operator="In", values=list(components))
+    return k8s.meta.v1.LabelSelectorArgs(match_labels=shared, match_expressions=[expression])
+
+
+def _pods(selector: k8s.meta.v1.LabelSelectorArgs) -> k8s.networking.v1.NetworkPolicyPeerArgs:
+    return k8s.networking.v1.NetworkPolicyPeerArgs(pod_selector=selector)
+
+
+def _namespace(name: str) -> k8s.networking.v1.NetworkPolicyPeerArgs:
+    labels = {"kubernetes.io/metadata.name": name}
+    return k8s.networking.v1.NetworkPolicyPeerArgs(
+        namespace_selector=k8s.meta.v1.LabelSelectorArgs(match_labels=labels)
+    )
+
+
+def _port(number: int, protocol: str = "TCP") -> k8s.networking.v1.NetworkPolicyPortArgs:
+    return k8s.networking.v1.NetworkPolicyPortArgs(port=number, protocol=protocol)

@@ -1,0 +1,96 @@
+"""What the keys of a stack file take: each type with its check and the words of its error message."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, StringConstraints
+
+_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_SUBDOMAIN = rf"{_NAME}(\.{_NAME})*"
+_MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
+_DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a key takes, in the words of its error message and of the documentation."""
+
+    words: str
+
+
+def mebibytes(quantity: str) -> int:
+    """Give a quantity such as `512Mi` or `10Gi` in MiB."""
+    return int(quantity[:-2]) * _MEBIBYTES[quantity[-2:]]
+
+
+def _at_least(minimum: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        if (
+            isinstance(value, str)
+            and re.fullmatch(r"[1-9][0-9]{0,5}(Mi|Gi|Ti)", value)
+            and mebibytes(value) >= mebibytes(minimum)
+        ):
+            return value
+        raise ValueError
+
+    return BeforeValidator(check)
+
+
+def _day(value: object) -> object:
+    """Undo what the engine's YAML reader makes of a date that stands without quotes."""
+    return value.removesuffix(" 00:00:00 +0000 UTC") if isinstance(value, str) else value
+
+
+def _matching(pattern: str) -> StringConstraints:
+    return StringConstraints(pattern=f"^{pattern}$", strict=True)
+
+
+Label = Annotated[str, _matching(_NAME), Allowed("a DNS label: 1 to 63 of a-z, 0-9 and '-'")]
+ObjectName = Annotated[
+    str, _matching(f"({_SUBDOMAIN})?"), Allowed("the name of an object in the cluster (a-z, 0-9, '-' and '.'), or ''")
+]
+Context = Annotated[
+    str, _matching(r"\S{0,253}"), Allowed("the name of a context in the kubeconfig, or '' for the current one")
+]
+Repository = Annotated[
+    str,
+    _matching(r"[a-z0-9]+([._:/-]+[a-z0-9]+)*"),
+    Allowed("an image name without a tag, such as registry.example/neobank"),
+]
+Switch = Annotated[bool, Allowed("true or false")]
+Cpu = Annotated[str, _matching(r"([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})"), Allowed("CPUs such as 250m or 2")]
+Volume = Annotated[str, _at_least("1Gi"), Allowed("a size of at least 1Gi, such as 10Gi")]
+DatabaseMemory = Annotated[str, _at_least("512Mi"), Allowed("a size of at least 512Mi, such as 1Gi")]
+ApplicationMemory = Annotated[str, _at_least("256Mi"), Allowed("a size of at least 256Mi, such as 512Mi")]
+RateLimits = Annotated[
+    str,
+    _matching(
+        r"(on|off|[a-z]+=[1-9][0-9]{0,5}/(second|minute|hour|day)(,[a-z]+=[1-9][0-9]{0,5}/(second|minute|hour|day))*)"
+    ),
+    Allowed("on, off, or other limits such as payments=60/minute,logins=9/hour"),
+]
+Count = Annotated[int, Field(ge=1, le=64), Allowed("a whole number from 1 to 64")]
+Maximum = Annotated[
+    Annotated[int, Field(ge=1, le=64)] | None, Allowed("a whole number from 1 to 64, or null for as many as `replicas`")
+]
+Percent = Annotated[int, Field(ge=10, le=95), Allowed("a whole number from 10 to 95")]
+Proxies = Annotated[int, Field(ge=1, le=8), Allowed("a whole number from 1 to 8")]
+Host = Annotated[
+    str,
+    _matching(rf"({_NAME}(\.{_NAME})+)?"),
+    Allowed("a host name such as bank.example.org, or ''"),
+]
+Seconds = Annotated[
+    Annotated[int, Field(ge=1, le=2_592_000)] | None, Allowed("seconds from 1 to 2592000 (30 days), or null for never")
+]
+RotationNumber = Annotated[int, Field(ge=1, le=1_000_000), Allowed("a whole number from 1 to 1000000")]
+Since = Annotated[str, BeforeValidator(_day), _matching(f"({_DATE})?"), Allowed("a date such as 2026-11-22, or ''")]
+Bankroll = Annotated[int, Field(ge=1, le=10**11), Allowed("whole ¤ from 1 to 100000000000")]
+PlayerName = Annotated[
+    str,
+    StringConstraints(
+        min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f\x7f](.*[^\s\x00-\x1f\x7f])?$", strict=True
+    ),
+    Allowed("a name of 1 to 100 visible characters"),
+]
