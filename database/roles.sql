@@ -6,6 +6,8 @@
 \set VERBOSITY terse
 \set owner_password `cat "$NEOBANK_CREDENTIALS/owner"`
 \set application_password `cat "$NEOBANK_CREDENTIALS/application"`
+\set previous_password `cat "$NEOBANK_CREDENTIALS/application_previous"`
+\set number `cat "$NEOBANK_CREDENTIALS/application_number"`
 \set backup_password `cat "$NEOBANK_CREDENTIALS/backup"`
 \set metrics_password `cat "$NEOBANK_CREDENTIALS/metrics"`
 
@@ -23,7 +25,7 @@ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'neobank') \gexec
 SET client_min_messages = warning;
 
 SELECT format('CREATE ROLE %I', name)
-FROM unnest(ARRAY['neobank_owner', 'neobank', 'neobank_0', 'neobank_backup', 'neobank_metrics']) AS name
+FROM unnest(ARRAY['neobank_owner', 'neobank', 'neobank_0', 'neobank_1', 'neobank_backup', 'neobank_metrics']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 
 -- None of them has more than what follows gives.
@@ -41,17 +43,30 @@ WHERE granted.rolname ~ '^neobank' OR member.rolname ~ '^neobank' \gexec
 ALTER ROLE postgres PASSWORD NULL;
 ALTER ROLE neobank NOLOGIN PASSWORD NULL;
 ALTER ROLE neobank_owner LOGIN PASSWORD :'owner_password';
-ALTER ROLE neobank_0 LOGIN PASSWORD :'application_password';
 ALTER ROLE neobank_backup LOGIN PASSWORD :'backup_password';
 ALTER ROLE neobank_metrics LOGIN PASSWORD :'metrics_password';
-GRANT neobank TO neobank_0;
+GRANT neobank TO neobank_0, neobank_1;
 GRANT pg_read_all_data TO neobank_backup;
 GRANT pg_monitor TO neobank_metrics;
 
+-- The application has two logins in turn: with each new number the other one is current, and pods that still use the
+-- previous one go on until `close_previous_login` says that none does. Its comment keeps a closed login closed.
+SELECT 'neobank_' || (:number - 1) % 2 AS current, 'neobank_' || :number % 2 AS previous \gset
+SELECT :number = 1 OR coalesce(shobj_description(oid, 'pg_authid') = 'closed at rotation ' || :number, false) AS closed
+FROM pg_roles WHERE rolname = :'previous' \gset
+ALTER ROLE :"current" LOGIN PASSWORD :'application_password';
+COMMENT ON ROLE :"current" IS NULL;
+\if :closed
+    ALTER ROLE :"previous" NOLOGIN PASSWORD NULL;
+\else
+    ALTER ROLE :"previous" LOGIN PASSWORD :'previous_password';
+\endif
+
 -- A request waits for a lock or an answer no longer than its player does; PgBouncer could not keep a session's SET.
-ALTER ROLE neobank_0 SET lock_timeout = '5s';
-ALTER ROLE neobank_0 SET statement_timeout = '10s';
-ALTER ROLE neobank_0 SET idle_in_transaction_session_timeout = '30s';
+SELECT format('ALTER ROLE %I SET %s', login, setting)
+FROM unnest(ARRAY['neobank_0', 'neobank_1']) AS login, unnest(ARRAY[
+    'lock_timeout TO ''5s''', 'statement_timeout TO ''10s''', 'idle_in_transaction_session_timeout TO ''30s'''
+]) AS setting \gexec
 
 ALTER DATABASE neobank OWNER TO neobank_owner;
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database \gexec
@@ -60,3 +75,23 @@ GRANT CONNECT ON DATABASE neobank TO neobank_owner, neobank, neobank_backup, neo
 ALTER SCHEMA public OWNER TO neobank_owner;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics;
+
+-- Ends the previous login and its sessions, once no pod uses it. The owner may not alter a role, so this does it for them:
+-- this one and no other, and only at the number that the roles were made for.
+CREATE SCHEMA IF NOT EXISTS administration;
+ALTER SCHEMA administration OWNER TO postgres;
+SELECT format($text$
+    CREATE OR REPLACE FUNCTION administration.close_previous_login(p_number integer) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+    BEGIN
+        IF p_number <> %1$s THEN
+            RAISE 'the roles are those of rotation %1$s, not %%: start the database with its credentials first', p_number;
+        END IF;
+        ALTER ROLE %2$I NOLOGIN PASSWORD NULL;
+        COMMENT ON ROLE %2$I IS 'closed at rotation %1$s';
+        PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '%2$s';
+    END $body$ $text$, :number, :'previous') \gexec
+REVOKE ALL ON SCHEMA administration FROM PUBLIC;
+REVOKE ALL ON FUNCTION administration.close_previous_login FROM PUBLIC;
+GRANT USAGE ON SCHEMA administration TO neobank_owner;
+GRANT EXECUTE ON FUNCTION administration.close_previous_login TO neobank_owner;

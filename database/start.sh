@@ -5,7 +5,8 @@
 #   start.sh serve [OPTION]  becomes the server; options go to `postgres`
 #
 # PGDATA               <volume>/<major version>: the data directory
-# NEOBANK_CREDENTIALS  the folder with one password a file (owner, application, backup, metrics); for prepare only
+# NEOBANK_CREDENTIALS  the folder with one password a file (owner, application, application_previous, backup, metrics), and
+#                      with how often the application's was made (application_number); for prepare only
 #
 # Both wait for a lock on the volume that every process of a server inherits: a ReadWriteOnce volume lets two pods of one
 # node in, postmaster.pid means nothing across PID namespaces, and two servers on one directory lose committed rows.
@@ -36,11 +37,13 @@ lock_volume() {
 }
 
 require_credentials() {
-    local role
-    for role in owner application backup metrics; do
-        [ -n "$(cat "$NEOBANK_CREDENTIALS/$role" 2>/dev/null)" ] ||
-            refuse "the password file $NEOBANK_CREDENTIALS/$role is missing, empty or not readable."
+    local file
+    for file in owner application application_previous application_number backup metrics; do
+        [ -n "$(cat "$NEOBANK_CREDENTIALS/$file" 2>/dev/null)" ] ||
+            refuse "the file $NEOBANK_CREDENTIALS/$file is missing, empty or not readable."
     done
+    [[ "$(cat "$NEOBANK_CREDENTIALS/application_number")" =~ ^[1-9][0-9]{0,6}$ ]] ||
+        refuse "$NEOBANK_CREDENTIALS/application_number does not hold a whole number from 1."
 }
 
 refuse_foreign_data() {

@@ -9,6 +9,7 @@ from credentials import Credentials
 from database import SingleDatabase, SingleDatabaseArgs
 from migration import Migration, MigrationArgs
 from network import Network, NetworkArgs
+from retirement import Retirement, RetirementArgs
 from settings import Settings
 
 settings = Settings.load()
@@ -27,7 +28,7 @@ database = SingleDatabase(
         postgres=settings.postgres,
         storage_class=settings.storage_class,
         protect=settings.protect_data,
-        passwords=credentials.passwords,
+        credentials=credentials,
         priority_class=priorities.database,
     ),
     in_cluster,
@@ -59,6 +60,18 @@ application = Application(
     ),
     in_cluster,
 )
+Retirement(
+    "retirement",
+    RetirementArgs(
+        namespace=namespace,
+        migration=migration,
+        application=application,
+        database=database,
+        image=settings.image,
+        number=credentials.application_number,
+    ),
+    in_cluster,
+)
 Network(
     "network",
     NetworkArgs(namespace=namespace, ingress=settings.ingress, settings=settings.network),
@@ -80,5 +93,5 @@ pulumi.export("adminName", settings.admin_name)
 pulumi.export("adminPassword", credentials.admin_password)
 pulumi.export("image", settings.image)
 pulumi.export("portForwardCommand", commands.port_forward(kubectl))
-pulumi.export("psqlCommand", commands.psql(kubectl))
+pulumi.export("psqlCommand", commands.psql(kubectl, serving.user))
 pulumi.export("backupCommand", commands.backup(kubectl))

@@ -25,13 +25,13 @@ def port_forward(prefix: str) -> str:
     return f"{prefix} port-forward service/{application.SERVICE} {LOCAL_PORT}:{application.SERVICE_PORT}"
 
 
-def psql(prefix: str) -> str:
+def psql(prefix: str, login: str) -> str:
     """Open a prompt as the serving role: what the bank may do, and no more."""
     line = "127.0.0.1:*:*:*:{{.data.application | base64decode}}"
     store = f"umask 077; cat >{_PASSWORD_FILE}"
     run = (
         f'trap "rm -f {_PASSWORD_FILE}" EXIT; PGPASSFILE={_PASSWORD_FILE} '
-        f"psql --host=127.0.0.1 --username={CONTRACT.database.application} {CONTRACT.database.name}"
+        f"psql --host=127.0.0.1 --username={login} {CONTRACT.database.name}"
     )
     return (
         f"{_secret(prefix, line)} | {prefix} {_EXEC} --stdin -- sh -c {shlex.quote(store)}"
@@ -43,7 +43,7 @@ def backup(prefix: str) -> str:
     """Write the whole database to neobank.dump, in pg_restore's format; one that fails leaves the last one there."""
     dump = (
         "PGPASSWORD=$(cat) pg_dump --host=127.0.0.1 --format=custom "
-        f"--username={CONTRACT.database.backup} {CONTRACT.database.name}"
+        f"--exclude-schema=administration --username={CONTRACT.database.backup} {CONTRACT.database.name}"
     )
     password = _secret(prefix, "{{.data.backup | base64decode}}")
     return (

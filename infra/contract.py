@@ -40,7 +40,7 @@ class Database(_Names):
 
     name: str
     owner: str
-    application: str
+    applications: list[str]
     backup: str
     metrics: str
 
@@ -67,6 +67,7 @@ class Commands(_Names):
     serve: list[str]
     wait: list[str]
     upgrade: list[str]
+    close: list[str]
 
 
 class Contract(_Names):

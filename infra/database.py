@@ -8,7 +8,7 @@ import pulumi_kubernetes as k8s
 
 import kube
 from contract import CHECKOUT, CONTRACT
-from credentials import ROLES, Role
+from credentials import ROLES, Credentials, Role, current_login
 from settings import Postgres
 
 COMPONENT = "database"
@@ -61,7 +61,7 @@ class SingleDatabaseArgs:
     postgres: Postgres
     storage_class: str
     protect: bool
-    passwords: Mapping[Role, pulumi.Output[str]]
+    credentials: Credentials
     priority_class: pulumi.Input[str] | None
 
 
@@ -79,13 +79,14 @@ class SingleDatabase(Database):
 
         claim = self._claim()
         self.data_id = claim.metadata.apply(lambda metadata: metadata.uid or "")
+        entries = _server_entries(args.credentials)
         secret = k8s.core.v1.Secret(
             SERVER_SECRET,
             metadata=kube.metadata(args.namespace, COMPONENT, SERVER_SECRET),
-            string_data={role: args.passwords[role] for role in ROLES},
+            string_data=entries,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        server = self._deployment(claim, secret)
+        server = self._deployment(claim, secret, list(entries.values()))
         service = self._service()
         self.host = pulumi.Output.concat(kube.name_of(service.metadata), ".", args.namespace, ".svc")
         self.logins = {role: self._login(role) for role in ROLES}
@@ -110,7 +111,7 @@ class SingleDatabase(Database):
         )
 
     def _deployment(
-        self, claim: k8s.core.v1.PersistentVolumeClaim, secret: k8s.core.v1.Secret
+        self, claim: k8s.core.v1.PersistentVolumeClaim, secret: k8s.core.v1.Secret, entries: list[pulumi.Input[str]]
     ) -> k8s.apps.v1.Deployment:
         """Recreate, never two pods: the lock in start.sh would only make the second one wait."""
         files = {file: (CHECKOUT / "database" / file).read_text(encoding="utf-8") for file in FILES}
@@ -123,7 +124,7 @@ class SingleDatabase(Database):
         account = kube.service_account("postgres", self._args.namespace, COMPONENT, pulumi.ResourceOptions(parent=self))
         template = kube.pod(
             COMPONENT,
-            kube.checksum(*files.values(), *self._args.passwords.values()),
+            kube.checksum(*files.values(), *entries),
             uid=_UIDS[self._args.postgres.flavour],
             service_account=account,
             init_containers=[_prepare(self._args.postgres)],
@@ -160,8 +161,14 @@ class SingleDatabase(Database):
         )
 
     def _login(self, role: Role) -> Login:
-        user: str = getattr(CONTRACT.database, role)
-        password = self._args.passwords[role]
+        names, credentials = CONTRACT.database, self._args.credentials
+        users: dict[Role, str] = {
+            "owner": names.owner,
+            "application": current_login(credentials.application_number),
+            "backup": names.backup,
+            "metrics": names.metrics,
+        }
+        user, password = users[role], credentials.passwords[role]
         address = pulumi.Output.concat(self.host, f":{self.port}/{self.name}")
         return Login(user, password, pulumi.Output.concat(f"postgresql://{user}:", password, "@", address))
 
@@ -179,6 +186,15 @@ class SingleDatabase(Database):
             },
             opts=pulumi.ResourceOptions(parent=self, depends_on=[after]),
         )
+
+
+def _server_entries(credentials: Credentials) -> dict[str, pulumi.Input[str]]:
+    """Give the files that roles.sql reads."""
+    return {
+        **{role: credentials.passwords[role] for role in ROLES},
+        "application_previous": credentials.previous_application,
+        "application_number": str(credentials.application_number),
+    }
 
 
 def _prepare(postgres: Postgres) -> k8s.core.v1.ContainerArgs:

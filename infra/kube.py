@@ -16,6 +16,10 @@ SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 MINUTES = pulumi.CustomTimeouts(create="10m", update="10m", delete="5m")
 """A Deployment that makes no progress only warns; this is when the engine gives it up."""
 
+JOB_TIMEOUT = pulumi.CustomTimeouts(create="10m")
+JOB_DEADLINE_SECONDS = 540
+"""Less than the create timeout, so that a Job itself says that it failed."""
+
 
 def selector(component: str) -> dict[str, str]:
     """Give the labels by which a workload finds its pods; they may never change."""

@@ -13,10 +13,6 @@ from settings import Migration as MigrationSettings
 COMPONENT = "migration"
 SECRET = "neobank-owner-secret"  # noqa: S105  # an object's name
 
-_CREATE_TIMEOUT = "10m"
-_DEADLINE_SECONDS = 540
-"""Less than the create timeout, so that the Job itself says that it failed."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class MigrationArgs:
@@ -37,6 +33,8 @@ class Migration(pulumi.ComponentResource):
     A Job's template can't be changed, so it is auto-named: another Job runs beside the finished one, then replaces it.
     """
 
+    secret: k8s.core.v1.Secret
+
     def __init__(self, name: str, args: MigrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("neobank:infra:Migration", name, None, opts)
         names = CONTRACT.environment
@@ -44,7 +42,7 @@ class Migration(pulumi.ComponentResource):
             names.database_owner_url: args.database.logins["owner"].url,
             names.admin_password: args.admin_password,
         }
-        secret = k8s.core.v1.Secret(
+        self.secret = k8s.core.v1.Secret(
             SECRET,
             metadata=kube.metadata(args.namespace, COMPONENT, SECRET),
             string_data=entries,
@@ -58,15 +56,15 @@ class Migration(pulumi.ComponentResource):
             metadata=kube.metadata(args.namespace, COMPONENT, annotations={"pulumi.com/replaceUnready": "true"}),
             spec=k8s.batch.v1.JobSpecArgs(
                 backoff_limit=1,
-                active_deadline_seconds=_DEADLINE_SECONDS,
+                active_deadline_seconds=kube.JOB_DEADLINE_SECONDS,
                 ttl_seconds_after_finished=args.settings.ttl_seconds,
                 template=kube.pod(
                     COMPONENT,
                     kube.checksum(args.database.data_id, *entries.values()),
                     uid=CONTRACT.image.uid,
                     service_account=account,
-                    init_containers=[_container("wait", CONTRACT.commands.wait, args, secret)],
-                    containers=[_container("upgrade", CONTRACT.commands.upgrade, args, secret)],
+                    init_containers=[_container("wait", CONTRACT.commands.wait, args, self.secret)],
+                    containers=[_container("upgrade", CONTRACT.commands.upgrade, args, self.secret)],
                     volumes=[kube.scratch("tmp")],
                     restart_policy="Never",
                 ),
@@ -74,7 +72,7 @@ class Migration(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[args.database],
-                custom_timeouts=pulumi.CustomTimeouts(create=_CREATE_TIMEOUT),
+                custom_timeouts=kube.JOB_TIMEOUT,
             ),
         )
         self.register_outputs({})

@@ -10,13 +10,14 @@ import application
 import database
 import kube
 import migration
+import retirement
 from contract import CONTRACT
 from settings import Ingress as IngressSettings
 from settings import Network as NetworkSettings
 
 COMPONENT = "network"
 CERTIFICATE = "neobank-tls"
-DATABASE_CLIENTS = (application.COMPONENT, migration.COMPONENT)
+DATABASE_CLIENTS = (application.COMPONENT, migration.COMPONENT, retirement.COMPONENT)
 
 
 @dataclass(frozen=True, kw_only=True)

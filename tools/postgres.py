@@ -19,12 +19,15 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 START = REPOSITORY / "database" / "start.sh"
 ROLES = ("owner", "application", "backup", "metrics")
+# The application's is the first of its two logins as long as their number is 1.
 LOGINS = {
     "owner": "neobank_owner",
     "application": "neobank_0",
     "backup": "neobank_backup",
     "metrics": "neobank_metrics",
 }
+CREDENTIALS = (*ROLES, "application_previous")
+NUMBER = "application_number"
 NOBODY = 65534
 
 
@@ -166,9 +169,10 @@ class Postgres:
 
 
 def write_credentials(folder: Path) -> None:
-    """Make a random password for each role that has none in `folder`; nobody else may read them."""
+    """Make a random password for each login that has none in `folder`; nobody else may read them."""
     folder.chmod(0o700)
-    for role in ROLES:
-        file = folder / role
-        if not file.exists():
-            file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+    for name in CREDENTIALS:
+        if not (folder / name).exists():
+            (folder / name).write_text(secrets.token_urlsafe(24), encoding="utf-8")
+    if not (folder / NUMBER).exists():
+        (folder / NUMBER).write_text("1", encoding="utf-8")

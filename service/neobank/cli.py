@@ -68,6 +68,17 @@ def upgrade_command() -> None:
     click.echo(f"The database is at revision {revision}.")
 
 
+@db.command("close-previous-login")
+@click.argument("number", type=click.IntRange(min=1))
+def close_previous_login(number: int) -> None:
+    """End the login that the application used before rotation NUMBER of its password, and its sessions."""
+    engine = connect(database_url(os.environ, NAMES.database_owner_url))
+    with engine.begin() as connection:
+        connection.execute(text("SELECT administration.close_previous_login(:number)"), {"number": number})
+    engine.dispose()
+    click.echo(f"The login from before rotation {number} is closed.")
+
+
 @main.command()
 def expire() -> None:
     """Remove what is past its time, every hour: rate limits' counters, sessions, kept answers, unpaid charges."""

@@ -85,7 +85,10 @@ def test_a_backup_is_taken_as_its_own_role(dev: Program, shell: Shell) -> None:
     done = shell.paste(dev.outputs["backupCommand"])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert shell.seen.read_text() == "backup-secret"
-    assert "pg_dump --host=127.0.0.1 --format=custom --username=neobank_backup neobank\n" in shell.calls.read_text()
+    assert (
+        "pg_dump --host=127.0.0.1 --format=custom --exclude-schema=administration --username=neobank_backup neobank\n"
+        in shell.calls.read_text()
+    )
     assert "backup-secret" not in shell.calls.read_text()
     assert (shell.folder / "neobank.dump").exists()
 

@@ -10,12 +10,13 @@ from tests.infra.program import Config, Program, generated, is_secret, plain, ru
 
 GENERATED = {
     "owner": "owner-password",
-    "application": "application-password",
+    "application": "neobank_0-password",
     "backup": "backup-password",
     "metrics": "metrics-password",
     "secretKey": "secret-key",
     "admin": "admin-password",
 }
+PREVIOUS = "neobank_1-password"  # until the application's second rotation
 READERS = {
     "owner": {"postgres-deployment", "neobank-db-init"},
     "application": {"postgres-deployment", "neobank-deployment"},
@@ -36,18 +37,42 @@ def checksums(program: Program) -> dict[str, str]:
 
 def test_every_secret_is_generated_from_its_own_number(dev: Program) -> None:
     made = {it.name: it.inputs for it in dev.of_kind("RandomPassword")}
-    assert set(made) == set(GENERATED.values())
-    for inputs in made.values():
+    assert set(made) == {*GENERATED.values(), PREVIOUS}
+    for name, inputs in made.items():
         assert inputs["length"] == 32
         assert inputs["special"] is False  # it stands in URLs
-        assert inputs["keepers"] == {"rotation": "1"}
+        assert inputs["keepers"] == {"rotation": "0" if name == PREVIOUS else "1"}
+
+
+def test_the_applications_logins_take_turns_and_the_current_ones_password_stays() -> None:
+    found = []
+    for number in (1, 2, 3):
+        program = run(rotated("application", number))
+        entries = program.find("Secret", "postgres-secret").inputs["stringData"]
+        user = program.outputs["databaseUrl"].removeprefix("postgresql://").split(":")[0]
+        found.append((user, entries["application"], entries["application_previous"], entries["application_number"]))
+    assert [user for user, *_ in found] == ["neobank_0", "neobank_1", "neobank_0"]
+    assert [it[3] for it in found] == ["1", "2", "3"]
+    assert (found[1][2], found[2][2]) == (found[0][1], found[1][1])
+    assert len({it[1] for it in found}) == 3
+
+
+def test_the_previous_login_is_closed_after_the_roll_out(dev: Program) -> None:
+    assert [it.name for it in dev.of_kind("Job")] == ["neobank-db-init"]
+    second, third = run(rotated("application", 2)), run(rotated("application", 3))
+    job = second.find("Job", "neobank-db-retire")
+    assert second.find("Deployment", "neobank-deployment").urn in job.depends_on
+    [container] = job.inputs["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["neobank", "db", "close-previous-login", "2"]
+    assert [it["name"] for it in container["env"]] == ["DATABASE_OWNER_URL"]
+    assert third.find("Job", "neobank-db-retire").inputs["spec"]["template"] != job.inputs["spec"]["template"]
 
 
 @pytest.mark.parametrize("key", GENERATED)
 def test_a_raised_number_replaces_one_secret_and_rolls_who_reads_it(dev: Program, key: str) -> None:
     other = run(rotated(key, 2))
-    keepers = {it.name: it.inputs["keepers"]["rotation"] for it in other.of_kind("RandomPassword")}
-    assert {name for name, number in keepers.items() if number != "1"} == {GENERATED[key]}
+    new = {it.name for it in other.of_kind("RandomPassword") if it.inputs["keepers"]["rotation"] == "2"}
+    assert new == {PREVIOUS if key == "application" else GENERATED[key]}
     before, after = checksums(dev), checksums(other)
     assert {name for name in before if before[name] != after[name]} == READERS[key]
 
@@ -103,7 +128,11 @@ def test_each_secret_holds_what_its_reader_needs(dev: Program) -> None:
     entries: dict[str, dict[str, Any]] = {it.object_name: it.inputs["stringData"] for it in dev.of_kind("Secret")}
     made = {key: generated(name, "1") for key, name in GENERATED.items()}
     host = "postgres-service.neotropolis-dev.svc"
-    assert entries["postgres-secret"] == {key: made[key] for key in ("owner", "application", "backup", "metrics")}
+    assert entries["postgres-secret"] == {
+        **{key: made[key] for key in ("owner", "application", "backup", "metrics")},
+        "application_previous": generated(PREVIOUS, "0"),
+        "application_number": "1",
+    }
     assert entries["neobank-owner-secret"] == {
         "DATABASE_OWNER_URL": f"postgresql://neobank_owner:{made['owner']}@{host}:5432/neobank",
         "ADMIN_PASSWORD": made["admin"],
