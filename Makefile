@@ -11,7 +11,7 @@ RUN := PYTHONPATH=. $(VENV)/bin/python -m
 GO := $(if $(shell command -v go),,$(VENV)/.go)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up preview down cluster cluster-down test bench lint format lock
+.PHONY: help run up preview down rotate cluster cluster-down test bench lint format lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ preview: $(VENV)/.dev ## show what `make up` would change
 
 down: $(VENV)/.dev ## destroy the stack
 	@$(RUN) tools.deploy --stack $(STACK) down $(ARGS)
+
+rotate: $(VENV)/.dev ## replace generated secrets and deploy (STACK=dev, SECRETS="owner backup": all where none is named)
+	@$(RUN) tools.rotate --stack $(STACK) $(SECRETS)
 
 cluster: $(VENV)/.dev $(GO) ## a local Kubernetes cluster; its kubeconfig is .local/kubeconfig
 	@$(RUN) tools.cluster up

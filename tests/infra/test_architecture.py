@@ -33,6 +33,7 @@ OUTPUTS = {
     "adminName",
     "adminPassword",
     "image",
+    "rotations",
     "portForwardCommand",
     "psqlCommand",
     "backupCommand",

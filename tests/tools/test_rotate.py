@@ -1,0 +1,58 @@
+"""`make rotate`: numbers and dates rise in the stack file, and nothing else in it changes."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from settings import Rotations, Settings, keys
+from tests.infra.program import CHECKOUT
+from tools.errors import UserError
+from tools.rotate import KEY, SECRETS, raise_numbers
+
+DAY = date(2026, 11, 22)
+
+
+@pytest.fixture(params=["dev", "prod"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    copy = tmp_path / f"Pulumi.{request.param}.yaml"
+    copy.write_bytes((CHECKOUT / copy.name).read_bytes())
+    return copy
+
+
+def rotations(file: Path) -> Rotations:
+    return Rotations.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))["config"][KEY])
+
+
+def test_all_are_raised_and_the_rest_of_the_file_stays(file: Path) -> None:
+    before = file.read_text(encoding="utf-8")
+    assert raise_numbers(file, list(SECRETS), DAY) == dict.fromkeys(SECRETS, 2)
+    after = file.read_text(encoding="utf-8")
+    assert after.startswith(before)
+    assert after.removeprefix(before).splitlines()[0].strip() == f"{KEY}:"
+    assert {it.number for _, it in rotations(file)} == {2}
+    assert {it.since for _, it in rotations(file)} == {"2026-11-22"}
+
+
+def test_one_is_raised_again_and_no_other(file: Path) -> None:
+    raise_numbers(file, ["owner", "admin"], DAY)
+    assert raise_numbers(file, ["owner"], date(2026, 11, 23)) == {"owner": 3}
+    found = rotations(file)
+    assert (found.owner.number, found.owner.since) == (3, "2026-11-23")
+    assert (found.admin.number, found.admin.since) == (2, "2026-11-22")
+    assert found.backup.number == 1
+
+
+def test_a_name_that_is_none_raises_nothing(file: Path) -> None:
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="there is no secret app: name some of owner, application"):
+        raise_numbers(file, ["owner", "app"], DAY)
+    assert file.read_bytes() == before
+    assert [it.name for it in file.parent.iterdir()] == [file.name]
+
+
+def test_every_secret_of_the_settings_can_be_raised() -> None:
+    section = keys(Settings)["rotation"].section
+    assert section is not None
+    assert tuple(keys(section)) == SECRETS

@@ -1,0 +1,64 @@
+"""`make rotate`: raise the number of each secret that is named, with today's date, and deploy what follows from it.
+
+python -m tools.rotate --stack dev [owner application backup metrics secretKey admin]
+
+This is the one command that writes a stack file, since that is what it is for; comments and order stay as they are.
+"""
+
+import argparse
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Final
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from tools import deploy
+from tools.errors import UserError
+
+SECRETS: Final = ("owner", "application", "backup", "metrics", "secretKey", "admin")
+KEY: Final = "neobank:rotation"
+
+
+def main() -> None:
+    """Raise and deploy; a user's mistake is one sentence and exit code 1."""
+    parser = argparse.ArgumentParser(prog="python -m tools.rotate")
+    parser.add_argument("--stack", required=True)
+    parser.add_argument(
+        "secrets", nargs="*", metavar="SECRET", help=f"of {', '.join(SECRETS)}; all where none is named"
+    )
+    arguments = parser.parse_args()
+    try:
+        deploy.require_stack_file(arguments.stack)
+        file = deploy.REPOSITORY / f"Pulumi.{arguments.stack}.yaml"
+        for name, number in raise_numbers(file, arguments.secrets or list(SECRETS), datetime.now(UTC).date()).items():
+            print(f"{file.name}: {KEY}.{name} is {number} from now on.", flush=True)
+        sys.exit(deploy.run("up", arguments.stack, []))
+    except UserError as error:
+        sys.exit(f"make rotate: {error}")
+
+
+def raise_numbers(file: Path, names: list[str], today: date) -> dict[str, int]:
+    """Raise the numbers of these secrets in a stack file, all or none, and give the new ones. Raises UserError."""
+    unknown = sorted(set(names) - set(SECRETS))
+    if unknown:
+        raise UserError(f"there is no secret {', '.join(unknown)}: name some of {', '.join(SECRETS)}.")
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 10_000  # no line is broken
+    document = yaml.load(file)
+    rotation = document.setdefault("config", CommentedMap()).setdefault(KEY, CommentedMap())
+    numbers = {name: rotation.get(name, {}).get("number", 1) + 1 for name in names}
+    for name, number in numbers.items():
+        entry = rotation.setdefault(name, CommentedMap())
+        entry.update(number=number, since=today.isoformat())
+    part = file.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as written:
+        yaml.dump(document, written)
+    part.replace(file)
+    return numbers
+
+
+if __name__ == "__main__":
+    main()
