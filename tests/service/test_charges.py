@@ -205,6 +205,26 @@ def test_all_of_it_is_refunded_where_nothing_is_said_and_the_same_again_is_one(t
     assert balance(neo) == 1000
 
 
+def test_a_payment_is_refunded_or_reversed_but_never_both(
+    till: Terminal, player: Join, bar: LoggedIn, organiser: LoggedIn
+) -> None:
+    neo = player("Neo")
+    for _ in range(5):
+        charge = opened(till)
+        paid = approve(neo, charge).get_json()["transaction"]["id"]
+        reversal = f"/api/admin/transactions/{paid}/reverse"
+
+        def undo(turn: int, charge: dict[str, object] = charge, reversal: str = reversal) -> TestResponse:
+            if turn % 2:
+                return till.ask("POST", f"/charges/{charge['id']}/refund")
+            return till.client.post(reversal, json={"reason": "Oops"}, headers=organiser.headers)
+
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(undo, range(6)))
+        assert sorted(answer.status_code for answer in answers)[1:] == [409] * 5
+        assert (balance(neo), balance(bar)) == (1000, 1000)
+
+
 def test_a_vendor_without_the_money_refunds_nothing(till: Terminal, player: Join, bar: LoggedIn) -> None:
     neo, charge = player("Neo"), opened(till)
     approve(neo, charge)

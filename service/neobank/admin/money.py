@@ -6,10 +6,9 @@ from typing import ClassVar
 from sqlalchemy import ColumnElement, Connection, exists, insert, literal, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from neobank.admin.models import Reversal
 from neobank.admin.users import Subject
 from neobank.errors import BankError, NotFound
-from neobank.ledger.models import SYSTEM_ID, SYSTEM_NUMBER, Account, Transfer
+from neobank.ledger.models import SYSTEM_ID, SYSTEM_NUMBER, Account, Reversal, Transfer
 from neobank.ledger.money import in_words
 from neobank.ledger.operations import (
     Entry,
@@ -105,12 +104,13 @@ def _members(connection: Connection, name: str) -> Sequence[int]:
 
 
 def _refuse_undone(connection: Connection, transfer_id: int) -> None:
+    """Refuse what was undone in whichever way; a charge stays locked, so that its vendor can't refund it meanwhile."""
+    charged = or_(Charge.transfer_id == transfer_id, Charge.refund_transfer_id == transfer_id)
+    refund = connection.execute(select(Charge.refund_transfer_id).where(charged).with_for_update()).scalar_one_or_none()
     undone = exists().where(or_(Reversal.transfer_id == transfer_id, Reversal.reversal_id == transfer_id))
-    refunds = or_(Charge.transfer_id == transfer_id, Charge.refund_transfer_id == transfer_id)
-    refunded = exists().where(refunds, Charge.refund_transfer_id.is_not(None))
     if connection.execute(select(undone)).scalar_one():
         raise AlreadyUndone(f"Transaction {transfer_id} has been reversed already, or is a reversal itself.")
-    if connection.execute(select(refunded)).scalar_one():
+    if refund is not None:
         raise AlreadyUndone(
             f"Transaction {transfer_id} belongs to a charge that was refunded: adjust a balance instead."
         )

@@ -90,3 +90,12 @@ class Transfer(Base):
     memo: Mapped[str] = mapped_column(Text)
     actor_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Account.id))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class Reversal(Base):
+    """A transfer that was undone, by another transfer."""
+
+    __tablename__ = "reversals"
+
+    transfer_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Transfer.id), primary_key=True, autoincrement=False)
+    reversal_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Transfer.id), unique=True)

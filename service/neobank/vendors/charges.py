@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Final
 
-from sqlalchemy import Connection, RowMapping, TextClause, delete, func, insert, select, text, update
+from sqlalchemy import Connection, RowMapping, TextClause, bindparam, delete, exists, func, insert, select, text, update
 
 from neobank.errors import BankError, NotFound
-from neobank.ledger.models import Account
+from neobank.ledger.models import Account, Reversal
 from neobank.ledger.money import in_words
 from neobank.ledger.operations import NUMBER_ALPHABET, Entry, Kind, Posted, pay
 from neobank.players.models import Player
@@ -83,6 +83,7 @@ _LOCK_BY_ID: Final = text("SELECT FROM charges WHERE id = :id AND account_id = :
 _LOCK_BY_CODE: Final = text(
     "SELECT FROM charges WHERE code = :code AND (player_id IS NULL OR player_id = :player) FOR UPDATE"
 )
+_REVERSED: Final = select(exists().where(Reversal.transfer_id == bindparam("payment")))
 
 
 def ask(connection: Connection, *, vendor: int, player_number: str | None, amount: int, memo: str) -> View:
@@ -158,6 +159,8 @@ def refund(connection: Connection, charge_id: int, vendor: int, amount: int | No
     if charge.payment is None or charge.refunded:
         state = "already refunded" if charge.refunded else charge.status
         raise NotOpen(f"This charge is {state}: only one that was approved can be refunded, once.")
+    if connection.execute(_REVERSED, {"payment": charge.payment.id}).scalar_one():
+        raise NotOpen("An organiser has reversed this charge's payment: there is nothing left to refund.")
     amount = charge.amount if amount is None else amount
     if amount > charge.amount:
         raise BankError(f"The charge was {in_words(charge.amount)}: no more than that can be refunded.")
