@@ -284,7 +284,7 @@ def test_only_counters_that_are_over_are_cleared(serve: Serve, database: Databas
         url = database.url("application").render_as_string(hide_password=False)
         cleared = neobank("expire", DATABASE_URL=url)
         assert cleared.returncode == 0, cleared.stderr
-        assert cleared.stdout == "Removed 1 counters, 0 sessions and 0 answers.\n"
+        assert cleared.stdout == "Removed 1 counters, 0 sessions, 0 answers and 0 unpaid charges.\n"
         assert (storage.get("over"), storage.get("open")) == (0, 1)
 
 
@@ -334,4 +334,13 @@ def test_limits_that_make_no_sense_are_refused(value: str) -> None:
 def test_every_limited_route_documents_its_429(serve: Serve) -> None:
     paths = serve().test_client().get("/openapi.json").get_json()["paths"]
     limited = {path for path, operations in paths.items() if "429" in operations.get("post", {}).get("responses", {})}
-    assert limited == {"/api/v1/auth/register", "/api/v1/auth/login", "/api/v1/transactions"}
+    assert limited == {
+        "/api/v1/auth/register",
+        "/api/v1/auth/login",
+        "/api/v1/transactions",
+        "/api/v1/charges/{code}/approve",
+        "/api/v1/charges/{code}/decline",
+        "/api/v1/external/transactions",
+        "/api/v1/external/charges",
+        "/api/v1/external/charges/{charge_id}/refund",
+    }
