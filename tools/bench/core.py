@@ -45,11 +45,11 @@ def _open(url: URL, together: Barrier) -> None:
 def _pay(traffic: Traffic, seconds: float, seed: int) -> float:
     chance = random.Random(seed)  # noqa: S311  # the same each time
     paid = 0
-    _together.wait(60)
-    started = time.monotonic()
-    while time.monotonic() < started + seconds:
-        payer, receiver = traffic.draw(chance)
-        with _engine.connect() as connection:
+    with _engine.connect() as connection:  # held throughout, as pgbench holds its own
+        _together.wait(60)
+        started = time.monotonic()
+        while time.monotonic() < started + seconds:
+            payer, receiver = traffic.draw(chance)
             pay(
                 connection,
                 debit=payer.account_id,
@@ -59,5 +59,5 @@ def _pay(traffic: Traffic, seconds: float, seed: int) -> float:
                 memo="",
                 actor=payer.account_id,
             )
-        paid += 1
-    return paid / (time.monotonic() - started)
+            paid += 1
+        return paid / (time.monotonic() - started)
