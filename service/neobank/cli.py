@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from neobank import counters, migrations
 from neobank.audit.verification import verify_chain
+from neobank.casino.commands import casino_group
 from neobank.contract import CONTRACT
 from neobank.database import connect
 from neobank.ledger.money import in_words
@@ -46,6 +47,9 @@ class Commands(click.Group):
 @click.group(cls=Commands)
 def main() -> None:
     """The bank of a live-action role-play event."""
+
+
+main.add_command(casino_group)
 
 
 @main.group()
