@@ -11,7 +11,7 @@ RUN := PYTHONPATH=. $(VENV)/bin/python -m
 GO := $(if $(shell command -v go),,$(VENV)/.go)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up preview down rotate cluster cluster-down test bench lint format lock
+.PHONY: help run up preview down rotate cluster cluster-down test soak bench lint format lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ cluster-down: $(VENV)/.dev ## remove that cluster
 
 test: $(VENV)/.dev ## everything this machine can test; says what it skipped, and why (ARGS= for pytest)
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+soak: $(VENV)/.dev ## the tests that take long: minutes to hours (ARGS= for pytest)
+	@$(VENV)/bin/python -m pytest -m soak $(ARGS)
 
 bench: $(VENV)/.dev ## how fast the bank is here, as ratios to pgbench (ARGS=--large: with a million rows, too)
 	@$(RUN) tools.bench $(ARGS)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from neobank import counters, migrations
 from neobank.audit.verification import verify_chain
-from neobank.casino.commands import casino_group
+from neobank.casino.commands import casino_group, verify_round_command
 from neobank.contract import CONTRACT
 from neobank.database import connect
 from neobank.ledger.money import in_words
@@ -50,6 +50,7 @@ def main() -> None:
 
 
 main.add_command(casino_group)
+main.add_command(verify_round_command)
 
 
 @main.group()

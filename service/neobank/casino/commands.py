@@ -1,14 +1,19 @@
 """`neobank casino …` and `neobank verify-round`: mathematics and proofs that need neither server nor database."""
 
+import json
 from collections.abc import Iterator
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import BinaryIO
 
 import click
 
 from neobank.casino.exact import DIAL_DEFAULT, DIAL_MAXIMUM, DIAL_MINIMUM, figures
 from neobank.casino.game import Game
 from neobank.casino.games import GAMES
+from neobank.casino.rounds import Round, problems, strip_set
+from neobank.ledger.money import in_words
 
 
 @click.group("casino")
@@ -49,3 +54,48 @@ def _table(game: Game, dials: list[int]) -> Iterator[str]:
 
 def _share(chance: Fraction) -> str:
     return f"{chance} = {float(chance):.2%}"
+
+
+@click.command("verify-round")
+@click.argument("file", type=click.File("rb"), default="-")
+def verify_round_command(file: BinaryIO) -> None:
+    """Recompute a round from FILE (standard input without one): what GET /api/v1/casino/rounds/ID answered.
+
+    Neither server nor database is asked. Its seed has to be retired: POST /api/v1/casino/seed reveals it.
+    """
+    found = read_round(file.read())
+    wrong = problems(found)
+    if wrong:
+        raise ValueError(f"round {found.id} is not what its seeds make of it: {'; '.join(wrong)}.")
+    shown = ", ".join(map(str, found.stops))
+    strips = strip_set(loose=found.loose)
+    click.echo(f"Round {found.id} is right: {strips} strips, stops {shown}, win {in_words(found.win)}.")
+
+
+def read_round(text: bytes) -> Round:
+    """Read a round as the interface shows it. Raises ValueError where it is none."""
+    try:
+        body = json.loads(text, parse_float=Decimal)
+        seed = body["server_seed"]
+        return Round(
+            id=int(body["id"]),
+            played_at=datetime.fromisoformat(body["timestamp"]),
+            game=str(body["game"]),
+            loose=body["set"] == strip_set(loose=True),
+            stops=tuple(map(int, body["stops"])),
+            dial=in_hundredths(Decimal(body["dial"])),
+            version=int(body["config_version"]),
+            sheet=str(body["sheet"]),
+            nonce=int(body["nonce"]),
+            free=bool(body["was_free_spin"]),
+            line_bet=int(body["bet_per_line"] * 100),
+            bet=int(body["bet"] * 100),
+            win=int(body["win"] * 100),
+            awarded=int(body["bonus_spins_awarded"]),
+            seed_id=0,
+            server_seed_hash=str(body["server_seed_hash"]),
+            client_seed=str(body["client_seed"]),
+            server_seed=None if seed is None else bytes.fromhex(seed),
+        )
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(f"this is not a round as GET /api/v1/casino/rounds/ID shows it: {error!r}.") from None

@@ -77,6 +77,11 @@ class Game:
         return len(self.tight)
 
     @property
+    def path_name(self) -> str:
+        """The name as addresses have it, and the fairness scheme."""
+        return self.name.replace("_", "-")
+
+    @property
     def free_spins_awarded(self) -> int:
         """How many free spins one award has; 0 for a game without."""
         return self.scatter.spins if self.scatter else 0

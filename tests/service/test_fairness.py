@@ -1,0 +1,216 @@
+"""Scheme nb1: its published examples, its distribution, and a verifier that sees whatever is changed."""
+
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from neobank.casino.commands import read_round
+from neobank.casino.engine import play
+from neobank.casino.exact import DIAL_DEFAULT, DIAL_MAXIMUM, DIAL_MINIMUM, chance_of_loose, distribution
+from neobank.casino.fairness import Drawn, Seeds, _draw, block, commitment, draw_round
+from neobank.casino.game import Game
+from neobank.casino.games import GAMES
+from neobank.casino.rounds import problems
+
+GLITCH, STARLIGHT = GAMES["glitch_grid"], GAMES["starlight_smuggler"]
+SEEDS = Seeds(bytes(range(32)), "neo")
+
+EXAMPLES = [
+    (STARLIGHT, 0, "a402a23523e684148c4b70c009965e59f32d76f4dc8bd73791604c30184313f2", False, (12, 24, 27, 32, 11), 20),
+    (STARLIGHT, 1, "50be2cfe7de09e5e1c527fcc238ed95fd0cc9f49837be9747acf1024e9e7c0b9", True, (16, 6, 9, 5, 24), 0),
+    (GLITCH, 0, "4d1824ca13c4ea0c115bcc3120486692b338ab8ac14cde2ae65e040a9070f1c0", False, (36, 1, 2), 0),
+    (GLITCH, 1, "483eda9f9ddc58cc9e6de7add90f41680e97f7af70bf4dc3de2d19a837fb8e51", False, (4, 21, 16), 0),
+]
+
+
+@pytest.mark.parametrize(("game", "nonce", "first", "loose", "stops", "award"), EXAMPLES)
+def test_the_published_examples(
+    game: Game, nonce: int, first: str, loose: bool, stops: tuple[int, ...], award: int
+) -> None:
+    assert commitment(SEEDS.server_seed) == "630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd"
+    assert block(game, SEEDS, nonce, 0).hex() == first
+    assert draw_round(game, SEEDS, nonce, DIAL_DEFAULT) == Drawn(loose, stops)
+    assert play(game, stops, loose=loose).award == award
+
+
+def test_words_of_the_incomplete_last_run_are_left_out() -> None:
+    """Below 2**32 there are 429 496 whole runs of 10 000: the 7 296 words after them would favour small numbers."""
+    whole = 2**32 - 2**32 % 10_000
+    assert _draw(iter([2**32 - 1, whole, whole - 1]), 10_000) == 9_999
+    assert _draw(iter([whole, 3]), 10_000) == 3
+    assert _draw(iter([2**32 - 1]), 2) == 1
+
+
+def test_a_ninth_word_comes_from_the_next_block() -> None:
+    """Written anew from docs/fairness.md, for a game with more reels than a block has words."""
+    strips = tuple("ab" * (reel + 3) for reel in range(20))
+    wide = Game(
+        name="wide_game",
+        rows=1,
+        symbols={"a": "a", "b": "b"},
+        awards={"a": (0,) * 20},
+        lines=("0" * 20,),
+        bets=GLITCH.bets,
+        tight=strips,
+        loose=strips,
+    )
+    stream = b"".join(
+        hmac.new(SEEDS.server_seed, f"nb1:wide-game:7:{number}:neo".encode(), hashlib.sha256).digest()
+        for number in range(4)
+    )
+    words = [int.from_bytes(stream[at : at + 4], "big") for at in range(0, len(stream), 4)]
+    expected = [word % len(strip) for word, strip in zip(words[1:], strips, strict=False)]
+    assert draw_round(wide, SEEDS, 7, DIAL_DEFAULT) == Drawn(words[0] % 10_000 < 5_200, tuple(expected))
+
+
+@pytest.mark.parametrize(("dial", "loose"), [(DIAL_MINIMUM, False), (DIAL_MAXIMUM, True)])
+def test_at_its_ends_the_dial_leaves_no_choice(dial: int, loose: bool) -> None:
+    assert {draw_round(GLITCH, SEEDS, nonce, dial).loose for nonce in range(500)} == {loose}
+
+
+def test_a_dial_moves_rounds_from_one_set_to_the_other_and_nothing_else() -> None:
+    """The draw of the set is always made, so the reels' words are the same at every dial."""
+    for nonce in range(200):
+        tight, loose = (draw_round(GLITCH, SEEDS, nonce, dial) for dial in (DIAL_MINIMUM, DIAL_MAXIMUM))
+        assert tight.stops == loose.stops  # its strips are as long in both sets
+
+
+def sampled(game: Game, rounds: int) -> Counter[tuple[bool, int, bool]]:
+    """Play rounds of the real generator: set, award, whether free spins come of it."""
+    counted: Counter[tuple[bool, int, bool]] = Counter()
+    for nonce in range(rounds):
+        drawn = draw_round(game, SEEDS, nonce, DIAL_DEFAULT)
+        outcome = play(game, drawn.stops, loose=drawn.loose)
+        counted[drawn.loose, outcome.award, outcome.triggers] += 1
+    return counted
+
+
+def assert_distributed(game: Game, rounds: int) -> None:
+    """Chi-square against the exact distribution; the seed is fixed, so this passes or fails for good."""
+    counted = sampled(game, rounds)
+    cells: list[tuple[float, int]] = []
+    rare_expected, rare_seen = 0.0, 0
+    for loose in (False, True):
+        weight = chance_of_loose(DIAL_DEFAULT) if loose else 1 - chance_of_loose(DIAL_DEFAULT)
+        exact = distribution(game, loose=loose)
+        grids = sum(exact.values())
+        for (award, triggers), count in exact.items():
+            expected, seen = float(weight * rounds * count / grids), counted.pop((loose, award, triggers), 0)
+            if expected < 10:
+                rare_expected, rare_seen = rare_expected + expected, rare_seen + seen
+            else:
+                cells.append((expected, seen))
+    assert not counted, "outcomes that the exact distribution does not have"
+    cells.append((rare_expected, rare_seen))
+    cells = [cell for cell in cells if cell[0] >= 5]
+    statistic = sum((seen - expected) ** 2 / expected for expected, seen in cells)
+    freedom = len(cells) - 1
+    # Wilson and Hilferty's normal approximation; 4.75 is a chance of one in a million either way.
+    deviate = ((statistic / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / (2 / (9 * freedom)) ** 0.5
+    assert abs(deviate) < 4.75, (statistic, freedom)
+
+
+@pytest.mark.parametrize("game", GAMES.values(), ids=lambda game: game.name)
+def test_sampled_rounds_agree_with_the_exact_distribution(game: Game) -> None:
+    assert_distributed(game, 20_000)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3 * 3600)
+@pytest.mark.parametrize("game", GAMES.values(), ids=lambda game: game.name)
+def test_ten_million_rounds_agree_with_the_exact_distribution(game: Game) -> None:
+    assert_distributed(game, 10_000_000)
+
+
+SHOWN: dict[str, object] = {
+    "id": 5,
+    "timestamp": "2026-11-21T20:00:00Z",
+    "game": "starlight_smuggler",
+    "set": "tight",
+    "stops": [12, 24, 27, 32, 11],
+    "dial": 102.0,
+    "config_version": 2,
+    "sheet": STARLIGHT.sheet,
+    "nonce": 0,
+    "was_free_spin": False,
+    "bet_per_line": 5.0,
+    "bet": 45.0,
+    "win": 100.0,
+    "bonus_spins_awarded": 0,
+    "server_seed_hash": commitment(SEEDS.server_seed),
+    "client_seed": SEEDS.client_seed,
+    "server_seed": SEEDS.server_seed.hex(),
+}
+
+
+def read(**change: object) -> list[str]:
+    return problems(read_round(json.dumps(SHOWN | change).encode()))
+
+
+def test_a_right_round_has_no_problem() -> None:
+    assert read() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"stops": [12, 24, 27, 32, 12]}, "stops"),
+        ({"set": "loose"}, "set is loose"),
+        ({"win": 100.01}, "win is ¤100.01, and should be ¤100.00"),
+        ({"bet": 40}, "bet is"),
+        ({"bet_per_line": 10}, "win"),
+        ({"nonce": 1}, "stops"),
+        ({"client_seed": "Neo"}, "stops"),
+        ({"server_seed": bytes(32).hex()}, "server_seed_hash"),
+        ({"server_seed_hash": "00"}, "server_seed_hash"),
+        ({"bonus_spins_awarded": 5}, "bonus_spins_awarded"),
+        ({"was_free_spin": True}, "bet"),
+        ({"game": "glitch_grid", "sheet": GLITCH.sheet}, "stops"),
+    ],
+)
+def test_a_changed_round_is_not_right(change: dict[str, object], named: str) -> None:
+    assert named in "; ".join(read(**change))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"server_seed": None}, "still in use"),
+        ({"sheet": "00"}, "newer version"),
+        ({"sheet": GLITCH.sheet}, "newer version"),
+        ({"stops": None}, "not a round"),
+        ({"dial": 49}, "not a round"),
+        ({"server_seed": "xyz"}, "not a round"),
+    ],
+)
+def test_what_can_not_be_verified_says_why(change: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        read(**change)
+
+
+@pytest.fixture(name="verifier")
+def fixture_verifier() -> Callable[[bytes], tuple[int, str, str]]:
+    def run(text: bytes) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "neobank.cli", "verify-round"]
+        done = subprocess.run(command, input=text, capture_output=True, env={}, timeout=60, check=False)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return run
+
+
+def test_the_command_needs_neither_server_nor_settings(verifier: Callable[[bytes], tuple[int, str, str]]) -> None:
+    code, said, _ = verifier(json.dumps(SHOWN).encode())
+    assert (code, said) == (0, "Round 5 is right: tight strips, stops 12, 24, 27, 32, 11, win ¤100.00.\n")
+    code, _, said = verifier(json.dumps(SHOWN | {"win": 5}).encode())
+    assert code == 1
+    assert said.startswith("neobank: round 5 is not what its seeds make of it: win is ¤5.00")
+    for nonsense in (b"", b"[]", b"{", b"\xff", b'{"id": NaN}'):
+        code, _, said = verifier(nonsense)
+        assert code == 1
+        assert said.count("\n") == 1, said
