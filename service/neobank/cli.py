@@ -3,8 +3,10 @@
 import os
 import sys
 import time
+from logging.config import dictConfig
 
 import click
+from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -12,10 +14,19 @@ from neobank import counters, migrations
 from neobank.audit.verification import verify_chain
 from neobank.casino.commands import casino_group, verify_round_command
 from neobank.contract import CONTRACT
-from neobank.database import connect
+from neobank.database import connect, reason
 from neobank.ledger.money import in_words
 from neobank.ledger.verification import verify
-from neobank.settings import NAMES, ServingSettings, SettingsError, UpgradeSettings, database_url, database_urls
+from neobank.monitoring import figures, logs, server, shared
+from neobank.settings import (
+    NAMES,
+    MetricsSettings,
+    ServingSettings,
+    SettingsError,
+    UpgradeSettings,
+    database_url,
+    database_urls,
+)
 from neobank.vendors import charges
 from neobank.web import idempotency, sessions
 
@@ -113,6 +124,38 @@ def start(timeout: float) -> None:
     os.execvp(CONTRACT.serve[0], CONTRACT.serve)  # noqa: S606
 
 
+@main.command("metrics")
+def metrics_command() -> None:
+    """Serve the metrics of the bank's workers on this machine to Prometheus, beside the bank."""
+    settings = MetricsSettings.from_environment()
+    if settings.folder is None:
+        raise Failure(
+            f"{NAMES.metrics_folder} is not set: it names the folder that the serving process has there, too."
+        )
+    if not settings.folder.is_dir():
+        raise Failure(f"{NAMES.metrics_folder} is {str(settings.folder)!r}, which is no folder: start the bank first.")
+    _serve(shared.registry(settings.folder), settings)
+
+
+@main.command("figures")
+def figures_command() -> None:
+    """Serve the figures of the books to Prometheus, as the role that may read nothing else."""
+    settings = MetricsSettings.from_environment()
+    engine = connect(database_url(os.environ, NAMES.database_url))
+    registry = CollectorRegistry()
+    registry.register(figures.Figures(engine))
+    _serve(registry, settings)
+    engine.dispose()
+
+
+def _serve(registry: CollectorRegistry, settings: MetricsSettings) -> None:
+    dictConfig(logs.configuration(settings.log_level))
+    try:
+        server.serve(registry, settings.host, settings.port)
+    except OSError as error:
+        raise Failure(f"port {settings.port} of {settings.host} can't be had: {error.strerror}.") from None
+
+
 @main.command("verify")
 def verify_command() -> None:
     """Recompute every balance from the transfers and the audit's hashes, and say what differs."""
@@ -159,12 +202,6 @@ def wait(url: URL, timeout: float) -> None:
             click.echo(f"Waiting for {place}: {found}", err=True)
             said = found
         time.sleep(POLL)
-
-
-def reason(error: SQLAlchemyError) -> str:
-    """Say in one line what the database said; a driver's message never holds the password."""
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ class Environment:
     house_bankroll: str
     rate_limits: str
     trusted_proxies: str
+    metrics_folder: str
+    metrics_port: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Contract:
     serve: tuple[str, ...]
     http_port: int
     database_port: int
+    metrics_port: int
     live_path: str
     ready_path: str
 
@@ -45,6 +48,7 @@ def load() -> Contract:
         serve=tuple(document["commands"]["serve"]),
         http_port=document["ports"]["http"],
         database_port=document["ports"]["database"],
+        metrics_port=document["ports"]["metrics"],
         live_path=document["paths"]["live"],
         ready_path=document["paths"]["ready"],
     )

@@ -1,6 +1,9 @@
 """The way to PostgreSQL: one pool a process, and one declarative base for every model."""
 
+import re
+
 from sqlalchemy import URL, Engine, MetaData, create_engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
 POOL_WAIT = 5  # seconds a request waits for a free connection before it answers "try again"
@@ -40,3 +43,9 @@ def connect(url: URL, *, connections: int = 1, single_statements: bool = False) 
 def transactional(engine: Engine) -> Engine:
     """Give a view of a pool of single statements in which `begin` begins a transaction."""
     return engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def reason(error: SQLAlchemyError) -> str:
+    """Say in one line what the database or its driver said; a URL in it, which may hold a password, is left out."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return re.sub(r"\S*://\S*", "(a URL)", lines[0]) if lines else type(error).__name__

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, Self
 
 from sqlalchemy import URL, make_url
@@ -68,13 +69,34 @@ class ServingSettings:
         return cls(
             database_url=database_url(environment, NAMES.database_url),
             secret_key=_secret_key(environment),
-            host=environment.get(NAMES.host) or "0.0.0.0",  # noqa: S104  # a container is reached from outside
+            host=_host(environment),
             port=_integer(environment, NAMES.port, default=CONTRACT.http_port, low=1, high=65535),
             workers=_integer(environment, NAMES.workers, default=2, low=1, high=64),
             threads=_integer(environment, NAMES.threads, default=8, low=1, high=64),
             log_level=_log_level(environment),
             rate_limits=_rate_limits(environment),
             trusted_proxies=_integer(environment, NAMES.trusted_proxies, default=0, low=0, high=8),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Where the workers' metrics are kept, if they are, and where metrics are served."""
+
+    folder: Path | None
+    host: str
+    port: int
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings. Raises SettingsError."""
+        folder = environment.get(NAMES.metrics_folder)
+        return cls(
+            folder=Path(folder) if folder else None,
+            host=_host(environment),
+            port=_integer(environment, NAMES.metrics_port, default=CONTRACT.metrics_port, low=1, high=65535),
+            log_level=_log_level(environment),
         )
 
 
@@ -132,6 +154,10 @@ def _secret_key(environment: Mapping[str, str]) -> bytes:
             f"{NAMES.secret_key} is missing or too short: give it at least {MIN_SECRET} random characters."
         )
     return text.encode()
+
+
+def _host(environment: Mapping[str, str]) -> str:
+    return environment.get(NAMES.host) or "0.0.0.0"  # noqa: S104  # a container is reached from outside
 
 
 def _integer(environment: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:

@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from neobank.errors import BankError, Forbidden
+from neobank.ledger import movements
 from neobank.ledger.models import Account, Balance, Transfer
 from neobank.ledger.money import in_words
 
@@ -136,6 +137,7 @@ def pay(
         raise _refusal(error, amount) from error
     if row is None:
         raise UnknownAccount(f"No account has the number {credit_number}.")
+    movements.note(connection, movements.Movement(kind, 1, amount))
     return Posted(*row)
 
 
@@ -159,6 +161,7 @@ def pay_many(connection: Connection, moves: Sequence[Move], *, kind: Kind, memo:
         connection.execute(_POST_MANY, values)
     except IntegrityError as error:
         raise _refusal(error, max(move.amount for move in moves)) from error
+    movements.note(connection, movements.Movement(kind, len(moves), sum(move.amount for move in moves)))
 
 
 def _refusal(error: IntegrityError, amount: int) -> BankError:

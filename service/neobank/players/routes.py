@@ -6,6 +6,9 @@ from apiflask import APIBlueprint, EmptySchema
 from flask import Response
 from pydantic import AfterValidator, Field
 
+from neobank.errors import NotAuthenticated
+from neobank.monitoring.metrics import FAILED_LOGINS
+from neobank.monitoring.requests import note_account
 from neobank.players import passwords
 from neobank.players.operations import (
     authenticate,
@@ -107,6 +110,7 @@ def post_registration(json_data: Registration) -> Registered:
         player = register(
             connection, name=json_data.character_name, password_hash=password_hash, faction=json_data.faction
         )
+    note_account(player.account_number)
     return Registered(message=f"Welcome, {player.character_name}.", user=User.of(player))
 
 
@@ -115,6 +119,7 @@ def post_registration(json_data: Registration) -> Registered:
 @auth_blueprint.output(LoggedIn)
 @auth_blueprint.doc(responses=[401, 429])
 @limited(Limit.LOGINS, by_name)
+@FAILED_LOGINS.count_exceptions(NotAuthenticated)
 def post_login(json_data: LogIn) -> LoggedIn:
     """Log in."""
     bank = current_bank()
@@ -125,6 +130,7 @@ def post_login(json_data: LogIn) -> LoggedIn:
         hold(connection, proven)
         token = sessions.begin(connection, proven.account_id)
         player = profile(connection, proven.account_id)
+    note_account(player.account_number)
     return LoggedIn(access_token=token, user=User.of(player), must_change_password=proven.must_change_password)
 
 

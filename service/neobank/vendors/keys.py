@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, 
 
 from neobank.errors import BankError, Forbidden, NotFound
 from neobank.ledger.models import Account
+from neobank.monitoring.requests import note_account
 from neobank.players.models import Player
 from neobank.vendors.models import ApiKey
 from neobank.web.bank import current_bank
@@ -155,6 +156,7 @@ def _vendor(key: str) -> Vendor | None:
     if row is None:
         return None
     key_id, scope, account_id, number, name, frozen = row
+    note_account(number)
     if frozen:
         raise Forbidden("The organisers have frozen this key's account: ask them about it.")
     return Vendor(key_id, Scope(scope), account_id, number, name)

@@ -1,5 +1,7 @@
 """The application factory: settings in, a WSGI application out."""
 
+from types import TracebackType
+
 from apiflask import APIFlask
 
 from neobank import migrations
@@ -8,6 +10,7 @@ from neobank.admin.list_routes import lists_blueprint
 from neobank.admin.money_routes import money_blueprint
 from neobank.admin.user_routes import users_blueprint
 from neobank.database import connect
+from neobank.monitoring import metrics, requests
 from neobank.payments.routes import payments_blueprint
 from neobank.players.directory_routes import directory_blueprint
 from neobank.players.routes import account_blueprint, auth_blueprint
@@ -43,10 +46,16 @@ MAX_BODY = 64 * 1024  # bytes
 
 
 class Application(APIFlask):
-    """Flask, reading JSON as the bank needs it read."""
+    """Flask, reading JSON as the bank needs it read, and keeping what was sent out of the log."""
 
     request_class = JSONRequest
     json_provider_class = JSONProvider
+
+    def log_exception(
+        self, exc_info: tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+    ) -> None:
+        """Log what nobody foresaw; Flask would name the path."""
+        self.logger.error("The bank made a mistake.", exc_info=exc_info)
 
 
 def create_app(settings: ServingSettings | None = None) -> APIFlask:
@@ -58,6 +67,8 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app.url_map.converters["int"] = IdConverter
     engine = connect(settings.database_url, connections=settings.threads, single_statements=True)
     bind(app, Bank(settings, engine, migrations.head()))
+    metrics.POOL_SIZE.set(settings.threads)
+    requests.register(app, trust_id=settings.trusted_proxies > 0)
     trust_proxies(app, settings.trusted_proxies)
     errors.register(app)
     rate_limits.register(app)

@@ -1,12 +1,15 @@
 """What one serving process holds: its settings, its way to the database, the schema it was written for."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
 
 from neobank.database import transactional
+from neobank.ledger import movements
+from neobank.monitoring import metrics
 from neobank.settings import ServingSettings
 
 _EXTENSION = "neobank"
@@ -24,13 +27,24 @@ class Bank:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_transactional", transactional(self.engine))
 
-    def transaction(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
         """Begin a transaction that commits at the end of the block, or not at all."""
-        return self._transactional.begin()
+        with metrics.measured_connection(self._transactional) as connection:
+            moved = movements.begin(connection)
+            with connection.begin():
+                yield connection
+        metrics.count(moved)
 
-    def statement(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def statement(self) -> Iterator[Connection]:
         """Give a connection whose every statement is a transaction of its own."""
-        return self.engine.connect()
+        with metrics.measured_connection(self.engine) as connection:
+            moved = movements.begin(connection)
+            try:
+                yield connection
+            finally:  # whatever came after it, a statement that succeeded is committed
+                metrics.count(moved)
 
 
 def bind(app: Flask, bank: Bank) -> None:

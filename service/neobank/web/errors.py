@@ -8,11 +8,13 @@ from typing import Any
 from apiflask import APIFlask, HTTPError
 from flask import Response, jsonify, make_response
 from pydantic import BaseModel
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.datastructures import Headers
 
+from neobank.database import reason
 from neobank.errors import BankError, Busy
+from neobank.monitoring.requests import request_id
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def _sentence(error: HTTPError) -> str:
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return "The body is too large."
         case HTTPStatus.INTERNAL_SERVER_ERROR:
-            return "The bank made a mistake; nothing of this request was done."
+            return f"The bank made a mistake; nothing of this request was done. Organisers find it as {request_id()}."
     return error.message or HTTPStatus(error.status_code).phrase
 
 
@@ -88,6 +90,6 @@ def _bank_error(error: BankError) -> Response:
     return problem(error.status, str(error), headers)
 
 
-def _outage(error: Exception) -> Response:
-    logger.warning("The database did not answer: %s", type(error).__name__)
+def _outage(error: SQLAlchemyError) -> Response:
+    logger.warning("The database did not answer: %s", reason(error))
     return _bank_error(Busy("The bank can't reach its books right now; try again in a moment."))

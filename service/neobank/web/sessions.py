@@ -35,6 +35,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from neobank.database import Base
 from neobank.errors import Forbidden
 from neobank.ledger.models import Account
+from neobank.monitoring.requests import note_account
 from neobank.players.models import Player
 from neobank.web.bank import current_bank
 from neobank.web.errors import problem
@@ -150,6 +151,7 @@ def _caller(token: str) -> Caller | None:
         found = Caller(account_id, account_number, character_name, session_id, is_admin)
         if unseen:
             _note(connection, found.session_id)
+    note_account(account_number)
     if must_change_password and request.endpoint != CHANGES_PASSWORD:
         raise Forbidden("Your password is for one time: change it first, at PUT /api/v1/account/password.")
     return found
