@@ -59,6 +59,7 @@ class Application(pulumi.ComponentResource):
             names.threads: str(args.settings.threads),
             names.port: str(CONTRACT.ports.http),
             names.rate_limits: args.settings.rate_limits,
+            names.cors_origins: args.settings.cors_origins,
             names.trusted_proxies: str(args.ingress.trusted_proxies if args.ingress.enabled else 0),
         }
         secret = k8s.core.v1.Secret(

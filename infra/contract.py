@@ -58,6 +58,7 @@ class Environment(_Names):
     port: str
     rate_limits: str
     trusted_proxies: str
+    cors_origins: str
     house_bankroll: str
 
 

@@ -32,6 +32,7 @@ from values import (
     Label,
     Maximum,
     ObjectName,
+    Origins,
     Percent,
     PlayerName,
     Proxies,
@@ -81,6 +82,7 @@ class Application(_Section):
     workers: Count = Field(default=2, description="gunicorn processes in a pod.")
     threads: Count = Field(default=8, description="Threads, and database connections at most, of a process.")
     rate_limits: RateLimits = Field(default="on", description="How often one caller may ask; off is for rehearsals.")
+    cors_origins: Origins = Field(default="", description="Pages of other origins that may ask the bank; '' is none.")
     cpu: Cpu = Field(default="250m", description="CPU that is set aside for a pod.")
     cpu_limit: Cpu = Field(default="2", description="The most CPU there is for a pod.")
     memory: ApplicationMemory = Field(

@@ -70,6 +70,11 @@ RateLimits = Annotated[
     ),
     Allowed("on, off, or other limits such as payments=60/minute,logins=9/hour"),
 ]
+Origins = Annotated[
+    str,
+    _matching(r"(https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?(,https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?)*)?"),
+    Allowed("exact origins such as https://panel.example.org, with commas between them, or ''"),
+]
 Count = Annotated[int, Field(ge=1, le=64), Allowed("a whole number from 1 to 64")]
 Maximum = Annotated[
     Annotated[int, Field(ge=1, le=64)] | None, Allowed("a whole number from 1 to 64, or null for as many as `replicas`")

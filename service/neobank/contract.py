@@ -24,6 +24,7 @@ class Environment:
     trusted_proxies: str
     metrics_folder: str
     metrics_port: str
+    cors_origins: str
 
 
 @dataclass(frozen=True, slots=True)

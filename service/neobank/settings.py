@@ -42,6 +42,8 @@ RATES: Final[Mapping[Limit, str]] = {
     Limit.VENDORS: "100/minute",
     Limit.POLLS: "300/minute",
 }
+# As a browser writes it: no path, no port that the scheme implies, nothing in upper case.
+_ORIGIN = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[1-9][0-9]{0,4})?")
 _RATE = re.compile(r"[1-9][0-9]{0,5}/(second|minute|hour|day)")
 
 
@@ -62,6 +64,7 @@ class ServingSettings:
     log_level: str
     rate_limits: Mapping[Limit, str]  # none where they are off
     trusted_proxies: int
+    cors_origins: frozenset[str]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -76,6 +79,7 @@ class ServingSettings:
             log_level=_log_level(environment),
             rate_limits=_rate_limits(environment),
             trusted_proxies=_integer(environment, NAMES.trusted_proxies, default=0, low=0, high=8),
+            cors_origins=_cors_origins(environment),
         )
 
 
@@ -185,6 +189,17 @@ def _rate_limits(environment: Mapping[str, str]) -> Mapping[Limit, str]:
             f" ({', '.join(RATES)}; a second, minute, hour or day)."
         )
     return {**RATES, **{Limit(name): rate for name, _, rate in changed}}
+
+
+def _cors_origins(environment: Mapping[str, str]) -> frozenset[str]:
+    text = environment.get(NAMES.cors_origins) or ""
+    origins = [origin.strip() for origin in text.split(",")] if text else []
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise SettingsError(
+            f"{NAMES.cors_origins} is {text!r}: it takes exact origins like https://panel.example.org,http://localhost:5173"
+            " (no path, no *)."
+        )
+    return frozenset(origins)
 
 
 def _bankroll(environment: Mapping[str, str]) -> int:

@@ -225,6 +225,7 @@ def test_every_value_of_the_stack_arrives() -> None:
                 "workers": 3,
                 "threads": 5,
                 "rateLimits": "off",
+                "corsOrigins": "https://panel.example.org",
                 "cpu": "1",
                 "cpuLimit": "3",
                 "memory": "300Mi",
@@ -241,6 +242,7 @@ def test_every_value_of_the_stack_arrives() -> None:
         "WEB_THREADS": "5",
         "PORT": "5000",
         "NEOBANK_RATE_LIMITS": "off",
+        "CORS_ORIGINS": "https://panel.example.org",
         "TRUSTED_PROXIES": "0",
     }
     pods = dict(program.pods())

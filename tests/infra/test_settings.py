@@ -16,6 +16,7 @@ from tests.infra.program import CHECKOUT, PROD, Config, FakeProviders, Recorder,
 SECTIONS = "namespace, createNamespace, protectData, production, priorityClasses, kubeContext, imageRepository, "
 SECTIONS += "storageClass, adminName, postgres, application, ingress, network, migration, rotation, casino"
 POSTGRES = "major, flavour, storage, existingClaim, cpu, cpuLimit, memory"
+ORIGINS = "exact origins such as https://panel.example.org, with commas between them, or ''"
 LIMITS = "on, off, or other limits such as payments=60/minute,logins=9/hour"
 NUMBER = "a whole number from 1 to 64"
 ROTATION = "a whole number from 1 to 1000000"
@@ -84,6 +85,7 @@ REFUSED: list[tuple[str, Any, str]] = [
         {"rateLimits": "payments=often"},
         f'application.rateLimits is "payments=often": it takes {LIMITS}.',
     ),
+    ("application", {"corsOrigins": "*"}, f'application.corsOrigins is "*": it takes {ORIGINS}.'),
     ("application", {"replicas": 0}, f"application.replicas is 0: it takes {NUMBER}."),
     ("application", {"replicas": 65}, f"application.replicas is 65: it takes {NUMBER}."),
     ("application", {"replicas": True}, f"application.replicas is true: it takes {NUMBER}."),

@@ -95,6 +95,7 @@ def settings(database: Database) -> ServingSettings:
         log_level="info",
         rate_limits={},
         trusted_proxies=0,
+        cors_origins=frozenset(),
     )
 
 

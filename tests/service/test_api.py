@@ -163,8 +163,6 @@ def test_an_optional_field_may_be_null_or_empty(player: Join, empty: str | None)
         ("null", "application/json"),
         ("[" * 60_000, "application/json"),
         (b"\xff", "application/json"),
-        ("{}", "text/plain"),
-        ("{}", ""),
         ("", "application/json"),
         ('{"character_name": "\\ud800", "password": "white rabbit"}', "application/json"),
         ('{"character_name": "\\u0000", "password": "white rabbit"}', "application/json"),
@@ -184,6 +182,15 @@ def test_a_body_that_makes_no_sense_is_a_400_in_words(
     assert answer.status_code == 400
     assert answer.content_type == "application/problem+json"
     assert answer.get_json()["detail"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [("{}", "text/plain"), ("{}", ""), ("", "text/plain"), ("a=b", "application/x-www-form-urlencoded")],
+)
+def test_a_body_of_another_kind_is_a_415(client: FlaskClient, body: str, content_type: str) -> None:
+    answer = client.post("/api/v1/auth/register", data=body, content_type=content_type)
+    assert (answer.status_code, answer.content_type) == (415, "application/problem+json")
 
 
 @pytest.mark.parametrize(

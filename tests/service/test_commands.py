@@ -77,6 +77,10 @@ def test_a_wrong_password_is_one_line(database: Database, words: tuple[str, ...]
         ({"NEOBANK_RATE_LIMITS": "paiments=30/minute"}, "registrations, logins, payments"),
         ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES"),
         ({"TRUSTED_PROXIES": "all"}, "TRUSTED_PROXIES"),
+        ({"CORS_ORIGINS": "*"}, "CORS_ORIGINS is '*'"),
+        ({"CORS_ORIGINS": "https://panel.example.org/"}, "CORS_ORIGINS"),
+        ({"CORS_ORIGINS": "https://panel.example.org, null"}, "CORS_ORIGINS"),
+        ({"CORS_ORIGINS": "https://*.example.org"}, "CORS_ORIGINS"),
     ],
 )
 def test_the_server_refuses_bad_settings(change: dict[str, str], said: str) -> None:

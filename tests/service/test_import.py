@@ -82,7 +82,7 @@ def test_each_bad_line_is_named(organiser: LoggedIn) -> None:
 
 
 def test_only_csv_of_a_sensible_size_is_taken(organiser: LoggedIn, player: Join) -> None:
-    assert send(organiser, "name\nNeo", "application/json").status_code == 400
+    assert send(organiser, "name\nNeo", "application/json").status_code == 415
     assert send(organiser, "name\n" + "x" * 2 * 1024 * 1024).status_code == 413
     assert send(player("Neo"), "name\nTank").status_code == 403
 

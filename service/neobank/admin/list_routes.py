@@ -1,6 +1,7 @@
 """Organisers send and fetch lists of players, as CSV."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from apiflask import APIBlueprint, HTTPError
 from flask import Response, request
@@ -13,6 +14,8 @@ from neobank.web.bank import current_bank
 
 lists_blueprint = APIBlueprint("admin_lists", __name__, url_prefix="/api/admin/users", tag="Organisers: lists")
 
+View = TypeVar("View", bound=Callable[..., object])
+
 CSV = "text/csv"
 MAX_LIST = 1024 * 1024
 """Bytes of a list of players."""
@@ -23,8 +26,17 @@ def _csv_answer(status: int) -> dict[int | str, dict[str, str | dict[str, dict[s
     return {status: {"description": "A list of players", "content": {CSV: {"schema": {"type": "string"}}}}}
 
 
+def _takes_csv(view: View) -> View:
+    """Describe a body that is no JSON, where APIFlask's `input` describes others."""
+    vars(view).setdefault("_spec", {}).update(
+        body={"type": "string", "examples": ["name,faction,opening_balance\nNeo,Runners,250\n"]}, content_type=CSV
+    )
+    return view
+
+
 @lists_blueprint.post("/import")
 @lists_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@_takes_csv
 @lists_blueprint.doc(
     description=(
         f"The body is CSV ({CSV}, UTF-8) whose first line names its columns: name, and perhaps faction and "
@@ -61,7 +73,7 @@ def get_export() -> Response:
 
 def _csv_body() -> str:
     if request.mimetype != CSV:
-        raise HTTPError(400, f"The body must be CSV: send Content-Type: {CSV}.")
+        raise HTTPError(415, f"The body must be CSV: send Content-Type: {CSV}.")
     request.max_content_length = MAX_LIST
     try:
         return request.get_data().decode()

@@ -164,7 +164,8 @@ def _vendor(key: str) -> Vendor | None:
 
 def _refuse(status: int) -> Response:
     del status
-    return problem(HTTPStatus.UNAUTHORIZED, "Send a valid key in X-API-Key: this one is unknown, expired or revoked.")
+    detail = "Send a valid key in X-API-Key: this one is unknown, expired or revoked."
+    return problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "ApiKey"})
 
 
 def _hash(key: str) -> bytes:

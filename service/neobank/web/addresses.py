@@ -8,9 +8,12 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 
 def trust_proxies(app: Flask, proxies: int) -> None:
-    """Believe the last `proxies` entries of X-Forwarded-For; with 0, none."""
+    """Believe the last `proxies` entries of X-Forwarded-For, and the scheme that the nearest names; with 0, none.
+
+    One entry of X-Forwarded-Proto: proxies behind one another replace it, or leave it out but for the first.
+    """
     if proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=0)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1)  # type: ignore[method-assign]
 
 
 def client_network() -> str:

@@ -20,10 +20,10 @@ from neobank.switches.routes import status_blueprint
 from neobank.vendors.charge_routes import charges_blueprint
 from neobank.vendors.external_routes import external_blueprint
 from neobank.vendors.key_routes import keys_blueprint
-from neobank.web import errors, health, rate_limits
+from neobank.web import errors, headers, health, openapi, rate_limits
 from neobank.web.addresses import trust_proxies
 from neobank.web.bank import Bank, bind
-from neobank.web.requests import IdConverter, JSONProvider, JSONRequest
+from neobank.web.requests import IdConverter, JSONProvider, JSONRequest, TextConverter
 
 BLUEPRINTS = (
     health.blueprint,
@@ -64,13 +64,15 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app = Application("neobank", title="NeoBank", version="1", docs_path=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
-    app.url_map.converters["int"] = IdConverter
+    app.url_map.converters |= {"int": IdConverter, "default": TextConverter}
     engine = connect(settings.database_url, connections=settings.threads, single_statements=True)
     bind(app, Bank(settings, engine, migrations.head()))
     metrics.POOL_SIZE.set(settings.threads)
     requests.register(app, trust_id=settings.trusted_proxies > 0)
     trust_proxies(app, settings.trusted_proxies)
+    headers.register(app)
     errors.register(app)
+    openapi.register(app)
     rate_limits.register(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

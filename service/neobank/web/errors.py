@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Final
 
 from apiflask import APIFlask, HTTPError
 from flask import Response, jsonify, make_response
@@ -18,6 +18,8 @@ from neobank.monitoring.requests import request_id
 
 logger = logging.getLogger(__name__)
 
+PROBLEM: Final = "application/problem+json"
+
 
 class Problem(BaseModel):
     """An error's body."""
@@ -31,9 +33,6 @@ class Problem(BaseModel):
 
 def register(app: APIFlask) -> None:
     """Make an application answer every error as a problem."""
-    app.config["VALIDATION_ERROR_SCHEMA"] = Problem.model_json_schema()
-    app.config["HTTP_ERROR_SCHEMA"] = Problem.model_json_schema()
-    app.spec_processor(_document_forbidden)
     app.error_processor(_http_error)
     app.register_error_handler(BankError, _bank_error)
     for outage in (OperationalError, InterfaceError, PoolTimeout):
@@ -44,18 +43,10 @@ def problem(status: int, detail: str, headers: Headers | dict[str, str] | None =
     """Answer with a problem; `detail` is one sentence for whoever sent the request."""
     body = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail, error=detail)
     response = make_response(jsonify(body.model_dump()), status, headers or {})
-    response.content_type = "application/problem+json"
+    response.content_type = PROBLEM
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers.setdefault("WWW-Authenticate", "Bearer")
     return response
-
-
-def _document_forbidden(document: dict[Any, Any] | str) -> dict[Any, Any] | str:  # the signature is APIFlask's
-    """Every route that takes a token refuses one that a one-time password gave; it is said in one place."""
-    for operations in document["paths"].values() if isinstance(document, dict) else ():
-        for operation in operations.values():
-            if "security" in operation:
-                refused = operation["responses"]["401"] | {"description": HTTPStatus.FORBIDDEN.phrase}
-                operation["responses"].setdefault("403", refused)
-    return document
 
 
 def _http_error(error: HTTPError) -> Response:

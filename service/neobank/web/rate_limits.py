@@ -8,9 +8,11 @@ money have separate transactions; where the count fails, the request is answered
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar, cast
 
 from flask import Flask, Response, request
-from flask_limiter import Limiter, RateLimitExceeded, RouteLimit
+from flask_limiter import Limiter, RateLimitExceeded
 
 from neobank.players import names
 from neobank.settings import NAMES, Limit
@@ -21,6 +23,9 @@ from neobank.web.errors import problem
 from neobank.web.rate_limit_storage import CounterStorage, counted_window
 
 logger = logging.getLogger(__name__)
+
+View = TypeVar("View", bound=Callable[..., object])
+_MARK: Final = "_neobank_limited"
 
 
 def by_account() -> str:
@@ -42,9 +47,31 @@ def by_address() -> str:
 _limiter = Limiter(by_address, storage_uri=f"{CounterStorage.STORAGE_SCHEME[0]}://", strategy="fixed-window")
 
 
-def limited(limit: Limit, by: Callable[[], str]) -> RouteLimit:
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """What a view was decorated with, for the document."""
+
+    limit: Limit
+    counted_for: str
+
+
+def limited(limit: Limit, by: Callable[[], str]) -> Callable[[View], View]:
     """Decorate a view: beyond the settings' rate of this limit, each caller that `by` tells apart gets 429."""
-    return _limiter.shared_limit(lambda: current_bank().settings.rate_limits.get(limit, ""), scope=limit, key_func=by)
+    counting = _limiter.shared_limit(
+        lambda: current_bank().settings.rate_limits.get(limit, ""), scope=limit, key_func=by
+    )
+
+    def decorate(view: View) -> View:
+        vars(view)[_MARK] = Limited(limit, by.__name__.removeprefix("by_"))  # every further decorator copies it
+        return cast("View", counting(view))
+
+    return decorate
+
+
+def limit_of(view: Callable[..., object]) -> Limited | None:
+    """Tell how a view is limited, through whatever it was decorated with after that."""
+    found = vars(view).get(_MARK)
+    return found if isinstance(found, Limited) else None
 
 
 def register(app: Flask) -> None:

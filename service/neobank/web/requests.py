@@ -2,16 +2,20 @@
 
 import json
 from decimal import Decimal
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 from apiflask import HTTPError
 from flask import Request, Response
 from flask.json.provider import DefaultJSONProvider
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
-from pydantic_core import PydanticCustomError
-from werkzeug.routing import IntegerConverter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+from werkzeug.routing import IntegerConverter, Map, UnicodeConverter
 
 from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number, to_signed_hundredths
+
+MAX_ID_DIGITS: Final = 18
+MAX_ID: Final = 10**MAX_ID_DIGITS - 1
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -31,14 +35,18 @@ class JSONProvider(DefaultJSONProvider):
 
 
 class JSONRequest(Request):
-    """A request whose body is a JSON object and says so; no body is an empty object."""
+    """A request whose body is a JSON object and says so; no body at all is an empty object."""
 
     def get_json(self, *_: bool, **__: bool) -> Any:  # noqa: ANN401  # the signature is Flask's
-        """Read the body. Raises HTTPError 400 for another content type, malformed JSON or anything but an object."""
-        if not self.is_json:
-            raise HTTPError(400, "The body must be JSON: send Content-Type: application/json.")
+        """Read the body.
+
+        Raises HTTPError 415 for another content type, 400 for malformed JSON or anything but an object.
+        """
+        content = self.get_data()
+        if not self.is_json and (content or self.content_type):
+            raise HTTPError(415, "The body must be JSON: send Content-Type: application/json.")
         try:
-            body = self.json_module.loads(self.get_data() or b"{}")
+            body = self.json_module.loads(content or b"{}")
         except (ValueError, RecursionError):
             raise HTTPError(400, "The body is not valid JSON.") from None
         if not isinstance(body, dict):
@@ -49,7 +57,15 @@ class JSONRequest(Request):
 class IdConverter(IntegerConverter):
     """An id in a path; more digits than an id can have are no address."""
 
-    regex = "[0-9]{1,18}"
+    regex = f"[0-9]{{1,{MAX_ID_DIGITS}}}"
+
+
+class TextConverter(UnicodeConverter):
+    """A text in a path; one that the database can't hold is no address."""
+
+    def __init__(self, url_map: Map) -> None:
+        super().__init__(url_map)
+        self.regex = "[^/\x00]+"
 
 
 def nothing() -> Response:
@@ -100,11 +116,30 @@ def _signed_amount(value: object) -> int:
     return to_signed_hundredths(_number(value))
 
 
-Text = Annotated[str, BeforeValidator(_storable)]
+class _WithoutNul:
+    """Documents what `_storable` refuses."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) | {"pattern": r"^[^\x00]*$"}
+
+
+Text = Annotated[str, BeforeValidator(_storable), _WithoutNul()]
 """A text that the database can hold."""
 
+
+class _OrEmpty:
+    """Documents that a field may be empty, too, whatever it holds otherwise."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        documented = handler(schema)
+        given = documented["anyOf"][0]
+        if given.get("type") != "string" or "format" in given:
+            documented["anyOf"].append({"type": "string", "maxLength": 0})
+        return documented
+
+
 T = TypeVar("T")
-Maybe = Annotated[T | None, BeforeValidator(_absent_if_empty)]
+Maybe = Annotated[T | None, BeforeValidator(_absent_if_empty), _OrEmpty()]
 """A field that may be left out; null and an empty string mean the same as nothing."""
 
 Amount = Annotated[

@@ -160,7 +160,7 @@ def _caller(token: str) -> Caller | None:
 def _refuse(status: int) -> Response:
     if status == HTTPStatus.FORBIDDEN:
         return problem(status, "This is for organisers only.")
-    return problem(status, "Log in first: this needs a valid bearer token.", {"WWW-Authenticate": "Bearer"})
+    return problem(status, "Log in first: this needs a valid bearer token.")
 
 
 bearer.verify_token(_caller)
