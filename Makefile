@@ -50,6 +50,7 @@ lint: $(VENV)/.dev ## formatting, style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy infra service tools tests
+	$(VENV)/bin/mypy policy
 
 format: $(VENV)/.dev ## put the formatting right
 	$(VENV)/bin/ruff format .
@@ -60,6 +61,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 lock: $(VENV)/.dev ## resolve the pinned versions anew
 	$(LOCK) service/requirements.in -o service/requirements.lock
 	$(LOCK) infra/requirements.in -c service/requirements.lock -o infra/requirements.txt
+	$(LOCK) policy/requirements.in -o policy/requirements.txt
 	$(LOCK) requirements-run.in -o requirements-run.lock
 	$(LOCK) requirements-dev.in -o requirements-dev.lock
 	$(LOCK) requirements-go.in -o requirements-go.lock

@@ -95,6 +95,10 @@ class SingleDatabase(Database):
         self.register_outputs({"host": self.host, "port": self.port, "name": self.name})
 
     def _claim(self) -> k8s.core.v1.PersistentVolumeClaim:
+        """Make the volume, or find the kept one.
+
+        Protected data are also retained: the engine deletes a protected claim all the same where `get` takes its place.
+        """
         postgres = self._args.postgres
         if postgres.existing_claim:
             identity = pulumi.Output.concat(self._args.namespace, "/", postgres.existing_claim)
@@ -107,7 +111,9 @@ class SingleDatabase(Database):
                 storage_class_name=self._args.storage_class or None,
                 resources=k8s.core.v1.VolumeResourceRequirementsArgs(requests={"storage": postgres.storage}),
             ),
-            opts=pulumi.ResourceOptions(parent=self, protect=self._args.protect),
+            opts=pulumi.ResourceOptions(
+                parent=self, protect=self._args.protect, retain_on_delete=self._args.protect or None
+            ),
         )
 
     def _deployment(

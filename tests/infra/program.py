@@ -37,6 +37,7 @@ class Registered:
     raw: dict[str, Any]
     depends_on: frozenset[str]
     protect: bool
+    retain: bool
     provider: str
     timeouts: dict[str, str]
     ignore_changes: tuple[str, ...]
@@ -102,6 +103,7 @@ class Recorder(MockMonitor):
             raw=rpc.deserialize_properties(request.object),
             depends_on=frozenset(request.dependencies),
             protect=request.protect,
+            retain=request.retainOnDelete,
             provider=request.provider,
             timeouts={name: value for name, value in timeouts.items() if value},
             ignore_changes=tuple(request.ignoreChanges),

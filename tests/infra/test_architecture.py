@@ -108,6 +108,12 @@ def test_only_namespace_and_volume_are_protected_and_only_where_the_stack_says_s
     assert {it.kind for it in protected.resources if it.protect} == {"Namespace", "PersistentVolumeClaim"}
 
 
+def test_a_protected_volume_is_also_retained(dev: Program) -> None:
+    """The engine deletes a protected claim all the same where a stack names another one: it counts as replaced."""
+    assert [it for it in dev.resources if it.retain] == []
+    assert {it.kind for it in run(changed(protectData=True)).resources if it.retain} == {"PersistentVolumeClaim"}
+
+
 def test_a_new_stack_finds_the_kept_namespace_and_volume() -> None:
     program = run(changed(createNamespace=False, postgres={"existingClaim": "kept"}))
     assert program.of_kind("Namespace", "PersistentVolumeClaim") == []

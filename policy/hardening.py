@@ -1,0 +1,328 @@
+"""What every object of a stack must keep to: a pure function for each rule, over resources as the engine sees them.
+
+A rule gives one sentence for each violation, and nothing for what it does not concern. `__main__.py` makes a policy
+pack of them for `pulumi preview --policy-pack policy`; the tests hold all that the program registers against them.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+"""A JSON object."""
+
+PART_OF = "app.kubernetes.io/name"
+COMPONENT = "app.kubernetes.io/component"
+LABELS = (PART_OF, COMPONENT, "app.kubernetes.io/managed-by")
+
+CLUSTER_WIDE = ("Namespace", "PriorityClass")
+LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet")
+RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+VOLUMES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+BY_VERSION = ("docker.io/library/postgres:",)
+"""Images whose tag is a version on purpose, in production, too: a new pod takes the newest minor release."""
+
+_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
+_SECRET_NAME = re.compile(
+    r"(?i)(^|[_.-])(password|passwd|pgpassword|secret|token|credentials?|private[_.-]?key|secret[_.-]?key)$"
+)
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One registered resource: its type such as `kubernetes:apps/v1:Deployment`, and what the provider gets."""
+
+    type: str
+    name: str
+    properties: Object
+
+    @property
+    def kind(self) -> str:
+        """The Kubernetes kind, or nothing for what is no object of the cluster."""
+        return self.type.rpartition(":")[2] if self.type.startswith("kubernetes:") else ""
+
+    @property
+    def labels(self) -> Object:
+        """The object's labels."""
+        return _at(self.properties, "metadata", "labels")
+
+    @property
+    def spec(self) -> Object:
+        """The object's specification."""
+        return _at(self.properties, "spec")
+
+    @property
+    def template(self) -> Object:
+        """The pods that a workload makes, or nothing."""
+        spec = _at(self.spec, "jobTemplate", "spec") if self.kind == "CronJob" else self.spec
+        return (
+            {"metadata": self.properties.get("metadata"), "spec": spec} if self.kind == "Pod" else _at(spec, "template")
+        )
+
+    @property
+    def pod(self) -> Object:
+        """The specification of those pods."""
+        return _at(self.template, "spec")
+
+    @property
+    def containers(self) -> list[Object]:
+        """Every container of those pods, those that run first among them."""
+        return [*(self.pod.get("initContainers") or ()), *(self.pod.get("containers") or ())]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule for each resource alone; some are for production stacks only."""
+
+    name: str
+    description: str
+    check: Callable[[Resource], Iterator[str]]
+    in_production_only: bool = False
+
+
+@dataclass(frozen=True)
+class StackRule:
+    """A rule for all resources together; some are for production stacks only."""
+
+    name: str
+    description: str
+    check: Callable[[Sequence[Resource]], Iterator[str]]
+    in_production_only: bool = False
+
+
+def violations(resources: Sequence[Resource], *, production: bool) -> Iterator[str]:
+    """Hold all resources against all rules; gives `rule: resource: sentence` for each violation."""
+    for rule in RULES:
+        for resource in resources:
+            if production or not rule.in_production_only:
+                yield from (f"{rule.name}: {resource.name}: {said}" for said in rule.check(resource))
+    for rule_of_all in STACK_RULES:
+        if production or not rule_of_all.in_production_only:
+            yield from (f"{rule_of_all.name}: {said}" for said in rule_of_all.check(resources))
+
+
+def _at(value: Object, *keys: str) -> Object:
+    """Follow keys through objects; an empty object where one is missing."""
+    for key in keys:
+        value = value.get(key) or {}
+    return value
+
+
+def _pods_are_restricted(resource: Resource) -> Iterator[str]:
+    if not resource.pod:
+        return
+    security = _at(resource.pod, "securityContext")
+    if security.get("runAsNonRoot") is not True or not security.get("runAsUser"):
+        yield "its pods name no user other than root (runAsNonRoot, runAsUser)."
+    if _at(security, "seccompProfile").get("type") != "RuntimeDefault":
+        yield "its pods' seccompProfile is not RuntimeDefault."
+    for field in ("hostNetwork", "hostPID", "hostIPC"):
+        if resource.pod.get(field):
+            yield f"its pods share the node's {field.removeprefix('host')}."
+    if resource.pod.get("enableServiceLinks") is not False:
+        yield "its pods get every Service as variables (enableServiceLinks)."
+
+
+def _containers_are_restricted(resource: Resource) -> Iterator[str]:
+    for container in resource.containers:
+        security = _at(container, "securityContext")
+        capabilities = _at(security, "capabilities")
+        demands = {
+            "may gain privileges": security.get("allowPrivilegeEscalation") is False and not security.get("privileged"),
+            "can write to its root": security.get("readOnlyRootFilesystem") is True,
+            "keeps capabilities": capabilities.get("drop") == ["ALL"] and not capabilities.get("add"),
+            "may be root": security.get("runAsNonRoot", True) is True and security.get("runAsUser", 1) != 0,
+            "has another seccompProfile": _at(security, "seccompProfile").get("type", "RuntimeDefault")
+            == "RuntimeDefault",
+        }
+        yield from (f"container {container['name']} {fault}." for fault, kept in demands.items() if not kept)
+
+
+def _no_token(resource: Resource) -> Iterator[str]:
+    if resource.kind == "ServiceAccount" and resource.properties.get("automountServiceAccountToken") is not False:
+        yield "it hands out its token."
+    if resource.pod:
+        if resource.pod.get("automountServiceAccountToken") is not False:
+            yield "its pods get a token of the cluster."
+        if resource.pod.get("serviceAccountName") in {None, "", "default"}:
+            yield "its pods have no ServiceAccount of their own."
+
+
+def _no_rights(resource: Resource) -> Iterator[str]:
+    if resource.kind in RIGHTS:
+        yield "nothing here talks to the cluster, so nothing needs rights in it."
+
+
+def _volumes_are_the_pods_own(resource: Resource) -> Iterator[str]:
+    for volume in resource.pod.get("volumes") or ():
+        sources = {source for source, described in volume.items() if source != "name" and described is not None}
+        if not sources or not sources <= VOLUMES:
+            yield f"volume {volume['name']} is of a kind that pods here do not have ({', '.join(sorted(sources))})."
+        for source in _at(volume, "projected").get("sources") or ():
+            if source.get("serviceAccountToken"):
+                yield f"volume {volume['name']} holds a token of the cluster."
+
+
+def _containers_have_bounds(resource: Resource) -> Iterator[str]:
+    for container in resource.containers:
+        for side in ("requests", "limits"):
+            missing = [what for what in ("cpu", "memory") if not _at(container, "resources", side).get(what)]
+            if missing:
+                yield f"container {container['name']} has no {side} for {' and '.join(missing)}."
+
+
+def _images_do_not_float(resource: Resource) -> Iterator[str]:
+    for container in resource.containers:
+        image = container.get("image") or ""
+        if not _DIGEST.search(image) and image.rpartition("/")[2].partition(":")[2] in {"", "latest"}:
+            yield f"container {container['name']} runs {image or 'no image'}, which may be another one tomorrow."
+
+
+def _images_have_digests(resource: Resource) -> Iterator[str]:
+    for container in resource.containers:
+        image = container.get("image") or ""
+        if not _DIGEST.search(image) and not image.startswith(BY_VERSION):
+            yield f"container {container['name']} runs {image}, which has no digest."
+
+
+def _what_runs_long_is_probed(resource: Resource) -> Iterator[str]:
+    if resource.kind not in LONG_RUNNING:
+        return
+    for container in resource.containers:
+        beside = container in (resource.pod.get("containers") or ()) or container.get("restartPolicy") == "Always"
+        missing = [probe for probe in ("readiness", "liveness") if beside and not container.get(f"{probe}Probe")]
+        if missing:
+            yield f"container {container['name']} has no {' and no '.join(missing)} probe."
+
+
+def _no_secret_in_plain(resource: Resource) -> Iterator[str]:
+    entries: list[tuple[str, object]] = []
+    if resource.kind == "ConfigMap":
+        entries += [*_at(resource.properties, "data").items(), *_at(resource.properties, "binaryData").items()]
+    entries += [*_at(resource.properties, "metadata", "annotations").items()]
+    entries += [*_at(resource.template, "metadata", "annotations").items()]
+    for container in resource.containers:
+        entries += [(it["name"], it.get("value")) for it in container.get("env") or ()]
+        entries += [(f"{container['name']}'s command", word) for word in container.get("command") or ()]
+        entries += [(f"{container['name']}'s arguments", word) for word in container.get("args") or ()]
+    for name, value in entries:
+        text = value if isinstance(value, str) else ""
+        is_path = text.startswith("/")  # PGPASSFILE and the like name where a secret is mounted
+        if (text and not is_path and _SECRET_NAME.search(name)) or _PASSWORD_IN_URL.search(text) or _PEM.search(text):
+            yield f"{name} holds a secret that everybody may read: a Secret is the place for it."
+
+
+def _nothing_is_reachable_from_outside(resource: Resource) -> Iterator[str]:
+    if resource.kind == "Service":
+        if resource.spec.get("type", "ClusterIP") != "ClusterIP":
+            yield f"it is a {resource.spec['type']}: the way in from outside is the Ingress."
+        if resource.spec.get("externalIPs") or any(port.get("nodePort") for port in resource.spec.get("ports") or ()):
+            yield "it names addresses or ports outside the cluster."
+    for container in resource.containers:
+        if any(port.get("hostPort") for port in container.get("ports") or ()):
+            yield f"container {container['name']} takes a port of the node."
+
+
+def _ways_in_are_encrypted(resource: Resource) -> Iterator[str]:
+    if resource.kind == "Ingress":
+        covered = {host for entry in resource.spec.get("tls") or () for host in entry.get("hosts") or ()}
+        for rule in resource.spec.get("rules") or ():
+            if rule.get("host") not in covered:
+                yield f"{rule.get('host') or 'every host'} is served without TLS."
+
+
+def _objects_are_labelled(resource: Resource) -> Iterator[str]:
+    if not resource.kind or resource.type.startswith("kubernetes:provider") or resource.kind in CLUSTER_WIDE:
+        return
+    missing = [label for label in LABELS if not resource.labels.get(label)]
+    if missing:
+        yield f"it lacks the labels {', '.join(missing)}."
+    of_pods = _at(resource.template, "metadata", "labels")
+    if resource.pod and not (of_pods.get(PART_OF) and of_pods.get(COMPONENT)):
+        yield f"its pods lack the labels {PART_OF} and {COMPONENT}: no NetworkPolicy would find them."
+
+
+def _jobs_end(resource: Resource) -> Iterator[str]:
+    if resource.kind in {"Job", "CronJob"}:
+        spec = _at(resource.spec, "jobTemplate", "spec") if resource.kind == "CronJob" else resource.spec
+        if not spec.get("activeDeadlineSeconds"):
+            yield "it has no activeDeadlineSeconds, so it may hang for ever."
+        if spec.get("backoffLimit", 6) > 1:
+            yield "it is tried more than twice (backoffLimit), which hides a failure for minutes."
+
+
+def _namespaces_are_restricted(resource: Resource) -> Iterator[str]:
+    if resource.kind == "Namespace" and resource.labels.get("pod-security.kubernetes.io/enforce") != "restricted":
+        yield "it admits pods that are not restricted."
+
+
+def _accounts_are_not_shared(resources: Sequence[Resource]) -> Iterator[str]:
+    used = Counter(it.pod["serviceAccountName"] for it in resources if it.pod.get("serviceAccountName"))
+    yield from (f"{count} workloads share the ServiceAccount {name}." for name, count in used.items() if count > 1)
+
+
+def _traffic_is_denied_by_default(resources: Sequence[Resource]) -> Iterator[str]:
+    denying = [
+        it
+        for it in resources
+        if it.kind == "NetworkPolicy"
+        and not any(_at(it.spec, "podSelector").values())
+        and {"Ingress", "Egress"} == set(it.spec.get("policyTypes") or ())
+        and not it.spec.get("ingress")
+        and not it.spec.get("egress")
+    ]
+    if not denying:
+        yield "no NetworkPolicy denies everything that the others do not allow."
+
+
+def _several_pods_have_a_budget(resources: Sequence[Resource]) -> Iterator[str]:
+    budgets = [_at(it.spec, "selector", "matchLabels") for it in resources if it.kind == "PodDisruptionBudget"]
+    for workload in resources:
+        several = workload.kind in {"Deployment", "StatefulSet"} and (workload.spec.get("replicas") or 1) > 1
+        labels = _at(workload.template, "metadata", "labels")
+        if several and not any(budget and budget.items() <= labels.items() for budget in budgets):
+            yield f"{workload.name} has several pods and no PodDisruptionBudget: a drain may take all of them at once."
+
+
+RULES = [
+    Rule(
+        "pods-are-restricted",
+        "Pods are nobody special: no root, no namespace of the node, seccomp.",
+        _pods_are_restricted,
+    ),
+    Rule(
+        "containers-are-restricted", "Containers have no capability and a read-only root.", _containers_are_restricted
+    ),
+    Rule("no-token", "Pods have a ServiceAccount of their own, and no token.", _no_token),
+    Rule("no-rights", "Nobody here has rights in the cluster.", _no_rights),
+    Rule("volumes-are-the-pods-own", "Volumes reach neither the node nor the cluster.", _volumes_are_the_pods_own),
+    Rule("containers-have-bounds", "Containers say what they need and the most they get.", _containers_have_bounds),
+    Rule("images-do-not-float", "An image has a digest, or a tag other than latest.", _images_do_not_float),
+    Rule("images-have-digests", "In production an image has a digest.", _images_have_digests, in_production_only=True),
+    Rule("what-runs-long-is-probed", "Servers have readiness and liveness probes.", _what_runs_long_is_probed),
+    Rule("no-secret-in-plain", "Secrets stand in Secrets and nowhere else.", _no_secret_in_plain),
+    Rule("nothing-is-reachable-from-outside", "The Ingress is the only way in.", _nothing_is_reachable_from_outside),
+    Rule("ways-in-are-encrypted", "In production every host has TLS.", _ways_in_are_encrypted, in_production_only=True),
+    Rule("objects-are-labelled", "Objects and pods say what they belong to.", _objects_are_labelled),
+    Rule("jobs-end", "Jobs have a deadline and fail early.", _jobs_end),
+    Rule("namespaces-are-restricted", "A namespace admits restricted pods only.", _namespaces_are_restricted),
+]
+STACK_RULES = [
+    StackRule("accounts-are-not-shared", "Each workload has its own ServiceAccount.", _accounts_are_not_shared),
+    StackRule(
+        "traffic-is-denied-by-default",
+        "In production, traffic is allowed by name.",
+        _traffic_is_denied_by_default,
+        in_production_only=True,
+    ),
+    StackRule(
+        "several-pods-have-a-budget",
+        "In production a drain leaves pods standing.",
+        _several_pods_have_a_budget,
+        in_production_only=True,
+    ),
+]

@@ -1,0 +1,300 @@
+"""The rules of the policy pack: everything that the program registers keeps to them, and each catches what it is for.
+
+What is registered without the engine is what the engine would show to the pack. That the engine takes the pack is tried
+where a `pulumi` is on PATH and the pack's own environment was made (`pulumi install` in policy/).
+"""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hardening import RULES, STACK_RULES, Resource, violations
+from tests.infra.options import options
+from tests.infra.program import CHECKOUT, DIGEST_IMAGE, PROD, Program
+
+PACK = CHECKOUT / "policy"
+ALL_RULES = {rule.name for rule in RULES} | {rule.name for rule in STACK_RULES}
+
+Document = dict[str, Any]
+
+
+def described(program: Program) -> list[Resource]:
+    return [Resource(it.type, it.name, it.inputs) for it in program.resources]
+
+
+def test_everything_the_program_registers_keeps_to_the_rules() -> None:
+    found = {it.name: list(violations(described(it.program), production=it.production)) for it in options()}
+    assert {name: said for name, said in found.items() if said} == {}
+
+
+def test_the_options_are_those_of_the_settings() -> None:
+    kinds = {resource.kind for option in options() for resource in option.program.resources}
+    assert {"Ingress", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass"} <= kinds
+    assert {option.production for option in options()} == {True, False}
+    assert len(options()) > 15
+
+
+def pod(document: Document) -> Document:
+    spec: Document = document["spec"]["template"]["spec"]
+    return spec
+
+
+def first(document: Document) -> Document:
+    container: Document = pod(document)["containers"][0]
+    return container
+
+
+def put(*path: str | int, value: object = None) -> Callable[[Document], None]:
+    """Make a change: what stands at the path becomes the value, or goes where there is none."""
+
+    def change(document: Any) -> None:  # noqa: ANN401  # objects and lists
+        for key in path[:-1]:
+            document = document[key]
+        if value is None:
+            del document[path[-1]]
+        else:
+            document[path[-1]] = value
+
+    return change
+
+
+def in_pod(*path: str | int, value: object = None) -> Callable[[Document], None]:
+    return lambda document: put(*path, value=value)(pod(document))
+
+
+def in_container(*path: str | int, value: object = None) -> Callable[[Document], None]:
+    return lambda document: put(*path, value=value)(first(document))
+
+
+def another_volume(**source: object) -> Callable[[Document], None]:
+    return lambda document: pod(document)["volumes"].append({"name": "other", **source})
+
+
+def another_variable(name: str, value: str) -> Callable[[Document], None]:
+    return lambda document: first(document)["env"].append({"name": name, "value": value})
+
+
+BANK, DATABASE, JOB = "neobank-deployment", "postgres-deployment", "neobank-db-init"
+URL = "postgresql://neobank:hunter2@postgres-service/neobank"
+KEY = "-----BEGIN EC PRIVATE KEY-----\nMHc"
+
+MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
+    ("pods-are-restricted", BANK, in_pod("securityContext")),
+    ("pods-are-restricted", BANK, in_pod("securityContext", "runAsNonRoot", value=False)),
+    ("pods-are-restricted", DATABASE, in_pod("securityContext", "runAsUser", value=0)),
+    ("pods-are-restricted", JOB, in_pod("securityContext", "seccompProfile", "type", value="Unconfined")),
+    ("pods-are-restricted", JOB, in_pod("securityContext", "seccompProfile")),
+    ("pods-are-restricted", BANK, in_pod("hostNetwork", value=True)),
+    ("pods-are-restricted", BANK, in_pod("hostPID", value=True)),
+    ("pods-are-restricted", BANK, in_pod("hostIPC", value=True)),
+    ("pods-are-restricted", BANK, in_pod("enableServiceLinks")),
+    ("containers-are-restricted", DATABASE, in_container("securityContext")),
+    ("containers-are-restricted", BANK, in_container("securityContext", "allowPrivilegeEscalation", value=True)),
+    ("containers-are-restricted", BANK, in_container("securityContext", "privileged", value=True)),
+    ("containers-are-restricted", BANK, in_container("securityContext", "readOnlyRootFilesystem")),
+    ("containers-are-restricted", BANK, in_container("securityContext", "capabilities", "drop", value=["NET_RAW"])),
+    ("containers-are-restricted", BANK, in_container("securityContext", "capabilities", "add", value=["CHOWN"])),
+    ("containers-are-restricted", BANK, in_container("securityContext", "runAsUser", value=0)),
+    ("containers-are-restricted", BANK, in_container("securityContext", "runAsNonRoot", value=False)),
+    (
+        "containers-are-restricted",
+        BANK,
+        in_container("securityContext", "seccompProfile", value={"type": "Unconfined"}),
+    ),
+    (
+        "containers-are-restricted",
+        DATABASE,
+        lambda document: pod(document)["initContainers"][0].pop("securityContext"),
+    ),
+    ("no-token", "postgres", put("automountServiceAccountToken")),
+    ("no-token", BANK, in_pod("automountServiceAccountToken", value=True)),
+    ("no-token", BANK, in_pod("serviceAccountName")),
+    ("no-token", BANK, in_pod("serviceAccountName", value="default")),
+    ("volumes-are-the-pods-own", DATABASE, another_volume(hostPath={"path": "/"})),
+    ("volumes-are-the-pods-own", DATABASE, another_volume(nfs={"server": "elsewhere", "path": "/"})),
+    (
+        "volumes-are-the-pods-own",
+        BANK,
+        another_volume(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}),
+    ),
+    ("containers-have-bounds", JOB, in_container("resources")),
+    ("containers-have-bounds", JOB, in_container("resources", "requests", "memory")),
+    ("containers-have-bounds", JOB, in_container("resources", "limits", "cpu")),
+    ("containers-have-bounds", JOB, lambda document: pod(document)["initContainers"][0].pop("resources")),
+    ("images-do-not-float", BANK, in_container("image", value="registry.example/neobank")),
+    ("images-do-not-float", BANK, in_container("image", value="registry.example:5000/neobank")),
+    ("images-do-not-float", BANK, in_container("image", value="registry.example/neobank:latest")),
+    ("images-have-digests", BANK, in_container("image", value="registry.example/neobank:1.0")),
+    ("images-have-digests", DATABASE, in_container("image", value="registry.example/postgres:16-alpine")),
+    ("images-do-not-float", DATABASE, in_container("image", value="docker.io/library/postgres:latest")),
+    ("what-runs-long-is-probed", BANK, in_container("livenessProbe")),
+    ("what-runs-long-is-probed", DATABASE, in_container("readinessProbe")),
+    (
+        "what-runs-long-is-probed",
+        DATABASE,
+        lambda document: pod(document)["initContainers"][0].update(restartPolicy="Always"),
+    ),
+    ("no-secret-in-plain", "neobank-config", put("data", "DATABASE_URL", value=URL)),
+    ("no-secret-in-plain", "neobank-config", put("data", "SECRET_KEY", value="swordfish")),
+    ("no-secret-in-plain", "postgres-config", put("data", "server.key", value=KEY)),
+    ("no-secret-in-plain", BANK, another_variable("DATABASE_URL", URL)),
+    ("no-secret-in-plain", BANK, another_variable("PGPASSWORD", "hunter2")),
+    ("no-secret-in-plain", JOB, another_variable("ADMIN_PASSWORD", "hunter2")),
+    ("no-secret-in-plain", BANK, in_container("args", value=[f"--dsn={URL}"])),
+    ("no-secret-in-plain", BANK, in_container("command", value=["gunicorn", f"--dsn={URL}"])),
+    ("no-secret-in-plain", BANK, put("metadata", "annotations", "note", value=URL)),
+    (
+        "no-secret-in-plain",
+        BANK,
+        lambda document: document["spec"]["template"]["metadata"]["annotations"].update(note=URL),
+    ),
+    ("nothing-is-reachable-from-outside", "neobank-service", put("spec", "type", value="LoadBalancer")),
+    ("nothing-is-reachable-from-outside", "postgres-service", put("spec", "type", value="NodePort")),
+    ("nothing-is-reachable-from-outside", "postgres-service", put("spec", "externalIPs", value=["192.0.2.1"])),
+    ("nothing-is-reachable-from-outside", "neobank-service", put("spec", "ports", 0, "nodePort", value=30080)),
+    ("nothing-is-reachable-from-outside", BANK, in_container("ports", 0, "hostPort", value=80)),
+    ("ways-in-are-encrypted", "neobank-ingress", put("spec", "tls")),
+    ("ways-in-are-encrypted", "neobank-ingress", put("spec", "tls", 0, "hosts", value=["other.example.org"])),
+    ("ways-in-are-encrypted", "neobank-ingress", put("spec", "rules", 0, "host")),
+    ("objects-are-labelled", "neobank-config", put("metadata", "labels")),
+    ("objects-are-labelled", BANK, put("metadata", "labels", "app.kubernetes.io/managed-by")),
+    ("objects-are-labelled", JOB, put("spec", "template", "metadata", "labels", "app.kubernetes.io/component")),
+    ("jobs-end", JOB, put("spec", "activeDeadlineSeconds")),
+    ("jobs-end", JOB, put("spec", "backoffLimit")),
+    ("namespaces-are-restricted", "namespace", put("metadata", "labels")),
+    (
+        "namespaces-are-restricted",
+        "namespace",
+        put("metadata", "labels", "pod-security.kubernetes.io/enforce", value="baseline"),
+    ),
+    ("accounts-are-not-shared", BANK, in_pod("serviceAccountName", value="postgres-1a2b3c4d")),
+    ("traffic-is-denied-by-default", "deny-all", put("spec", "policyTypes", value=["Ingress"])),
+    ("traffic-is-denied-by-default", "deny-all", put("spec", "ingress", value=[{}])),
+    ("traffic-is-denied-by-default", "deny-all", put("spec", "egress", value=[{}])),
+    ("traffic-is-denied-by-default", "deny-all", put("spec", "podSelector", value={"matchLabels": {"a": "b"}})),
+    ("several-pods-have-a-budget", "neobank-disruption-budget", put("spec", "selector", value={})),
+    (
+        "several-pods-have-a-budget",
+        "neobank-disruption-budget",
+        put("spec", "selector", "matchLabels", "app.kubernetes.io/component", value="other"),
+    ),
+    ("several-pods-have-a-budget", DATABASE, put("spec", "replicas", value=2)),
+]
+ADDED: list[tuple[str, str, Document]] = [
+    ("no-rights", "kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding", {}),
+    ("no-rights", "kubernetes:rbac.authorization.k8s.io/v1:Role", {}),
+    (
+        "jobs-end",
+        "kubernetes:batch/v1:CronJob",
+        {"spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": []}}}}}},
+    ),
+    ("pods-are-restricted", "kubernetes:core/v1:Pod", {"spec": {"containers": []}}),
+]
+
+
+def broken(program: Program, name: str, change: Callable[[Document], None]) -> list[str]:
+    """Change one object of what the program registers, and give what the rules say."""
+    resources = described(program)
+    documents = {it.name: copy.deepcopy(dict(it.properties)) for it in resources if it.kind}
+    change(documents[name])
+    return list(
+        violations(
+            [Resource(it.type, it.name, documents.get(it.name, it.properties)) for it in resources], production=True
+        )
+    )
+
+
+@pytest.mark.parametrize(("rule", "name", "change"), MUTATIONS)
+def test_a_rule_catches_what_it_is_for(prod: Program, rule: str, name: str, change: Callable[[Document], None]) -> None:
+    said = broken(prod, name, change)
+    broken_rules = {sentence.split(":")[0] for sentence in said}
+    assert rule in broken_rules
+    assert broken_rules <= {rule, "images-have-digests"}, said  # an image that floats has no digest, either
+
+
+@pytest.mark.parametrize(("rule", "kind", "properties"), ADDED)
+def test_a_rule_catches_what_is_added(prod: Program, rule: str, kind: str, properties: Document) -> None:
+    said = list(violations([*described(prod), Resource(kind, "added", properties)], production=True))
+    assert rule in {sentence.split(":")[0] for sentence in said}
+
+
+def test_every_rule_is_broken_once() -> None:
+    assert {rule for rule, *_ in [*MUTATIONS, *ADDED]} == ALL_RULES
+
+
+def test_what_only_production_demands_is_let_pass_elsewhere(prod: Program) -> None:
+    relaxed = [it for it in described(prod) if it.kind not in {"PodDisruptionBudget", "NetworkPolicy"}]
+    assert list(violations(relaxed, production=False)) == []
+    assert {it.split(":")[0] for it in violations(relaxed, production=True)} == {
+        "several-pods-have-a-budget",
+        "traffic-is-denied-by-default",
+    }
+
+
+def test_a_path_to_a_secret_is_no_secret(prod: Program) -> None:
+    assert broken(prod, BANK, another_variable("PGPASSWORD", "/etc/credentials/password")) == []
+
+
+def test_the_engine_finds_the_pack_and_its_packages() -> None:
+    project = yaml.safe_load((PACK / "PulumiPolicy.yaml").read_text(encoding="utf-8"))
+    assert project["runtime"] == {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}}
+    lock = (PACK / "requirements.txt").read_text(encoding="utf-8")
+    assert "pulumi-policy==" in lock
+    assert lock.count("==") <= lock.count("--hash=sha256:")
+
+
+@pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH, which runs a policy pack")
+@pytest.mark.skipif(not (PACK / ".venv").is_dir(), reason="`pulumi install` was not run in policy/")
+@pytest.mark.parametrize("sound", [True, False])
+def test_the_engine_holds_a_preview_against_the_pack(tmp_path: Path, *, sound: bool) -> None:
+    """Without a cluster the provider can only render, which is enough for a preview."""
+    for part in ("Pulumi.yaml", "infra", "database", "service/neobank/contract.toml"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        source = CHECKOUT / part
+        _ = shutil.copytree(source, tmp_path / part) if source.is_dir() else shutil.copy(source, tmp_path / part)
+    if not sound:
+        kube = tmp_path / "infra" / "kube.py"
+        kube.write_text(kube.read_text().replace("read_only_root_filesystem=True", "read_only_root_filesystem=False"))
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    document = {"config": {f"neobank:{key}": value for key, value in {**PROD, "kubeContext": "nowhere"}.items()}}
+    (tmp_path / "Pulumi.test.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG, encoding="utf-8")
+    (tmp_path / "state").mkdir()
+    environment = os.environ | {
+        "NEOBANK_IMAGE": DIGEST_IMAGE,
+        "KUBECONFIG": str(tmp_path / "kubeconfig"),
+        "PULUMI_BACKEND_URL": (tmp_path / "state").as_uri(),
+        "PULUMI_CONFIG_PASSPHRASE": "of a stack that lives for seconds",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+
+    def pulumi(*words: str) -> subprocess.CompletedProcess[str]:
+        command = ["pulumi", *words, "--stack", "test", "--non-interactive", "--color=never"]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=240
+        )
+
+    assert pulumi("stack", "init", "--no-select").returncode == 0
+    previewed = pulumi("preview", "--policy-pack", str(PACK))
+    said = previewed.stdout + previewed.stderr
+    assert (previewed.returncode == 0) is sound, said
+    assert ("containers-are-restricted" in said) is not sound, said
+    assert "can't run policy" not in said
+
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
+users: [{name: nobody, user: {}}]
+contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
+current-context: nowhere
+"""
