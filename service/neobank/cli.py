@@ -13,6 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from neobank import counters, migrations
 from neobank.audit.verification import verify_chain
 from neobank.casino.commands import casino_group, verify_round_command
+from neobank.casino.seeds import renew_all
+from neobank.casino.verification import MAX_NAMED, verify_rounds
 from neobank.contract import CONTRACT
 from neobank.database import connect, reason
 from neobank.ledger.money import in_words
@@ -95,6 +97,16 @@ def close_previous_login(number: int) -> None:
     click.echo(f"The login from before rotation {number} is closed.")
 
 
+@db.command("restored")
+def restored_command() -> None:
+    """End every restore with this: retire all seeds in use, of which players may know rounds that are lost."""
+    engine = connect(database_url(os.environ, NAMES.database_owner_url))
+    with engine.begin() as connection:
+        players = renew_all(connection)
+    engine.dispose()
+    click.echo(f"The seeds of {players} players are retired; each has new ones.")
+
+
 @main.command()
 def expire() -> None:
     """Remove what is past its time, every hour: rate limits' counters, sessions, kept answers, unpaid charges."""
@@ -158,11 +170,12 @@ def _serve(registry: CollectorRegistry, settings: MetricsSettings) -> None:
 
 @main.command("verify")
 def verify_command() -> None:
-    """Recompute every balance from the transfers and the audit's hashes, and say what differs."""
+    """Recompute every balance from the transfers, the audit's hashes and retired seeds' rounds; say what differs."""
     engine = connect(database_url(os.environ, NAMES.database_url))
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
         verdict = verify(connection)
         chain = verify_chain(connection)
+        fairness = verify_rounds(connection)
     engine.dispose()
     for difference in verdict.differences:
         click.echo(
@@ -175,10 +188,15 @@ def verify_command() -> None:
     problems = [] if verdict.sound else [f"{len(verdict.differences)} balances differ; {looked}"]
     if chain.broken_at is not None:
         problems.append(f"the audit was changed: its row {chain.broken_at} does not follow from those before it")
+    for problem in fairness.problems[:MAX_NAMED]:
+        click.echo(problem)
+    if fairness.problems:
+        problems.append(f"{len(fairness.problems)} things are wrong with rounds or seeds")
     if problems:
         raise Failure(f"the books are wrong: {'; '.join(problems)}.")
     click.echo(f"All balances agree with their transfers: {looked}.")
     click.echo(f"The audit's {chain.rows} rows agree; note its head, so that none can be cut off: {chain.head.hex()}")
+    click.echo(f"The {fairness.rounds} rounds of {fairness.seeds} retired seeds are what their seeds make of them.")
 
 
 def wait(url: URL, timeout: float) -> None:

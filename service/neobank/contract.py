@@ -25,6 +25,7 @@ class Environment:
     metrics_folder: str
     metrics_port: str
     cors_origins: str
+    casino_time_zone: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -31,6 +32,8 @@ class Limit(StrEnum):
     CHARGES = "charges"
     VENDORS = "vendors"
     POLLS = "polls"
+    SPINS = "spins"
+    SEEDS = "seeds"
 
 
 RATES: Final[Mapping[Limit, str]] = {
@@ -41,6 +44,8 @@ RATES: Final[Mapping[Limit, str]] = {
     Limit.CHARGES: "60/minute",
     Limit.VENDORS: "100/minute",
     Limit.POLLS: "300/minute",
+    Limit.SPINS: "30/minute",
+    Limit.SEEDS: "30/minute",
 }
 # As a browser writes it: no path, no port that the scheme implies, nothing in upper case.
 _ORIGIN = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[1-9][0-9]{0,4})?")
@@ -65,6 +70,7 @@ class ServingSettings:
     rate_limits: Mapping[Limit, str]  # none where they are off
     trusted_proxies: int
     cors_origins: frozenset[str]
+    casino_time_zone: ZoneInfo  # whose clocks say when the casino's day starts
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -80,6 +86,7 @@ class ServingSettings:
             rate_limits=_rate_limits(environment),
             trusted_proxies=_integer(environment, NAMES.trusted_proxies, default=0, low=0, high=8),
             cors_origins=_cors_origins(environment),
+            casino_time_zone=_time_zone(environment),
         )
 
 
@@ -200,6 +207,16 @@ def _cors_origins(environment: Mapping[str, str]) -> frozenset[str]:
             " (no path, no *)."
         )
     return frozenset(origins)
+
+
+def _time_zone(environment: Mapping[str, str]) -> ZoneInfo:
+    text = environment.get(NAMES.casino_time_zone) or "UTC"
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise SettingsError(
+            f"{NAMES.casino_time_zone} is {text!r}: it takes a time zone's name, such as Europe/Berlin."
+        ) from None
 
 
 def _bankroll(environment: Mapping[str, str]) -> int:

@@ -5,6 +5,7 @@ NEOBANK_TEST_DATABASE_URL names another server to use: the URL of its superuser 
 
 import os
 from collections.abc import Callable, Iterator
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
@@ -69,7 +70,7 @@ def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
         connection.execute(
             text(
                 "TRUNCATE transfers, reversals, charges, api_keys, audit_logs, sessions, idempotency_records,"
-                " provisioned_administrators, players"
+                " provisioned_administrators, players, rounds, free_spins, casino_players, seeds, dial_versions, games"
             )
         )
         connection.execute(
@@ -96,6 +97,7 @@ def settings(database: Database) -> ServingSettings:
         rate_limits={},
         trusted_proxies=0,
         cors_origins=frozenset(),
+        casino_time_zone=ZoneInfo("UTC"),
     )
 
 

@@ -22,11 +22,11 @@ money_blueprint = APIBlueprint("admin_money", __name__, url_prefix="/api/admin",
 @money_blueprint.output(Moved)
 @money_blueprint.doc(responses=[404, 409, 422])
 def post_adjustment(number: str, json_data: Adjustment) -> Moved | Response:
-    """Give a player an amount, or take it."""
+    """Give a player, or the casino's house (NC-CASA-0000), an amount, or take it."""
     by = sessions.caller()
 
     def adjust(connection: Connection) -> Moved:
-        subject = users.find(connection, number)
+        subject = users.find_with_house(connection, number)
         made = money.adjust(connection, subject, amount=json_data.amount, reason=json_data.reason, by=by.account_id)
         details: dict[str, Detail] = {
             "amount": to_number(json_data.amount),

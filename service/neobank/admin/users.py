@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, delete, func, or_, select, text, update
 
 from neobank.errors import Forbidden, NotFound
-from neobank.ledger.models import Account, Transfer
+from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER, Account, Transfer
 from neobank.players import names
 from neobank.players.models import Player
 from neobank.players.operations import Profile, profile, profiles
@@ -66,6 +66,13 @@ def find(connection: Connection, number: str) -> Subject:
     if row is None:
         raise NotFound(f"No player has the account {number}.")
     return Subject(*row)
+
+
+def find_with_house(connection: Connection, number: str) -> Subject:
+    """Look up a player, or the house, whose bankroll organisers may top up, by account number. Raises NotFound."""
+    if number.strip().upper() == HOUSE_NUMBER:
+        return Subject(HOUSE_ID, HOUSE_NUMBER, frozen=False)
+    return find(connection, number)
 
 
 def turnover(connection: Connection, subject: Subject) -> Turnover:

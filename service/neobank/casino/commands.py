@@ -92,7 +92,6 @@ def read_round(text: bytes) -> Round:
             bet=int(body["bet"] * 100),
             win=int(body["win"] * 100),
             awarded=int(body["bonus_spins_awarded"]),
-            seed_id=0,
             server_seed_hash=str(body["server_seed_hash"]),
             client_seed=str(body["client_seed"]),
             server_seed=None if seed is None else bytes.fromhex(seed),

@@ -65,6 +65,7 @@ def distribution(game: Game, *, loose: bool) -> Mapping[tuple[int, bool], int]:
     return counted
 
 
+@cache
 def largest_award(game: Game) -> int:
     """Give the largest sum of awards of one spin on either set, in bets of a line."""
     return max(award for loose in (False, True) for award, _ in distribution(game, loose=loose))

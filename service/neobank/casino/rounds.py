@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from neobank.casino.engine import Outcome, play
 from neobank.casino.fairness import Seeds, commitment, draw_round
@@ -31,7 +32,6 @@ class Round:
     win: int
     awarded: int
     """How many free spins it awarded."""
-    seed_id: int
     server_seed_hash: str
     client_seed: str
     server_seed: bytes | None
@@ -73,6 +73,6 @@ def problems(found: Round) -> list[str]:
     return [f"{name} is {said}, and should be {right}" for name, (said, right) in compared.items() if said != right]
 
 
-def strip_set(*, loose: bool) -> str:
+def strip_set(*, loose: bool) -> Literal["tight", "loose"]:
     """Name a set of strips."""
     return "loose" if loose else "tight"

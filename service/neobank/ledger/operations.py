@@ -45,6 +45,8 @@ class Kind(StrEnum):
     REFUND = "refund"
     ADMIN_ADJUSTMENT = "admin_adjustment"
     REVERSAL = "reversal"
+    CASINO_BET = "casino_bet"
+    CASINO_WIN = "casino_win"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def pay(
     try:
         row = connection.execute(_POST, values).one_or_none()
     except IntegrityError as error:
-        raise _refusal(error, amount) from error
+        raise refusal(error, amount) from error
     if row is None:
         raise UnknownAccount(f"No account has the number {credit_number}.")
     movements.note(connection, movements.Movement(kind, 1, amount))
@@ -160,11 +162,12 @@ def pay_many(connection: Connection, moves: Sequence[Move], *, kind: Kind, memo:
     try:
         connection.execute(_POST_MANY, values)
     except IntegrityError as error:
-        raise _refusal(error, max(move.amount for move in moves)) from error
+        raise refusal(error, max(move.amount for move in moves)) from error
     movements.note(connection, movements.Movement(kind, len(moves), sum(move.amount for move in moves)))
 
 
-def _refusal(error: IntegrityError, amount: int) -> BankError:
+def refusal(error: IntegrityError, amount: int) -> BankError:
+    """Say why the database refused to move an amount (hundredths). Raises the error where it is none of these."""
     match violated_constraint(error):
         case "balance_not_below_floor":
             return InsufficientFunds(f"There is less than {in_words(amount)} in the account.")

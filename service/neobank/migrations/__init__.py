@@ -7,6 +7,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from neobank.casino.configuration import provision_games
 from neobank.database import connect
 from neobank.players.provisioning import fund_house, provision_administrator
 from neobank.settings import UpgradeSettings
@@ -50,6 +51,7 @@ def upgrade(settings: UpgradeSettings) -> str:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.exec_driver_sql(read_sql("grants.sql"))
+            provision_games(connection)
         fund_house(connection, settings.house_bankroll)
         if settings.administrator:
             provision_administrator(connection, settings.administrator)

@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
 
+from neobank.casino.history import free_spins_of
 from neobank.errors import BankError, Forbidden, NotAuthenticated, NotFound
 from neobank.ledger.models import SYSTEM_ID, Account
 from neobank.ledger.operations import Kind, balance_of, open_account, pay
@@ -29,6 +30,7 @@ class Profile:
     is_admin: bool
     created_at: datetime
     balance: int
+    free_spins: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Card:
     profile_picture: str | None
 
 
-def profiles() -> Select[int, str, str, str | None, str | None, bool, datetime, int]:
+def profiles() -> Select[int, str, str, str | None, str | None, bool, datetime, int, int]:
     """Give what a Profile is made of, for all players."""
     return select(
         Account.id,
@@ -61,6 +63,7 @@ def profiles() -> Select[int, str, str, str | None, str | None, bool, datetime, 
         Player.is_admin,
         Account.created_at,
         balance_of(Account.id),
+        free_spins_of(Account.id),
     ).join(Player, Player.account_id == Account.id)
 
 

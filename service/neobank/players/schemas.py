@@ -42,7 +42,7 @@ class User(Answer):
             balance=found.balance,
             is_admin=found.is_admin,
             profile_picture=found.profile_picture,
-            free_spins=0,
+            free_spins=found.free_spins,
             created_at=found.created_at,
         )
 

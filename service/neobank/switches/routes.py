@@ -2,6 +2,7 @@
 
 from apiflask import APIBlueprint
 
+from neobank.casino.configuration import open_games
 from neobank.switches.operations import Registration, read_switches
 from neobank.web.bank import current_bank
 from neobank.web.requests import Answer
@@ -22,5 +23,5 @@ class Status(Answer):
 def get_status() -> Status:
     """Tell what the bank does right now."""
     with current_bank().statement() as connection:
-        switches = read_switches(connection)
-    return Status(read_only=switches.read_only, registration=switches.registration, games=[])
+        switches, games = read_switches(connection), list(open_games(connection))
+    return Status(read_only=switches.read_only, registration=switches.registration, games=games)

@@ -6,9 +6,11 @@ from apiflask import APIFlask
 
 from neobank import migrations
 from neobank.admin.bank_routes import bank_blueprint
+from neobank.admin.casino_routes import games_blueprint
 from neobank.admin.list_routes import lists_blueprint
 from neobank.admin.money_routes import money_blueprint
 from neobank.admin.user_routes import users_blueprint
+from neobank.casino.routes import casino_blueprint, limits_blueprint
 from neobank.database import connect
 from neobank.monitoring import metrics, requests
 from neobank.payments.routes import payments_blueprint
@@ -40,6 +42,9 @@ BLUEPRINTS = (
     lists_blueprint,
     money_blueprint,
     bank_blueprint,
+    casino_blueprint,
+    limits_blueprint,
+    games_blueprint,
 )
 
 MAX_BODY = 64 * 1024  # bytes

@@ -1,0 +1,73 @@
+"""Rounds that were played, as their players read them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, SQLColumnExpression, TextClause, func, select, text
+
+from neobank.casino.models import FreeSpins
+from neobank.casino.rounds import Round
+from neobank.errors import NotFound
+
+# A round of a seed in use has no server_seed: the view shows those that are revealed alone.
+_ROUNDS: Final = """
+    SELECT round.id, round.created_at, round.game, round.loose, round.stops, round.dial, round.version_id, round.sheet,
+        round.nonce, round.free, round.line_bet, round.bet, round.win, round.awarded,
+        seeds.commitment, seeds.client_seed, revealed_seeds.server_seed
+    FROM rounds AS round
+        JOIN seeds ON seeds.id = round.seed_id
+        LEFT JOIN revealed_seeds ON revealed_seeds.id = round.seed_id
+"""
+_NEWEST: Final = text(
+    f"{_ROUNDS} WHERE round.account_id = :account AND round.id < :before ORDER BY round.id DESC LIMIT :limit"
+)
+_ONE: Final = text(f"{_ROUNDS} WHERE round.id = :id AND round.account_id = :account")
+_OF_SEED: Final = text(f"{_ROUNDS} WHERE round.seed_id = :seed ORDER BY round.nonce")
+
+
+def newest(connection: Connection, account_id: int, *, limit: int, before: int) -> Sequence[Round]:
+    """List a player's rounds, newest first, at most `limit` of those older than round `before`."""
+    return _rounds(connection, _NEWEST, {"account": account_id, "limit": limit, "before": before})
+
+
+def one(connection: Connection, account_id: int, round_id: int) -> Round:
+    """Look up one of a player's rounds. Raises NotFound, also for somebody else's."""
+    for found in _rounds(connection, _ONE, {"account": account_id, "id": round_id}):
+        return found
+    raise NotFound(f"You have played no round {round_id}.")
+
+
+def of_seed(connection: Connection, seed_id: int) -> Sequence[Round]:
+    """List the rounds of a seed by their nonces."""
+    return _rounds(connection, _OF_SEED, {"seed": seed_id})
+
+
+def free_spins_of(account_id: SQLColumnExpression[int]) -> ColumnElement[int]:
+    """Give how many free spins wait for an account, as part of a larger query."""
+    waiting = select(func.coalesce(func.sum(FreeSpins.remaining), 0)).where(FreeSpins.account_id == account_id)
+    return waiting.scalar_subquery()
+
+
+def _rounds(connection: Connection, statement: TextClause, values: dict[str, int]) -> list[Round]:
+    return [
+        Round(
+            id=row.id,
+            played_at=row.created_at,
+            game=row.game,
+            loose=row.loose,
+            stops=tuple(row.stops),
+            dial=row.dial,
+            version=row.version_id,
+            sheet=row.sheet,
+            nonce=row.nonce,
+            free=row.free,
+            line_bet=row.line_bet,
+            bet=row.bet,
+            win=row.win,
+            awarded=row.awarded,
+            server_seed_hash=row.commitment,
+            client_seed=row.client_seed,
+            server_seed=None if row.server_seed is None else bytes(row.server_seed),
+        )
+        for row in connection.execute(statement, values)
+    ]

@@ -1,0 +1,188 @@
+"""Playing, the fairness of it, and a player's protection from it."""
+
+from apiflask import APIBlueprint
+from flask import Response
+
+from neobank.casino import history, protection, seeds
+from neobank.casino.configuration import configurations
+from neobank.casino.game import Game
+from neobank.casino.games import GAMES, SHEETS
+from neobank.casino.schemas import (
+    Bet,
+    Games,
+    GameShown,
+    GridSpin,
+    LimitsChange,
+    LimitsShown,
+    NewSeed,
+    Page,
+    ReelsSpin,
+    Rotated,
+    Rounds,
+    RoundShown,
+    SeedsShown,
+)
+from neobank.casino.spins import attempt, spin
+from neobank.errors import BankError, NotFound
+from neobank.settings import Limit
+from neobank.web import sessions
+from neobank.web.bank import current_bank
+from neobank.web.idempotency import once
+from neobank.web.rate_limits import by_account, limited
+
+casino_blueprint = APIBlueprint("casino", __name__, url_prefix="/api/v1/casino", tag="Casino")
+limits_blueprint = APIBlueprint("limits", __name__, url_prefix="/api/v1/account/limits", tag="Casino")
+
+
+def _add_spin(game: Game) -> None:
+    """Give a game its route."""
+    answer: type[ReelsSpin | GridSpin] = ReelsSpin if game.rows == 1 else GridSpin
+
+    bets, of = game.bets, "" if len(game.lines) == 1 else " a line"
+
+    def post_spin(json_data: Bet) -> ReelsSpin | GridSpin | Response:
+        return _spin(game, json_data.bet_amount, answer)
+
+    post_spin.__name__ = f"post_{game.name}_spin"  # what tells it from the other games' routes
+    view = limited(Limit.SPINS, by_account)(post_spin)
+    view = casino_blueprint.doc(
+        summary=f"Play a round of {game.name}.",
+        description=f"bet_amount is {bets.minimum} to {bets.maximum}{of}, in multiples of {bets.step}.",
+        responses=[403, 409, 422, 429],
+    )(view)
+    view = casino_blueprint.input(Bet)(casino_blueprint.output(answer)(view))
+    casino_blueprint.post(f"/{game.path_name}/spin")(casino_blueprint.auth_required(sessions.bearer)(view))
+
+
+def _spin(game: Game, line_bet: int, answer: type[ReelsSpin | GridSpin]) -> ReelsSpin | GridSpin | Response:
+    player, zone = sessions.caller(), current_bank().settings.casino_time_zone
+
+    def play(way: int) -> ReelsSpin | GridSpin | Response:
+        return once(
+            player.account_number,
+            lambda connection: answer.of(
+                spin(
+                    connection,
+                    account_id=player.account_id,
+                    account_number=player.account_number,
+                    game=game,
+                    line_bet=line_bet,
+                    zone=zone,
+                    way=way,
+                )
+            ),
+            status=200,
+        )
+
+    return attempt(play)
+
+
+for _game in GAMES.values():
+    _add_spin(_game)
+
+
+@casino_blueprint.get("/games")
+@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.output(Games)
+def get_games() -> Games:
+    """Show every game: symbols, paytable, lines, bets, exact return, and whether it is open."""
+    with current_bank().statement() as connection:
+        return Games(games=[GameShown.of(found) for found in configurations(connection)])
+
+
+@casino_blueprint.get("/rounds")
+@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.input(Page, location="query")
+@casino_blueprint.output(Rounds)
+def get_rounds(query_data: Page) -> Rounds:
+    """List the caller's rounds, newest first."""
+    with current_bank().statement() as connection:
+        found = history.newest(
+            connection, sessions.caller().account_id, limit=query_data.limit + 1, before=query_data.before
+        )
+    shown = found[: query_data.limit]
+    following = shown[-1].id if len(found) > len(shown) else None
+    return Rounds(rounds=[RoundShown.of(one) for one in shown], next=following)
+
+
+@casino_blueprint.get("/rounds/<int:round_id>")
+@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.output(RoundShown)
+@casino_blueprint.doc(responses=[404])
+def get_round(round_id: int) -> RoundShown:
+    """Show one of the caller's rounds, with all that it can be computed anew from."""
+    with current_bank().statement() as connection:
+        return RoundShown.of(history.one(connection, sessions.caller().account_id, round_id))
+
+
+@casino_blueprint.get("/seed")
+@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.output(SeedsShown)
+def get_seed() -> SeedsShown:
+    """Show the commitments of the caller's seed in use and of the next one."""
+    player = sessions.caller()
+    with current_bank().transaction() as connection:
+        return SeedsShown.of(seeds.pair(connection, player.account_id, player.account_number))
+
+
+@casino_blueprint.post("/seed")
+@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.input(NewSeed)
+@casino_blueprint.output(Rotated)
+@casino_blueprint.doc(responses=[429])
+@limited(Limit.SEEDS, by_account)
+def post_seed(json_data: NewSeed) -> Rotated:
+    """Reveal the seed in use, and use the next one with this client seed from here on."""
+    player = sessions.caller()
+    with current_bank().transaction() as connection:
+        old = seeds.rotate(connection, player.account_id, player.account_number, json_data.client_seed)
+    return Rotated.after(old)
+
+
+@casino_blueprint.get("/sheets/<sheet>")
+@casino_blueprint.doc(
+    description="The canonical JSON of a game, old ones too: exactly the bytes whose SHA-256 is the address.",
+    responses=[404],
+)
+def get_sheet(sheet: str) -> Response:
+    """Fetch a game's sheet by its hash."""
+    game = SHEETS.get(sheet)
+    if game is None:
+        raise NotFound(f"There is no sheet {sheet}.")
+    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+    return Response(game.canonical, headers=headers, content_type="application/json")
+
+
+@limits_blueprint.get("")
+@limits_blueprint.auth_required(sessions.bearer)
+@limits_blueprint.output(LimitsShown)
+def get_limits() -> LimitsShown:
+    """Show the caller's limits, and today's bets less what was won."""
+    with current_bank().statement() as connection:
+        return _shown(protection.limits(connection, sessions.caller().account_id))
+
+
+@limits_blueprint.put("")
+@limits_blueprint.auth_required(sessions.bearer)
+@limits_blueprint.input(LimitsChange)
+@limits_blueprint.output(LimitsShown)
+def put_limits(json_data: LimitsChange) -> LimitsShown:
+    """Limit the loss of a day (lower at once, higher after 24 hours), or close the casino for oneself until a time."""
+    player = sessions.caller()
+    if json_data.remove_daily_loss_limit and json_data.daily_loss_limit is not None:
+        raise BankError("Give a daily_loss_limit or remove it, not both.")
+    with current_bank().transaction() as connection:
+        if json_data.daily_loss_limit is not None or json_data.remove_daily_loss_limit:
+            protection.set_daily_loss_limit(
+                connection, player.account_id, player.account_number, json_data.daily_loss_limit
+            )
+        if json_data.self_excluded_until is not None:
+            protection.exclude(connection, player.account_id, player.account_number, json_data.self_excluded_until)
+        found = protection.limits(connection, player.account_id)
+    return _shown(found)
+
+
+def _shown(found: protection.Limits) -> LimitsShown:
+    zone = current_bank().settings.casino_time_zone
+    today = protection.casino_day(found.looked_at, zone)
+    return LimitsShown.of(found, found.net_today(zone), protection.next_day(today, zone))

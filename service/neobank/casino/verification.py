@@ -1,0 +1,74 @@
+"""The proof that rounds are what their seeds make of them: all of every retired seed, no nonce missing or twice.
+
+Of a seed in use only the nonces are looked at: this runs as the role that serves, which can't read it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from neobank.casino.history import of_seed
+from neobank.casino.rounds import problems
+
+MAX_NAMED: Final = 20
+
+# What a seed says of its rounds, where that is not what there is: the unique constraint leaves gaps alone to look for.
+_GAPS: Final = text("""
+    SELECT seed.id, seed.account_id, expected.rounds, count(round.id), coalesce(max(round.nonce) + 1, 0)
+    FROM seeds AS seed
+        LEFT JOIN casino_players AS player ON player.seed_id = seed.id
+        CROSS JOIN LATERAL (SELECT coalesce(seed.rounds, player.nonce, 0) AS rounds) AS expected
+        LEFT JOIN rounds AS round ON round.seed_id = seed.id
+    GROUP BY seed.id, seed.account_id, expected.rounds
+    HAVING count(round.id) <> expected.rounds OR coalesce(max(round.nonce) + 1, 0) <> expected.rounds
+    ORDER BY seed.id
+""")
+# What each player's rounds took and gave, where their transfers say otherwise.
+_MONEY: Final = text("""
+    SELECT account_id, sum(bet) FILTER (WHERE played), sum(bet) FILTER (WHERE NOT played),
+        sum(win) FILTER (WHERE played), sum(win) FILTER (WHERE NOT played)
+    FROM (
+        SELECT account_id, bet, win, true AS played FROM rounds
+        UNION ALL
+        SELECT debit_account_id, amount, 0, false FROM transfers WHERE kind = 'casino_bet'
+        UNION ALL
+        SELECT credit_account_id, 0, amount, false FROM transfers WHERE kind = 'casino_win'
+    ) AS sides
+    GROUP BY account_id
+    HAVING coalesce(sum(bet) FILTER (WHERE played), 0) <> coalesce(sum(bet) FILTER (WHERE NOT played), 0)
+        OR coalesce(sum(win) FILTER (WHERE played), 0) <> coalesce(sum(win) FILTER (WHERE NOT played), 0)
+    ORDER BY account_id
+""")
+_RETIRED: Final = text("SELECT id FROM seeds WHERE retired_at IS NOT NULL AND rounds > 0 ORDER BY id")
+
+
+@dataclass(frozen=True, slots=True)
+class Fairness:
+    """How many rounds of how many retired seeds were computed anew, and all that is wrong, in words."""
+
+    seeds: int
+    rounds: int
+    problems: list[str]
+
+
+def verify_rounds(connection: Connection) -> Fairness:
+    """Compute the rounds of retired seeds anew, a seed at a time; look for gaps in all seeds, and at the money."""
+    wrong = [
+        f"seed {seed} of account {account} has {expected} rounds, and there are {there} with nonces below {end}"
+        for seed, account, expected, there, end in connection.execute(_GAPS)
+    ]
+    wrong += [
+        f"the rounds of account {account} and its casino transfers do not come to the same"
+        for account, *_ in connection.execute(_MONEY)
+    ]
+    seeds = connection.execute(_RETIRED).scalars().all()
+    rounds = 0
+    for seed in seeds:
+        for found in of_seed(connection, seed):
+            rounds += 1
+            try:
+                wrong += [f"round {found.id}: {problem}" for problem in problems(found)]
+            except ValueError as error:
+                wrong.append(f"round {found.id}: {error}")
+    return Fairness(len(seeds), rounds, wrong)
