@@ -56,6 +56,7 @@ application = Application(
         secret_key=credentials.secret_key,
         settings=settings.application,
         ingress=settings.ingress,
+        casino_time_zone=settings.casino.time_zone,
         priority_class=priorities.application,
     ),
     in_cluster,

@@ -37,6 +37,7 @@ class ApplicationArgs:
     secret_key: pulumi.Output[str]
     settings: ApplicationSettings
     ingress: IngressSettings
+    casino_time_zone: str
     priority_class: pulumi.Input[str] | None
 
 
@@ -61,6 +62,7 @@ class Application(pulumi.ComponentResource):
             names.rate_limits: args.settings.rate_limits,
             names.cors_origins: args.settings.cors_origins,
             names.trusted_proxies: str(args.ingress.trusted_proxies if args.ingress.enabled else 0),
+            names.casino_time_zone: args.casino_time_zone,
         }
         secret = k8s.core.v1.Secret(
             SECRET,

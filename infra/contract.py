@@ -59,6 +59,7 @@ class Environment(_Names):
     rate_limits: str
     trusted_proxies: str
     cors_origins: str
+    casino_time_zone: str
     house_bankroll: str
 
 

@@ -42,6 +42,7 @@ from values import (
     Seconds,
     Since,
     Switch,
+    TimeZone,
     Volume,
 )
 
@@ -148,6 +149,7 @@ class Casino(_Section):
     """The games."""
 
     bankroll: Bankroll = Field(default=10_000_000, description="What the house starts with, in whole ¤.")
+    time_zone: TimeZone = Field(default="UTC", description="By whose clocks the casino's day starts, at 06:00.")
 
 
 class Settings(_Section):

@@ -92,6 +92,11 @@ Seconds = Annotated[
 RotationNumber = Annotated[int, Field(ge=1, le=1_000_000), Allowed("a whole number from 1 to 1000000")]
 Since = Annotated[str, BeforeValidator(_day), _matching(f"({_DATE})?"), Allowed("a date such as 2026-11-22, or ''")]
 Bankroll = Annotated[int, Field(ge=1, le=10**11), Allowed("whole ¤ from 1 to 100000000000")]
+TimeZone = Annotated[
+    str,
+    _matching(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z][A-Za-z0-9_+-]{0,30}){0,2}"),
+    Allowed("a time zone's name such as Europe/Berlin"),
+]
 PlayerName = Annotated[
     str,
     StringConstraints(

@@ -226,7 +226,7 @@ def test_every_value_of_the_stack_arrives() -> None:
     program = run(
         changed(
             adminName="Fixer",
-            casino={"bankroll": 123},
+            casino={"bankroll": 123, "timeZone": "Europe/Berlin"},
             application={
                 "workers": 3,
                 "threads": 5,
@@ -250,6 +250,7 @@ def test_every_value_of_the_stack_arrives() -> None:
         "NEOBANK_RATE_LIMITS": "off",
         "CORS_ORIGINS": "https://panel.example.org",
         "TRUSTED_PROXIES": "0",
+        "CASINO_TIME_ZONE": "Europe/Berlin",
     }
     pods = dict(program.pods())
     [application] = pods["neobank-deployment"]["spec"]["containers"]

@@ -137,6 +137,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("rotation", {"admin": {"since": "2026-13-01"}}, f'rotation.admin.since is "2026-13-01": it takes {DATE}.'),
     ("rotation", {"metrics": {"count": 1}}, "rotation.metrics.count is not a key: there are number, since."),
     ("casino", {"bankroll": 0}, "casino.bankroll is 0: it takes whole ¤ from 1 to 100000000000."),
+    (
+        "casino",
+        {"timeZone": "Berlin "},
+        "casino.timeZone is 'Berlin ': it takes a time zone's name such as Europe/Berlin.",
+    ),
     ("casino", {"bankroll": 10.5}, "casino.bankroll is 10.5: it takes whole ¤ from 1 to 100000000000."),
     ("replicas", "3", f"replicas is not a key: there are {SECTIONS}."),
 ]
