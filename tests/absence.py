@@ -11,3 +11,8 @@ def no_cluster(reason: str) -> NoReturn:
     if os.environ.get("NEOBANK_REQUIRE_CLUSTER"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def not_here(reason: str) -> NoReturn:
+    """End a test that needs something that this machine lacks; where everything is demanded, that is a failure."""
+    no_cluster(reason)

@@ -79,6 +79,14 @@ class Program:
     def kubernetes(self) -> list[Registered]:
         return [it for it in self.resources if it.type.startswith("kubernetes:")]
 
+    def listed(self, *kinds: str) -> dict[str, Any]:
+        """Give what kubectl would list of these kinds."""
+        items = []
+        for it in self.of_kind(*kinds):
+            metadata = {"name": it.name, **it.inputs["metadata"], "creationTimestamp": "2026-11-22T10:00:00Z"}
+            items.append({**it.inputs, "kind": it.kind, "metadata": metadata})
+        return {"kind": "List", "items": items}
+
     def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give each workload's name with its pod template."""
         for workload in self.of_kind("Deployment", "Job"):

@@ -1,0 +1,121 @@
+"""Plays a cluster for the runbook of docs/postgresql-upgrade.md: what would run in a container runs here.
+
+Old and new server listen at one port of two loopback addresses; `kubectl` gives each command its container's variables.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg2
+
+from tests.database.support import as_role, ask, eventually, pod
+from tools.postgres import REPOSITORY, Postgres
+
+RUNBOOK = REPOSITORY / "docs" / "postgresql-upgrade.md"
+OLD, NEW = "127.0.0.2", "127.0.0.1"  # one port, as both servers have in a cluster
+
+KUBECTL = r"""#!/bin/bash
+# Plays the cluster. In the pod `postgres-upgrade` the short name of the Service is the old server.
+echo "kubectl $*" >>"$CALLS"
+shift  # the namespace
+case "$1" in
+    get) cat "$OBJECTS" ;;
+    apply) cat >"$APPLIED" ;;
+    exec)
+        container=bank
+        [[ "$*" != *--container=copy* ]] || container=copy
+        [ "$2" != deployment/neobank-deployment ] || export DATABASE_URL=$APPLICATION_URL
+        while [ "$1" != -- ]; do shift; done
+        shift
+        words=("${@//\/tmp\//$POD/}")
+        [ $container = bank ] || export PATH=$NEW_BINARIES:$PATH \
+            PGHOST=127.0.0.1 PGDATABASE=neobank PGUSER=neobank_backup
+        exec "${words[@]//postgres-service/$OLD_SERVER}"
+        ;;
+esac
+"""
+MAKE = '#!/bin/sh\necho "make $*" >>"$CALLS"\n'
+
+
+def blocks(language: str = "sh") -> list[str]:
+    """Give the runbook's code blocks, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", RUNBOOK.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@dataclass
+class Cluster:
+    """The machines' part in a runbook from one major to the next."""
+
+    folder: Path
+    port: int
+    old: Postgres
+    new: Postgres
+    calls: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
+        (self.folder / "tools").symlink_to(REPOSITORY / "tools")
+        (self.folder / ".local").mkdir()
+        (self.folder / ".local" / "venv").symlink_to(sys.prefix)
+        self.calls = self.folder / "calls"
+        for name, script in {"kubectl": KUBECTL, "make": MAKE}.items():
+            (self.folder / name).write_text(script, encoding="utf-8")
+            (self.folder / name).chmod(0o755)
+
+    def paste(self, block: str, majors: tuple[str, str]) -> str:
+        """Run a block of the runbook as a technician would, with the numbers of these majors."""
+        for mentioned, meant in zip(("17", "16"), (majors[1], majors[0]), strict=True):
+            block = re.sub(rf"(postgres-|before-|--major ){mentioned}\b", rf"\g<1>{meant}", block)
+        backup = (self.old.credentials / "backup").read_text(encoding="utf-8")
+        environment = {
+            "PATH": f"{self.folder}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "CALLS": str(self.calls),
+            "OBJECTS": str(self.folder / "deployed.json"),
+            "APPLIED": str(self.folder / "applied.json"),
+            "POD": str(self.folder),
+            "OLD_SERVER": OLD,
+            "NEW_BINARIES": str(self.new.binaries),
+            "PGPORT": str(self.port),
+            "PGPASSWORD": backup,
+            "DATABASE_OWNER_URL": url(self.new, "owner", NEW),
+            "APPLICATION_URL": url(self.new, "application", NEW),
+        }
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f"{blocks()[0]}\n{block}"],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+def url(server: Postgres, role: str, address: str) -> str:
+    """Give the URL with which a role logs in at an address."""
+    return server.url(role).replace("@127.0.0.1:", f"@{address}:")
+
+
+def serve(server: Postgres, address: str) -> None:
+    """Prepare and start a server at an address of this machine."""
+    prepared = pod(server, "prepare")
+    assert prepared.process.wait(timeout=120) == 0, prepared.says()
+    server.sockets = Path(tempfile.mkdtemp(prefix="neobank-"))
+    options = [f"port={server.port}", f"listen_addresses={address}", f"unix_socket_directories={server.sockets}"]
+    started = pod(server, "serve", *[word for option in options for word in ("-c", option)])
+    server.process = started.process
+
+    def answers() -> bool:
+        try:
+            return ask(as_role(server, "owner", host=address), "SELECT 1") == [(1,)]
+        except psycopg2.OperationalError:
+            return False
+
+    eventually(answers, f"an answer of {server.binaries}", started.says)

@@ -1,0 +1,119 @@
+"""The pod of the PostgreSQL runbook: the stack's own database on another claim, as restricted as all else."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+
+from hardening import Resource, violations
+from tests.infra.program import CHECKOUT, DIGEST_IMAGE, PROD, Program, merged, run
+
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return run(merged(PROD, {"rotation": {"application": {"number": 2}}}), stack="prod", image=DIGEST_IMAGE)
+
+
+def listed(program: Program) -> Document:
+    return program.listed("Deployment", "Job")
+
+
+def upgrade(text: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tools.upgrade", "--claim", "postgres-17", "--storage", "20Gi", *words]
+    return subprocess.run(command, cwd=CHECKOUT, input=text, capture_output=True, text=True, check=False, timeout=60)
+
+
+def made(program: Program, *words: str) -> tuple[Document, Document]:
+    done = upgrade(json.dumps(listed(program)), *words)
+    assert done.returncode == 0, done.stderr
+    claim, pod = json.loads(done.stdout)["items"]
+    return claim, pod
+
+
+def test_the_server_is_the_stacks_own_but_for_version_and_claim(program: Program) -> None:
+    claim, pod = made(program, "--major", "17")
+    own = dict(program.pods())["postgres-deployment"]["spec"]
+    for mine, its in zip(
+        pod["spec"]["initContainers"] + pod["spec"]["containers"][:1],
+        own["initContainers"] + own["containers"],
+        strict=True,
+    ):
+        assert mine["image"] == "docker.io/library/postgres:17-alpine"
+        assert {"name": "PGDATA", "value": "/pgdata/17"} in mine["env"]
+        assert {**mine, "image": "", "env": []} == {**its, "image": "", "env": []}
+    assert pod["spec"]["securityContext"] == own["securityContext"]
+    claims = [
+        it["persistentVolumeClaim"]["claimName"] for it in pod["spec"]["volumes"] if "persistentVolumeClaim" in it
+    ]
+    assert claims == [claim["metadata"]["name"]] == ["postgres-17"]
+    assert claim["spec"]["resources"] == {"requests": {"storage": "20Gi"}}
+    assert "storageClassName" not in claim["spec"]
+
+
+def test_the_tools_have_the_owners_way_in_and_the_new_servers_programs(program: Program) -> None:
+    _, pod = made(program, "--major", "18")
+    server, copy, bank = pod["spec"]["containers"]
+    assert [it["name"] for it in (server, copy, bank)] == ["postgres", "copy", "bank"]
+    assert (copy["image"], bank["image"]) == ("docker.io/library/postgres:18-alpine", DIGEST_IMAGE)
+    for container in (copy, bank):
+        assert "DATABASE_OWNER_URL" in {it["name"] for it in container["env"]}
+        assert container["securityContext"]["runAsUser"] == 10001
+    assert copy["envFrom"] == [{"secretRef": {"name": "neobank-backup-secret"}}]
+    names = program.outputs["databaseHost"]
+    assert pod["spec"]["hostAliases"] == [{"ip": "127.0.0.1", "hostnames": [names]}]
+    volumes = {it["name"] for it in pod["spec"]["volumes"]}
+    assert len(volumes) == len(pod["spec"]["volumes"])
+    assert {mount["name"] for it in pod["spec"]["containers"] for mount in it["volumeMounts"]} <= volumes
+
+
+def test_another_flavour_is_another_user(program: Program) -> None:
+    _, pod = made(program, "--major", "16", "--flavour", "debian")
+    assert pod["spec"]["containers"][0]["image"] == "docker.io/library/postgres:16"
+    assert {pod["spec"]["securityContext"][it] for it in ("runAsUser", "runAsGroup", "fsGroup")} == {999}
+    _, pod = made(run(merged(PROD, {"postgres": {"flavour": "debian"}}), "prod", DIGEST_IMAGE), "--major", "17")
+    assert pod["spec"]["containers"][0]["image"] == "docker.io/library/postgres:17"
+
+
+def test_no_service_sends_anybody_there_and_the_policies_let_it_out(program: Program) -> None:
+    _, pod = made(program, "--major", "17")
+    labels = pod["metadata"]["labels"].items()
+    assert not [it.name for it in program.of_kind("Service") if it.inputs["spec"]["selector"].items() <= labels]
+    assert dict(program.pods())["neobank-db-init"]["metadata"]["labels"].items() <= labels
+
+
+def test_cluster_and_rules_accept_it(program: Program) -> None:
+    claim, pod = made(program, "--major", "17", "--storage-class", "fast")
+    assert claim["spec"]["storageClassName"] == "fast"
+    for document in (claim, pod):
+        kubernetes_validate.validate(document, "1.36", strict=True)
+    resource = Resource("kubernetes:core/v1:Pod", "postgres-upgrade", pod)
+    assert [it for it in violations([resource], production=True) if "NetworkPolicy" not in it] == []
+
+
+def without_job(document: Document) -> Document:
+    return {"items": [it for it in document["items"] if it["kind"] != "Job"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "sentence"),
+    [
+        ("{}", ["--major", "17"], "standard input is not what kubectl prints as JSON."),
+        ("no JSON", ["--major", "17"], "standard input is not what kubectl prints as JSON."),
+        ('{"items": []}', ["--major", "17"], "there is no postgres-deployment on standard input"),
+        ("as it is", ["--major", "16"], "the database runs docker.io/library/postgres:16-alpine already"),
+        ("without a Job", ["--major", "17"], "there is no Job that migrated"),
+    ],
+)
+def test_what_it_can_not_work_from_is_said_in_a_sentence(
+    program: Program, text: str, words: list[str], sentence: str
+) -> None:
+    given = {"as it is": json.dumps(listed(program)), "without a Job": json.dumps(without_job(listed(program)))}
+    done = upgrade(given.get(text, text), *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
