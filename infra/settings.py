@@ -6,6 +6,7 @@ sentence for each: the key, its value, and what is allowed.
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -44,7 +45,10 @@ from values import (
     Switch,
     TimeZone,
     Volume,
+    millicores,
 )
+
+_SECRET = re.compile(r"(?i)passw|secret|token|credential")
 
 
 class _Section(BaseModel):
@@ -198,8 +202,13 @@ class Settings(_Section):
             yield f"application.maxReplicas is {bank.max_replicas}: that is less than application.replicas."
         if bank.disruption_budget and bank.replicas == 1:
             yield "application.disruptionBudget is true: with one pod nobody could drain its node; set two replicas."
+        for name, section in (("postgres", self.postgres), ("application", bank)):
+            if millicores(section.cpu) > millicores(section.cpu_limit):
+                yield f"{name}.cpu is {section.cpu}: that is more than {name}.cpuLimit, which is {section.cpu_limit}."
         if ingress.enabled and not ingress.host:
             yield 'ingress.host is "": an Ingress needs the name that players type.'
+        elif ingress.tls and not ingress.host:
+            yield 'ingress.host is "": a certificate (ingress.tlsSecret, ingress.clusterIssuer) needs a host name.'
         if ingress.tls_secret and ingress.cluster_issuer:
             yield "ingress.tlsSecret and ingress.clusterIssuer are both set: name the one that gives the certificate."
         if self.production:
@@ -293,6 +302,8 @@ def _sentence(details: ErrorDetails, hidden: AbstractSet[str]) -> str:
     for part in path[:-1]:
         section = known[part].section
         known = keys(section) if section else {}
+    if path[-1] not in known and _SECRET.search(path[-1]):
+        return f"{'.'.join(path)} is not a key: secrets are generated; a raised number under rotation makes another."
     if path[-1] not in known:
         return f"{'.'.join(path)} is not a key: there are {', '.join(known)}."
     value = "a secret" if path[0] in hidden else json.dumps(details["input"], ensure_ascii=False, default=str)

@@ -24,6 +24,11 @@ def mebibytes(quantity: str) -> int:
     return int(quantity[:-2]) * _MEBIBYTES[quantity[-2:]]
 
 
+def millicores(quantity: str) -> int:
+    """Give a number of CPUs such as `250m` or `2` in thousandths."""
+    return int(quantity[:-1]) if quantity.endswith("m") else 1000 * int(quantity)
+
+
 def _at_least(minimum: str) -> BeforeValidator:
     def check(value: object) -> object:
         if (

@@ -2,10 +2,12 @@
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from tests.infra.options import options
 from tests.infra.program import Config, Program, generated, is_secret, plain, run, stack_file, visible
 
 GENERATED = {
@@ -92,36 +94,54 @@ def test_changed_files_and_settings_roll_their_pods(dev: Program, monkeypatch: p
     assert {name for name, sum_ in checksums(other).items() if sum_ != checksums(dev)[name]} == {"postgres-deployment"}
 
 
-def test_what_is_generated_is_readable_nowhere(dev: Program) -> None:
-    values = {generated(name, "1") for name in GENERATED.values()}
-    forms = values | {base64.b64encode(it.encode()).decode() for it in values}
-    forms |= {hashlib.sha256(it.encode()).hexdigest() for it in values}  # alone it could be tried out
-    for registered in dev.resources:
-        text = visible(registered.raw)
-        assert not [form for form in forms if form in text], registered.urn
-    plainly = visible({name: value for name, value in dev.outputs.items() if name not in dev.secret_outputs})
-    assert not [form for form in forms if form in plainly]
+def forms_of(values: Iterable[str]) -> set[str]:
+    """Give the forms in which a secret could be readable; its hash alone could be tried out."""
+    found = {form for it in values for form in (it, base64.b64encode(it.encode()).decode())}
+    return found | {hashlib.sha256(it.encode()).hexdigest() for it in values} | {"PRIVATE KEY-----"}
 
 
-def test_the_walk_would_find_a_secret_left_open(dev: Program) -> None:
-    opened = visible([plain(it.raw) for it in dev.of_kind("Secret")])
-    assert all(generated(name, "1") in opened for name in GENERATED.values())
+def generated_by(program: Program) -> set[str]:
+    """Give every password that a program makes."""
+    return {generated(it.name, it.inputs["keepers"]["rotation"]) for it in program.of_kind("RandomPassword")}
 
 
-def test_a_preview_shows_all_of_a_pod(dev: Program) -> None:
+def test_what_is_generated_is_readable_nowhere_whatever_the_option() -> None:
+    """Neither in an input of any resource (annotations, ConfigMaps, environment, commands) nor in a plain output."""
+    for option in options():
+        program = option.program
+        assert len(generated_by(program)) >= len(GENERATED)
+        forms = forms_of(generated_by(program))
+        for registered in program.resources:
+            text = visible(registered.raw)
+            assert not [form for form in forms if form in text], (option.name, registered.urn)
+        plainly = visible({name: it for name, it in program.outputs.items() if name not in program.secret_outputs})
+        assert not [form for form in forms if form in plainly], option.name
+
+
+def test_the_walk_would_find_a_secret_left_open() -> None:
+    for option in options():
+        opened = visible([plain(it.raw) for it in option.program.of_kind("Secret")])
+        assert all(value in opened for value in generated_by(option.program)), option.name
+
+
+def test_a_preview_shows_all_that_is_no_secret() -> None:
     """A checksum that counted as a secret would hide the whole template it stands in."""
-    for workload in dev.of_kind("Deployment", "Job"):
-        assert "[secret]" not in visible(workload.raw)
+    for option in options():
+        for registered in option.program.kubernetes():
+            if registered.kind != "Secret":
+                assert "[secret]" not in visible(registered.raw), (option.name, registered.urn)
 
 
-def test_the_outputs_that_hold_a_secret_are_marked_and_no_others(dev: Program) -> None:
-    assert dev.secret_outputs == {"databasePassword", "databaseUrl", "adminPassword"}
+def test_the_outputs_that_hold_a_secret_are_marked_and_no_others() -> None:
+    for option in options():
+        assert option.program.secret_outputs == {"databasePassword", "databaseUrl", "adminPassword"}, option.name
 
 
-def test_every_secrets_entries_are_marked(dev: Program) -> None:
-    for registered in dev.of_kind("Secret"):
-        assert is_secret(registered.raw["stringData"])
-        assert "data" not in registered.raw
+def test_every_secrets_entries_are_marked() -> None:
+    for option in options():
+        for registered in option.program.of_kind("Secret"):
+            assert is_secret(registered.raw["stringData"]), (option.name, registered.urn)
+            assert "data" not in registered.raw
 
 
 def test_each_secret_holds_what_its_reader_needs(dev: Program) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from contract import CONTRACT
 from settings import Key, Settings, keys
+from tests.infra.options import leaves, nested, read
 from tests.infra.program import CHECKOUT, PROD, Config, FakeProviders, Recorder, merged, run, stack_file
 
 SECTIONS = "namespace, createNamespace, protectData, production, priorityClasses, kubeContext, imageRepository, "
@@ -147,25 +148,12 @@ REFUSED: list[tuple[str, Any, str]] = [
 ]
 
 
-def read(config: Config) -> Settings:
-    return Settings.read({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
-
-
 def refusal(config: Config) -> list[str]:
     with pytest.raises(pulumi.RunError) as refused:
         read(config)
     first, *sentences = str(refused.value).splitlines()
     assert first == "The stack's configuration is not valid; nothing was changed."
     return sentences
-
-
-def leaves(section: type[BaseModel] = Settings, above: str = "") -> Iterator[tuple[str, Key]]:
-    """Give every key that takes a value, with the path to it."""
-    for name, key in keys(section).items():
-        if key.section:
-            yield from leaves(key.section, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", key
 
 
 @pytest.mark.parametrize(("key", "value", "sentence"), REFUSED)
@@ -183,9 +171,13 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: object, sentence: str
         ),
         ({"ingress": {"enabled": True}}, 'ingress.host is "": an Ingress needs'),
         (
-            {"ingress": {"tlsSecret": "a", "clusterIssuer": "b"}},
+            {"ingress": {"host": "bank.example.org", "tlsSecret": "a", "clusterIssuer": "b"}},
             "ingress.tlsSecret and ingress.clusterIssuer are both set",
         ),
+        ({"ingress": {"tlsSecret": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
+        ({"ingress": {"clusterIssuer": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
+        ({"application": {"cpu": "2500m"}}, "application.cpu is 2500m: that is more than application.cpuLimit, which"),
+        ({"postgres": {"cpu": "3", "cpuLimit": "2999m"}}, "postgres.cpu is 3: that is more than postgres.cpuLimit"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(config: Config, sentence: str) -> None:
@@ -231,6 +223,37 @@ def test_every_key_has_a_wrong_value_in_the_table() -> None:
     generic = {f"{secret}.{field}" for secret in shared for field in ("number", "since")}
     assert {path for path, _ in leaves()} - generic <= named
     assert {"rotation.owner.number", "rotation.admin.since"} <= named
+
+
+def sections(section: type[BaseModel] = Settings, above: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Give every nested object, with the path to it."""
+    yield above, section
+    for name, key in keys(section).items():
+        if key.section:
+            yield from sections(key.section, f"{above}{name}.")
+
+
+@pytest.mark.parametrize(("above", "section"), list(sections()))
+def test_an_unknown_key_is_refused_at_every_depth(above: str, section: type[BaseModel]) -> None:
+    assert refusal(nested(f"{above}typo", 1)) == [f"{above}typo is not a key: there are {', '.join(keys(section))}."]
+
+
+@pytest.mark.parametrize("path", ["adminPassword", "postgres.password", "rotation.secret", "ingress.apiToken"])
+def test_a_secret_in_plain_is_refused_and_not_repeated(path: str) -> None:
+    [said] = refusal(nested(path, "hunter2"))
+    assert said == f"{path} is not a key: secrets are generated; a raised number under rotation makes another."
+
+
+TYPED = [(path, key) for path, key in leaves() if "." in path or key.info.annotation is not str]
+"""The engine hands over a text of the outer level as it is, and checks by Pulumi.yaml that it is one."""
+
+
+@pytest.mark.parametrize(("path", "key"), TYPED)
+def test_a_key_of_another_type_is_refused_and_its_sentence_says_what_it_takes(path: str, key: Key) -> None:
+    assert refusal(nested(path, {"a": "list"})) == [f'{path} is {{"a": "list"}}: it takes {key.allowed}.']
+    assert key.info.description
+    assert key.info.description.endswith(".")
+    assert not key.info.is_required()
 
 
 def test_all_errors_are_said_at_once() -> None:
