@@ -11,6 +11,7 @@ from migration import Migration, MigrationArgs
 from network import Network, NetworkArgs
 from retirement import Retirement, RetirementArgs
 from settings import Settings
+from summary import summary
 
 settings = Settings.load()
 
@@ -82,6 +83,7 @@ Network(
 serving = database.logins["application"]
 kubectl = commands.kubectl(settings.kube_context, settings.namespace)
 
+pulumi.export("summary", summary(settings))
 pulumi.export("namespace", namespace)
 pulumi.export("url", application.url)
 pulumi.export("databaseHost", database.host)
@@ -97,3 +99,4 @@ pulumi.export("rotations", settings.rotation.model_dump(by_alias=True))
 pulumi.export("portForwardCommand", commands.port_forward(kubectl))
 pulumi.export("psqlCommand", commands.psql(kubectl, serving.user))
 pulumi.export("backupCommand", commands.backup(kubectl))
+pulumi.export("verifyCommand", commands.verify(kubectl))

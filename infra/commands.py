@@ -52,5 +52,10 @@ def backup(prefix: str) -> str:
     )
 
 
+def verify(prefix: str) -> str:
+    """Check in one of the bank's pods that every balance agrees with its transfers, and the audit with itself."""
+    return f"{prefix} exec deployment/{application.DEPLOYMENT} -- neobank verify"
+
+
 def _secret(prefix: str, template: str) -> str:
     return f"{prefix} get secret {database.SERVER_SECRET} --output=go-template={shlex.quote(template)}"

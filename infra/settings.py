@@ -212,9 +212,10 @@ class Settings(_Section):
         if ingress.tls_secret and ingress.cluster_issuer:
             yield "ingress.tlsSecret and ingress.clusterIssuer are both set: name the one that gives the certificate."
         if self.production:
-            yield from self._refused_in_production()
+            yield from (f"{sentence[:-1]}, where production is true." for sentence in self.missing_for_production())
 
-    def _refused_in_production(self) -> Iterator[str]:
+    def missing_for_production(self) -> Iterator[str]:
+        """Give a sentence for each setting with which no event should run."""
         bank, ingress = self.application, self.ingress
         demands = [
             (self.kube_context != "", "kubeContext", "name the cluster, so that no other is changed"),
@@ -229,7 +230,7 @@ class Settings(_Section):
                 "name a certificate's Secret, or an ingress.clusterIssuer: passwords must not travel in the clear",
             ),
         ]
-        return (f"{key}: {what}, where production is true." for met, key, what in demands if not met)
+        return (f"{key}: {what}." for met, key, what in demands if not met)
 
     @classmethod
     def load(cls) -> Self:

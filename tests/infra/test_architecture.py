@@ -22,6 +22,7 @@ FIXED_NAMES = {
     ("Service", "neobank-service"),
 }
 OUTPUTS = {
+    "summary",
     "namespace",
     "url",
     "databaseHost",
@@ -37,6 +38,7 @@ OUTPUTS = {
     "portForwardCommand",
     "psqlCommand",
     "backupCommand",
+    "verifyCommand",
 }
 
 
@@ -61,6 +63,21 @@ def test_the_outputs_are_those_of_the_documentation(dev: Program) -> None:
         f"postgresql://neobank_0:{dev.outputs['databasePassword']}@postgres-service.neotropolis-dev.svc:5432/neobank"
     )
     assert dev.outputs["url"] == "http://neobank-service.neotropolis-dev.svc"
+
+
+def test_the_summary_says_what_one_has(dev: Program, prod: Program) -> None:
+    small, hardened = dev.outputs["summary"], prod.outputs["summary"]
+    assert (small["bank"], hardened["bank"]) == (
+        "1 pod (neobank-deployment)",
+        "2 to 6 pods, by load (neobank-deployment)",
+    )
+    assert hardened["database"] == "PostgreSQL 16 (alpine) with 4Gi of memory, on the volume postgres-pvc"
+    assert small["data"].startswith("not protected")
+    assert hardened["data"].startswith("protected")
+    assert (small["wayIn"][:4], hardened["wayIn"]) == ("none", "the Ingress for bank.example.org, with TLS")
+    assert small["production"].startswith("not for an event: kubeContext: name the cluster")
+    assert hardened["production"] == "its settings are fit for an event"
+    assert run(changed(postgres={"existingClaim": "kept"})).outputs["summary"]["database"].endswith("volume kept")
 
 
 @pytest.mark.parametrize(
