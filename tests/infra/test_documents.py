@@ -1,0 +1,242 @@
+"""Every command in the documents is one that there is: targets, objects, outputs, options.
+
+A block marked `sh` is taken line by line. Here a wrong name or option is found, not a wrong effect; what runs for real
+elsewhere are the PostgreSQL runbook (tests/database), the outputs' commands (test_commands.py) and the roll-outs
+(tests/cluster).
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import pytest
+
+from neobank.cli import main
+from settings import Settings, keys
+from tests.infra.program import CHECKOUT, Program
+
+DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+PLAIN = {
+    "cat",
+    "cd",
+    "curl",
+    "diff",
+    "eval",
+    "export",
+    "mkdir",
+    "sed",
+    "sha256sum",
+    "sh",
+    "pg_dump",
+    "pg_restore",
+    "echo",
+}
+UNTRIED = {"docker"}
+"""docs/production.md says that nothing tries these."""
+
+ASSIGNMENT = re.compile(r"[A-Z_]+=")
+FORWARD = "kubectl() {"
+"""The documents define it to save words; what follows uses it."""
+
+# Words of kubectl that name kinds, with what the program calls them.
+KINDS = {
+    "deployments": "Deployment",
+    "jobs": "Job",
+    "services": "Service",
+    "secrets": "Secret",
+    "configmaps": "ConfigMap",
+    "serviceaccounts": "ServiceAccount",
+    "networkpolicies": "NetworkPolicy",
+    "networkpolicy": "NetworkPolicy",
+    "ingresses": "Ingress",
+    "ingress": "Ingress",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler",
+    "horizontalpodautoscaler": "HorizontalPodAutoscaler",
+    "poddisruptionbudgets": "PodDisruptionBudget",
+    "poddisruptionbudget": "PodDisruptionBudget",
+}
+OTHERS = {"pods", "pod", "pvc", "nodes", "storageclasses", "ingressclass", "clusterissuer"}
+MADE_BY_HAND = {"postgres-upgrade", "postgres-17", "postgres-pvc", "traefik", "letsencrypt"}
+
+
+def blocks(document: Path) -> Iterator[str]:
+    text = document.read_text(encoding="utf-8")
+    yield from re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        if code.startswith(("kubectl ", "make ", "pulumi ", "neobank ")) and "…" not in code:
+            yield code
+
+
+def commands(document: Path) -> Iterator[list[str]]:
+    """Give the words of each command; those inside quotes and substitutions are commands, too."""
+    for block in blocks(document):
+        for line in block.replace("\\\n", " ").replace("|\n", "| ").splitlines():
+            if not line.startswith(FORWARD):
+                yield from within(line.partition("  #")[0].strip().strip("()"))
+
+
+def within(line: str) -> Iterator[list[str]]:
+    for inner in re.findall(r"\$\(((?:[^()]|\([^()]*\))*)\)", line):
+        yield from within(inner)
+    lexer = shlex.shlex(re.sub(r"\$\(.*?\)", "SUBSTITUTED", line), posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if set(word) <= set("|&;"):
+            if words:
+                yield words
+            words = []
+        else:
+            words.append(word)
+
+
+def program_of(words: list[str]) -> tuple[str, list[str]]:
+    """Give a command's program and its arguments, without variables before it and redirections after it."""
+    while words and ASSIGNMENT.match(words[0]):
+        words = words[1:]
+    cut = next((index for index, word in enumerate(words) if word in {"<", ">", ">>"}), len(words))
+    words = words[:cut]
+    return (words[0].rpartition("/")[2], words[1:]) if words else ("", [])
+
+
+ALL = [(document, *program_of(words)) for document in DOCUMENTS for words in commands(document)]
+
+
+def of(program: str) -> list[tuple[str, list[str]]]:
+    return [(document.name, words) for document, found, words in ALL if found == program]
+
+
+def test_every_program_is_one_that_is_looked_at() -> None:
+    looked_at = {"", "make", "kubectl", "pulumi", "neobank", "python"}
+    assert {program for _, program, _ in ALL} <= looked_at | PLAIN | UNTRIED
+    assert min(len(of(program)) for program in ("make", "kubectl", "pulumi", "neobank")) > 3
+
+
+@pytest.mark.parametrize(("document", "words"), of("make"))
+def test_every_target_is_the_makefiles(document: str, words: list[str]) -> None:
+    del document
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    variables = set(re.findall(r"\$\((SECRETS|[A-Z]+)\)", makefile))
+    given = {word.partition("=")[0]: word.partition("=")[2] for word in words if "=" in word}
+    assert {word for word in words if "=" not in word} <= targets
+    assert given.keys() <= variables
+    assert (CHECKOUT / f"Pulumi.{given.get('STACK', 'dev')}.yaml").exists() or not given.get("STACK")
+    for test in re.findall(r"tests/\S+\.py", given.get("ARGS", "")):
+        assert (CHECKOUT / test).exists()
+
+
+def test_every_command_of_the_bank_is_one() -> None:
+    for document, words in of("neobank"):
+        found: click.Command = main
+        for word in words:
+            if word in {"|", "SUBSTITUTED"} or word.startswith("-"):
+                continue
+            assert isinstance(found, click.Group), (document, words)
+            assert word in found.commands, (document, words)
+            found = found.commands[word]
+
+
+def test_every_module_that_is_run_is_there() -> None:
+    for document, words in of("python"):
+        assert words[0] == "-m"
+        path = CHECKOUT / words[1].replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), document
+
+
+def named_objects(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Give each kind and name that a kubectl command names."""
+    positional = [word for word in words if not word.startswith("-")]
+    for index, word in enumerate(positional[1:], start=1):
+        if "/" in word:
+            kind, _, name = word.partition("/")
+            yield kind, name
+        elif word in OTHERS and index + 1 < len(positional):
+            yield word, positional[index + 1]
+
+
+@pytest.mark.parametrize(("document", "words"), of("kubectl"))
+def test_every_object_is_one_that_the_program_makes(prod: Program, document: str, words: list[str]) -> None:
+    del document
+    words = words[: words.index("--")] if "--" in words else words
+    made = {(it.kind.lower(), it.object_name or it.name) for it in prod.kubernetes()}
+    for kind, name in named_objects(words):
+        assert (kind, name) in made or name in MADE_BY_HAND, (kind, name)
+    listed = {kind for word in words[1:] if "," in word and "=" not in word for kind in word.split(",")}
+    assert listed <= KINDS.keys() | OTHERS
+    containers = {
+        it["name"] for _, pod in prod.pods() for it in pod["spec"]["containers"] + pod["spec"].get("initContainers", [])
+    }
+    labels = {f"{key}={value}" for _, pod in prod.pods() for key, value in pod["metadata"]["labels"].items()}
+    labels.add("app.kubernetes.io/managed-by=pulumi")
+    for word in words:
+        if word.startswith("--container="):
+            assert word.partition("=")[2] in containers | {"copy", "bank"}
+        if word.startswith("--selector="):
+            assert word.partition("=")[2] in labels
+
+
+@cache
+def help_of(*command: str) -> str:
+    return subprocess.run([*command], capture_output=True, text=True, check=False, timeout=60).stdout
+
+
+@pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="there is no `kubectl` on PATH, whose help lists its options"
+)
+@pytest.mark.parametrize(("document", "words"), of("kubectl"))
+def test_every_option_is_kubectls(document: str, words: list[str]) -> None:
+    del document
+    words = words[: words.index("--")] if "--" in words else words
+    verb = words[:2] if words[0] == "rollout" else words[:1]
+    known = help_of("kubectl", *verb, "--help") + help_of("kubectl", "options")
+    assert known
+    for word in words:
+        if word.startswith("--"):
+            assert f"{word.partition('=')[0]}=" in known or f"{word.partition('=')[0]} " in known, word
+
+
+@pytest.mark.parametrize(("document", "words"), of("pulumi"))
+def test_every_output_is_one(prod: Program, document: str, words: list[str]) -> None:
+    del document
+    if words[:2] == ["stack", "output"]:
+        assert {word for word in words[2:] if not word.startswith("-")} <= {*prod.outputs, "dev", "prod"}
+
+
+@pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH, whose help lists its options")
+@pytest.mark.parametrize(("document", "words"), of("pulumi"))
+def test_every_option_is_the_engines(document: str, words: list[str]) -> None:
+    del document
+    known = help_of("pulumi", *(word for word in words[:2] if not word.startswith("-")), "--help")
+    for word in words:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in known, word
+
+
+def test_every_link_leads_somewhere() -> None:
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)", text):
+            path = (document.parent / target).resolve() if target else document
+            assert path.exists(), (document.name, target)
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+                assert anchor in {re.sub(r"[^a-z0-9 -]", "", it.lower()).replace(" ", "-") for it in headings}
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for path in re.findall(r"`((?:docs|infra|policy|service|tests|tools|database)/[\w./-]+)`", text):
+            assert (CHECKOUT / path).exists(), (document.name, path)
+
+
+def test_the_stacks_of_the_documents_are_accepted_keys() -> None:
+    for document in DOCUMENTS:
+        for key in re.findall(r"neobank:([A-Za-z]+):", document.read_text(encoding="utf-8")):
+            assert key in keys(Settings), (document.name, key)
