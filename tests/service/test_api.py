@@ -162,6 +162,7 @@ def test_an_optional_field_may_be_null_or_empty(player: Join, empty: str | None)
         ("5", "application/json"),
         ("null", "application/json"),
         ("[" * 60_000, "application/json"),
+        ('{"character_name": "Neo", "password": "white rabbit", "password": "black rabbit"}', "application/json"),
         (b"\xff", "application/json"),
         ("", "application/json"),
         ('{"character_name": "\\ud800", "password": "white rabbit"}', "application/json"),
@@ -194,7 +195,18 @@ def test_a_body_of_another_kind_is_a_415(client: FlaskClient, body: str, content
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "before=0", "before=x", f"before={2**63}", "page=2"]
+    "query",
+    [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "before=0",
+        "before=x",
+        f"before={2**63}",
+        "page=2",
+        "limit=1&limit=2",
+        "limit=5&limit=5",
+    ],
 )
 def test_a_page_that_makes_no_sense_is_refused(player: Join, query: str) -> None:
     neo = player("Neo")

@@ -26,7 +26,7 @@ def get_search(query_data: Wanted) -> Users:
         return Users(users=[User.of(found) for found in users.search(connection, query_data.q)])
 
 
-@users_blueprint.get("/<number>")
+@users_blueprint.get("/<number:number>")
 @users_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
 @users_blueprint.output(UserDetail)
 @users_blueprint.doc(responses=[404])

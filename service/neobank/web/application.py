@@ -14,6 +14,7 @@ from neobank.casino.routes import casino_blueprint, limits_blueprint
 from neobank.database import connect
 from neobank.monitoring import metrics, requests
 from neobank.payments.routes import payments_blueprint
+from neobank.players import passwords
 from neobank.players.directory_routes import directory_blueprint
 from neobank.players.routes import account_blueprint, auth_blueprint
 from neobank.players.session_routes import sessions_blueprint
@@ -25,7 +26,7 @@ from neobank.vendors.key_routes import keys_blueprint
 from neobank.web import errors, headers, health, openapi, rate_limits
 from neobank.web.addresses import trust_proxies
 from neobank.web.bank import Bank, bind
-from neobank.web.requests import IdConverter, JSONProvider, JSONRequest, TextConverter
+from neobank.web.requests import IdConverter, JSONProvider, JSONRequest, NumberConverter, TextConverter
 
 BLUEPRINTS = (
     health.blueprint,
@@ -69,12 +70,13 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app = Application("neobank", title="NeoBank", version="1", docs_path=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
-    app.url_map.converters |= {"int": IdConverter, "default": TextConverter}
+    app.url_map.converters |= {"int": IdConverter, "default": TextConverter, "number": NumberConverter}
     engine = connect(settings.database_url, connections=settings.threads, single_statements=True)
     bind(app, Bank(settings, engine, migrations.head()))
     metrics.POOL_SIZE.set(settings.threads)
     requests.register(app, trust_id=settings.trusted_proxies > 0)
     trust_proxies(app, settings.trusted_proxies)
+    passwords.make_room(settings.threads)
     headers.register(app)
     errors.register(app)
     openapi.register(app)

@@ -28,7 +28,7 @@ _KEY_REUSED: Final = 422
 
 _ABOUT: Final = """
 Money is a JSON number of ¤ with at most two decimals, never a string. Times are ISO 8601 in UTC with a zone. An
-optional field may be absent, null or "": the same thing. A field that is not listed is refused.
+optional field may be absent, null or "": the same thing. A field that is not listed or stands there twice is refused.
 
 An error is `application/problem+json`; `detail` is one sentence for whoever sent the request, and `error` is the same
 text for older clients. A refused request changed nothing. A mistake of the bank's own is a 500 in the same form.
@@ -51,6 +51,7 @@ _EXAMPLES: Final[Mapping[str, object]] = {
     "from_account": "NC-7Q2M-K4ZD",
     "limit": 10,
     "memo": "for the call",
+    "number": "NC-7Q2M-K4ZD",
     "name": "Neo",
     "NewFaction.name": "Zion",
     "NewFaction.description": "The last city",

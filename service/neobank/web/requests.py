@@ -10,7 +10,9 @@ from flask.json.provider import DefaultJSONProvider
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
+from werkzeug.datastructures import MultiDict
 from werkzeug.routing import IntegerConverter, Map, UnicodeConverter
+from werkzeug.utils import cached_property
 
 from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number, to_signed_hundredths
 
@@ -22,6 +24,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member stands there twice")
+    return members
+
+
 class JSONProvider(DefaultJSONProvider):
     """JSON whose fractions are read exactly, and which has no NaN."""
 
@@ -30,12 +39,30 @@ class JSONProvider(DefaultJSONProvider):
     compact = True
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:  # noqa: ANN401  # the signature is Flask's
-        """Read JSON; numbers with a fraction or an exponent become Decimal."""
-        return json.loads(s, parse_float=Decimal, parse_constant=_refuse_constant, **kwargs)
+        """Read JSON; numbers with a fraction or an exponent become Decimal.
+
+        Raises ValueError where a member stands there twice: two readers may differ on which.
+        """
+        return json.loads(s, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_members, **kwargs)
 
 
 class JSONRequest(Request):
     """A request whose body is a JSON object and says so; no body at all is an empty object."""
+
+    @cached_property
+    def args(self) -> MultiDict[str, str]:
+        """Read the query.
+
+        Raises HTTPError 400 where it is no UTF-8, or a parameter stands there twice: two readers may differ on which.
+        """
+        try:
+            given = super().args
+        except UnicodeDecodeError:
+            raise HTTPError(400, "The query is not UTF-8.") from None
+        repeated = next((name for name, values in given.lists() if len(values) > 1), None)
+        if repeated is not None:
+            raise HTTPError(400, f"{repeated}: it stands in the query twice.")
+        return given
 
     def get_json(self, *_: bool, **__: bool) -> Any:  # noqa: ANN401  # the signature is Flask's
         """Read the body.
@@ -58,6 +85,14 @@ class IdConverter(IntegerConverter):
     """An id in a path; more digits than an id can have are no address."""
 
     regex = f"[0-9]{{1,{MAX_ID_DIGITS}}}"
+
+
+class NumberConverter(UnicodeConverter):
+    """An account number in a path, where other words stand for other things."""
+
+    def __init__(self, url_map: Map) -> None:
+        super().__init__(url_map)
+        self.regex = "[Nn][Cc]-[^/\x00]+"
 
 
 class TextConverter(UnicodeConverter):
@@ -167,5 +202,7 @@ SignedAmount = Annotated[
 ]
 """An amount of ¤ that may be negative, as it comes in; hundredths inside."""
 
-Money = Annotated[int, PlainSerializer(to_number, return_type=float)]
+Money = Annotated[
+    int, PlainSerializer(to_number, return_type=float), WithJsonSchema({"type": "number", "description": "¤"})
+]
 """Hundredths inside; a number of ¤ with at most two decimals as it goes out."""

@@ -5,7 +5,7 @@ from alembic import op
 from neobank.migrations import read_sql
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 
 def upgrade() -> None:
