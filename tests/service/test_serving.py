@@ -70,6 +70,21 @@ def test_sixteen_clients_at_once_lose_and_create_nothing(server: Bank, books: Ca
     books()
 
 
+def test_a_rush_of_new_players_leaves_payments_alone(server: Bank, books: Callable[[], None]) -> None:
+    """Whoever is told to come back does so; no payment ever is."""
+    payer, receiver = server.join("Neo"), server.join("Trinity")
+    with ThreadPoolExecutor(24) as pool:
+        joining = [pool.submit(server.join, f"Player {index}") for index in range(40)]
+        paid = []
+        while not all(player.done() for player in joining):
+            paid.append(server.pay(payer, receiver, 0.01)[0])
+        numbers = {player.result().number for player in joining}
+    assert set(paid) == {201}
+    assert len(numbers) == 40
+    assert server.balance(payer) == pytest.approx(1000 - len(paid) / 100, abs=0.001)
+    books()
+
+
 def test_a_database_that_restarts_is_a_503_and_then_forgotten(
     server: Bank, database: Database, engine: Engine, owner: Engine
 ) -> None:

@@ -219,7 +219,7 @@ def test_a_one_time_password_opens_nothing_but_its_change(player: Join, client: 
         connection.execute(text("UPDATE players SET must_change_password = true"))
     paths = client.get("/openapi.json").get_json()["paths"]
     guarded = [
-        (method, re.sub(r"{\w+}", "1", path))
+        (method, re.sub(r"{\w+}", "1", path.replace("{number}", "NC-0000-0000")))
         for path, operations in paths.items()
         for method, operation in operations.items()
         if any("BearerAuth" in way for way in operation.get("security", []))

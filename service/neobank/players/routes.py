@@ -103,8 +103,7 @@ class ProfileChanged(Answer):
 def post_registration(json_data: Registration) -> Registered:
     """Join the game."""
     bank = current_bank()
-    with bank.statement() as connection:
-        read_switches(connection).admit(json_data.code)
+    bank.first(read_switches).admit(json_data.code)
     password_hash = passwords.hash_password(json_data.password)
     with bank.transaction() as connection:
         player = register(
@@ -123,8 +122,7 @@ def post_registration(json_data: Registration) -> Registered:
 def post_login(json_data: LogIn) -> LoggedIn:
     """Log in."""
     bank = current_bank()
-    with bank.statement() as connection:
-        found = find_credentials(connection, json_data.character_name)
+    found = bank.first(lambda connection: find_credentials(connection, json_data.character_name))
     proven = authenticate(found, json_data.password)
     with bank.transaction() as connection:
         hold(connection, proven)

@@ -22,6 +22,5 @@ class Status(Answer):
 @status_blueprint.output(Status)
 def get_status() -> Status:
     """Tell what the bank does right now."""
-    with current_bank().statement() as connection:
-        switches, games = read_switches(connection), list(open_games(connection))
+    switches, games = current_bank().first(lambda connection: (read_switches(connection), list(open_games(connection))))
     return Status(read_only=switches.read_only, registration=switches.registration, games=games)

@@ -151,8 +151,8 @@ def by_key() -> str:
 def _vendor(key: str) -> Vendor | None:
     if not key:
         return None
-    with current_bank().statement() as connection:
-        row = connection.execute(_FIND, {"key_hash": _hash(key)}).one_or_none()
+    values = {"key_hash": _hash(key)}
+    row = current_bank().first(lambda connection: connection.execute(_FIND, values).one_or_none())
     if row is None:
         return None
     key_id, scope, account_id, number, name, frozen = row

@@ -1,11 +1,13 @@
 """What one serving process holds: its settings, its way to the database, the schema it was written for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from neobank.database import transactional
 from neobank.ledger import movements
@@ -13,6 +15,8 @@ from neobank.monitoring import metrics
 from neobank.settings import ServingSettings
 
 _EXTENSION = "neobank"
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,21 @@ class Bank:
                 yield connection
             finally:  # whatever came after it, a statement that succeeded is committed
                 metrics.count(moved)
+
+    def first(self, look: Callable[[Connection], Found]) -> Found:
+        """Do what a request begins with, and once more on a fresh connection where the pool's turns out to be dead.
+
+        After a restart of the database every connection of the pool is dead, and the first statement finds out. It
+        is for what may be done twice without harm: looking, and counting requests; never for money.
+        """
+        try:
+            with self.statement() as connection:
+                return look(connection)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+        with self.statement() as connection:
+            return look(connection)
 
 
 def bind(app: Flask, bank: Bank) -> None:

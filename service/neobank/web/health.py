@@ -13,6 +13,9 @@ from neobank.web.requests import Answer
 blueprint = APIBlueprint("health", __name__, tag="Health")
 
 
+_REVISION = text("SELECT version_num FROM alembic_version")
+
+
 class Health(Answer):
     """The process lives."""
 
@@ -34,8 +37,7 @@ def ready() -> Health | Response:
     """Tell whether requests can be served: the database answers, and its schema is this version's or a newer one."""
     bank = current_bank()
     try:
-        with bank.statement() as connection:
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+        found = bank.first(lambda connection: connection.execute(_REVISION).scalar_one())
     except SQLAlchemyError:
         return problem(503, "The database does not answer, or was never upgraded.", {"Retry-After": "2"})
     if found < bank.schema_revision:

@@ -143,13 +143,14 @@ def forget_ended(connection: Connection) -> int:
 def _caller(token: str) -> Caller | None:
     if not token:
         return None
-    with current_bank().statement() as connection:
-        row = connection.execute(_FIND_CALLER, {"token_hash": _hash(token)}).one_or_none()
-        if row is None:
-            return None
-        account_id, account_number, character_name, session_id, is_admin, must_change_password, unseen = row
-        found = Caller(account_id, account_number, character_name, session_id, is_admin)
-        if unseen:
+    values = {"token_hash": _hash(token)}
+    row = current_bank().first(lambda connection: connection.execute(_FIND_CALLER, values).one_or_none())
+    if row is None:
+        return None
+    account_id, account_number, character_name, session_id, is_admin, must_change_password, unseen = row
+    found = Caller(account_id, account_number, character_name, session_id, is_admin)
+    if unseen:
+        with current_bank().statement() as connection:
             _note(connection, found.session_id)
     note_account(account_number)
     if must_change_password and request.endpoint != CHANGES_PASSWORD:

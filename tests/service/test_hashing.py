@@ -1,0 +1,90 @@
+"""Hashing passwords takes its time, and nobody else's: so many may wait for it, and no more."""
+
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from argon2 import Type, extract_parameters
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from neobank.players import passwords
+from neobank.settings import ServingSettings
+from neobank.web import create_app
+from tests.service.support import LoggedIn
+
+pytestmark = pytest.mark.usefixtures("books")
+
+Join = Callable[[str], LoggedIn]
+THREADS = 6
+ROOM = THREADS // 2
+DEADLINE = 60
+
+
+def requests(client: FlaskClient, neo: LoggedIn, organiser: LoggedIn) -> dict[str, Callable[[], TestResponse]]:
+    """Give a request for each route that hashes."""
+    who = {"character_name": "Somebody", "password": "white rabbit"}
+    change = {"current_password": "password of Neo", "new_password": "another white rabbit"}
+    reset = f"/api/admin/users/{neo.number}/reset-password"
+    new = {"new_password": "another white rabbit"}
+    return {
+        "register": lambda: client.post("/api/v1/auth/register", json=who),
+        "login": lambda: client.post("/api/v1/auth/login", json=who),
+        "change": lambda: client.put("/api/v1/account/password", json=change, headers=neo.headers),
+        "reset": lambda: client.post(reset, json=new, headers=organiser.headers),
+    }
+
+
+@pytest.mark.parametrize("route", ["register", "login", "change", "reset"])
+def test_beyond_half_of_the_threads_nobody_waits_and_payments_go_on(
+    settings: ServingSettings, player: Join, organiser: LoggedIn, route: str
+) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    client = create_app(replace(settings, threads=THREADS)).test_client()
+    send = requests(client, neo, organiser)[route]
+    count = 3 * THREADS
+    with ThreadPoolExecutor(count) as pool, ExitStack() as held:
+        held.enter_context(passwords._turnstile.passed())
+        sent = {pool.submit(send) for _ in range(count)}
+        refused: set[Future[TestResponse]] = set()
+        waiting = sent
+        while len(refused) < count - (ROOM - 1):
+            done, waiting = wait(waiting, timeout=DEADLINE, return_when=FIRST_COMPLETED)
+            assert done, f"only {len(refused)} of {count} were told to come back"
+            refused |= done
+        for answer in (future.result() for future in refused):
+            assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+            assert int(answer.headers["Retry-After"]) >= 1
+        payment = {"to_account": trinity.number, "amount": 1}
+        paid = client.post("/api/v1/transactions", json=payment, headers=neo.headers)
+        assert paid.status_code == 201, paid.text
+        assert not any(future.done() for future in waiting)
+        held.close()
+        assert all(future.result(DEADLINE).status_code != 503 for future in waiting)
+
+
+def test_whoever_is_refused_takes_no_room(settings: ServingSettings, player: Join) -> None:
+    player("Neo")
+    client = create_app(replace(settings, threads=2)).test_client()
+    who = {"character_name": "Neo", "password": "password of Neo"}
+    with passwords._turnstile.passed():
+        assert [client.post("/api/v1/auth/login", json=who).status_code for _ in range(5)] == [503] * 5
+    assert client.post("/api/v1/auth/login", json=who).status_code == 200
+
+
+@pytest.mark.parametrize(("threads", "room"), [(1, 1), (2, 1), (8, 4), (64, 32)])
+def test_there_is_room_for_half_and_always_for_one(threads: int, room: int) -> None:
+    passwords.make_room(threads)
+    with ExitStack() as held:
+        for _ in range(room):
+            assert passwords._turnstile._room.acquire(blocking=False)
+            held.callback(passwords._turnstile._room.release)
+        with pytest.raises(passwords.TooManyAtOnce), passwords._turnstile.passed():
+            pass
+
+
+def test_the_parameters_are_owasp_s() -> None:
+    found = extract_parameters(passwords.hash_password("white rabbit"))
+    assert (found.type, found.memory_cost, found.time_cost, found.parallelism) == (Type.ID, 19 * 1024, 2, 1)

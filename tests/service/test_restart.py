@@ -1,0 +1,119 @@
+"""A database that restarted: its pool's connections are dead, and no client notices; money is never tried twice."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Connection, Engine, event, text
+from werkzeug.test import TestResponse
+
+from neobank.settings import RATES, ServingSettings
+from neobank.web import create_app
+from tests.service.support import Database, LoggedIn, Terminal, counted
+
+Join = Callable[[str], LoggedIn]
+
+
+@pytest.fixture
+def worker(settings: ServingSettings, fresh: object) -> Iterator[Flask]:
+    """An application that keeps the limits, with two connections in its pool."""
+    del fresh
+    made = create_app(replace(settings, threads=2, rate_limits=RATES))
+    engine = pool(made)
+    with engine.connect(), engine.connect():
+        pass
+    yield made
+    engine.dispose()
+
+
+def pool(app: Flask) -> Engine:
+    engine: Engine = app.extensions["neobank"].engine
+    return engine
+
+
+@pytest.fixture
+def restart(database: Database, engine: Engine, owner: Engine, app: Flask) -> Callable[[], None]:
+    if database.embedded is None:
+        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that is not ours to stop")
+    server = database.embedded
+
+    def stop_and_start() -> None:
+        server.stop()
+        server.start()
+        for ours in (engine, owner, pool(app)):
+            ours.dispose()
+
+    return stop_and_start
+
+
+def requests(client: FlaskClient, neo: LoggedIn, trinity: LoggedIn, key: str) -> dict[str, Callable[[], TestResponse]]:
+    who = {"character_name": "Morpheus", "password": "white rabbit"}
+    pay = {"to_account": trinity.number, "amount": 1}
+    ask = {"amount": 1}
+    return {
+        "a look at the account": lambda: client.get("/api/v1/account", headers=neo.headers),
+        "a payment": lambda: client.post("/api/v1/transactions", json=pay, headers=neo.headers),
+        "a charge": lambda: client.post("/api/v1/external/charges", json=ask, headers={"X-API-Key": key}),
+        "joining": lambda: client.post("/api/v1/auth/register", json=who),
+        "logging in": lambda: client.post("/api/v1/auth/login", json=who),
+        "the status": lambda: client.get("/api/v1/status"),
+        "readiness": lambda: client.get("/health/ready"),
+    }
+
+
+def test_the_first_request_after_a_restart_succeeds_whatever_it_is(
+    worker: Flask, restart: Callable[[], None], player: Join, terminal: Callable[..., Terminal]
+) -> None:
+    neo, trinity, key = player("Neo"), player("Trinity"), terminal(scope="pay").key
+    for name, send in requests(worker.test_client(), neo, trinity, key).items():
+        with pool(worker).connect(), pool(worker).connect():
+            pass  # both connections are of before the restart
+        restart()
+        answer = send()
+        assert answer.status_code in {200, 201}, f"{name}: {answer.text}"
+    assert worker.test_client().get("/api/v1/account", headers=neo.headers).get_json()["account"]["balance"] == 999
+
+
+def end_backend(other: Engine, connection: Connection) -> None:
+    """End the server's side of a connection, as a restart does, and wait until it is gone."""
+    process = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+    with other.connect() as killer:
+        ended = killer.execute(text("SELECT pg_terminate_backend(:process, 10000)"), {"process": process})
+        assert ended.scalar_one()
+
+
+def test_a_payment_whose_connection_dies_is_not_tried_again(
+    worker: Flask, player: Join, engine: Engine, books: Callable[[], None]
+) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+
+    def cut(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if "post_transfer" in statement:
+            end_backend(engine, connection)
+
+    pay = {"to_account": trinity.number, "amount": 1}
+    event.listen(pool(worker), "before_cursor_execute", cut)
+    with counted(worker) as sent:
+        answer = worker.test_client().post("/api/v1/transactions", json=pay, headers=neo.headers)
+    event.remove(pool(worker), "before_cursor_execute", cut)
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert sum("post_transfer" in statement for statement in sent) == 1
+    account = worker.test_client().get("/api/v1/account", headers=neo.headers)
+    assert (account.status_code, account.get_json()["account"]["balance"]) == (200, 1000)
+    books()
+
+
+def test_a_database_that_stays_away_is_asked_twice_and_no_more(worker: Flask, player: Join, engine: Engine) -> None:
+    neo = player("Neo")
+
+    def cut(connection: Connection, *_: object) -> None:
+        end_backend(engine, connection)
+
+    event.listen(pool(worker), "before_cursor_execute", cut)
+    with counted(worker) as sent:
+        answer = worker.test_client().get("/api/v1/account", headers=neo.headers)
+    event.remove(pool(worker), "before_cursor_execute", cut)
+    assert answer.status_code == 503
+    assert len(sent) == 2
