@@ -39,6 +39,7 @@ class Contract:
     metrics_port: int
     live_path: str
     ready_path: str
+    metrics_path: str
 
 
 def load() -> Contract:
@@ -53,6 +54,7 @@ def load() -> Contract:
         metrics_port=document["ports"]["metrics"],
         live_path=document["paths"]["live"],
         ready_path=document["paths"]["ready"],
+        metrics_path=document["paths"]["metrics"],
     )
 
 

@@ -6,51 +6,64 @@ has committed is the truth, and a process that is killed between the commit and 
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy import Connection, Engine
 
 from neobank.ledger.movements import Movement
 from neobank.ledger.operations import Kind
 
-REQUESTS: Final = Histogram(
-    "neobank_http_request_duration_seconds",
-    "Requests, by how long they took.",
-    ["method", "route", "status"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-FAILED_LOGINS: Final = Counter("neobank_failed_logins_total", "Log-ins with a name or a password that is wrong.")
-TRANSFERS: Final = Counter("neobank_transfers_total", "Transfers that were committed.", ["kind"])
-TRANSFERRED: Final = Counter(
-    "neobank_transferred_hundredths_total", "Hundredths that committed transfers moved.", ["kind"]
-)
-POOL_SIZE: Final = Gauge(
-    "neobank_database_pool_size", "Connections that the pools may hold.", multiprocess_mode="livesum"
-)
-POOL_IN_USE: Final = Gauge(
-    "neobank_database_pool_in_use", "Connections that requests are using.", multiprocess_mode="livesum"
-)
-POOL_WAITING: Final = Gauge(
-    "neobank_database_pool_waiting", "Requests that wait for a connection.", multiprocess_mode="livesum"
-)
-
-for _kind in Kind:  # from 0 on, so that a first transfer is an increase
-    TRANSFERS.labels(_kind)
-    TRANSFERRED.labels(_kind)
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
-def count(movements: Iterable[Movement]) -> None:
-    """Count what was committed."""
-    for movement in movements:
-        TRANSFERS.labels(movement.kind).inc(movement.transfers)
-        TRANSFERRED.labels(movement.kind).inc(movement.amount)
+class Metrics:
+    """The metrics of one application. They are made with it, in a worker: before, nobody knows where they are kept."""
 
+    def __init__(self, connections: int) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Histogram(
+            "neobank_http_request_duration_seconds",
+            "Requests, by how long they took.",
+            ["method", "route", "status"],
+            registry=self.registry,
+            buckets=BUCKETS,
+        )
+        self.failed_logins = Counter(
+            "neobank_failed_logins", "Log-ins with a name or a password that is wrong.", registry=self.registry
+        )
+        self._transfers = Counter(
+            "neobank_transfers", "Transfers that were committed.", ["kind"], registry=self.registry
+        )
+        self._transferred = Counter(
+            "neobank_transferred_hundredths",
+            "Hundredths that committed transfers moved.",
+            ["kind"],
+            registry=self.registry,
+        )
+        for kind in Kind:  # from 0 on, so that a first transfer is an increase
+            self._transfers.labels(kind)
+            self._transferred.labels(kind)
+        self._pool_in_use = self._of_living_workers("in_use", "Connections that requests are using.")
+        self._pool_waiting = self._of_living_workers("waiting", "Requests that wait for a connection.")
+        self._of_living_workers("size", "Connections that the pools may hold.").set(connections)
 
-@contextmanager
-def measured_connection(engine: Engine) -> Iterator[Connection]:
-    """Give a connection of an engine's pool, and show meanwhile that it is waited for, then that it is in use."""
-    with POOL_WAITING.track_inprogress():
-        connection = engine.connect()
-    with POOL_IN_USE.track_inprogress(), connection:
-        yield connection
+    def _of_living_workers(self, name: str, words: str) -> Gauge:
+        return Gauge(f"neobank_database_pool_{name}", words, multiprocess_mode="livesum", registry=self.registry)
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request; `route` is the rule that matched."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def count_money(self, movements: Iterable[Movement]) -> None:
+        """Count what was committed."""
+        for movement in movements:
+            self._transfers.labels(movement.kind).inc(movement.transfers)
+            self._transferred.labels(movement.kind).inc(movement.amount)
+
+    @contextmanager
+    def connection(self, engine: Engine) -> Iterator[Connection]:
+        """Give a connection of an engine's pool, and show meanwhile that it is waited for, then that it is in use."""
+        with self._pool_waiting.track_inprogress():
+            connection = engine.connect()
+        with self._pool_in_use.track_inprogress(), connection:
+            yield connection

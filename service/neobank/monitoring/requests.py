@@ -14,7 +14,7 @@ from typing import Final
 from flask import Flask, Response, g, request
 
 from neobank.contract import CONTRACT
-from neobank.monitoring.metrics import REQUESTS
+from neobank.monitoring.metrics import Metrics
 
 HEADER: Final = "X-Request-ID"
 UNMATCHED: Final = "unmatched"
@@ -26,7 +26,7 @@ _PROBES = frozenset((CONTRACT.live_path, CONTRACT.ready_path))
 logger = logging.getLogger(__name__)
 
 
-def register(app: Flask, *, trust_id: bool) -> None:
+def register(app: Flask, metrics: Metrics, *, trust_id: bool) -> None:
     """Make an application observe its requests; called before any other hook is made, it starts first and ends last.
 
     With `trust_id` a well-formed X-Request-ID is a proxy's word and is kept; otherwise each request gets its own.
@@ -38,7 +38,15 @@ def register(app: Flask, *, trust_id: bool) -> None:
         given = request.headers.get(HEADER, "") if trust_id else ""
         g.request_id = given if _WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
 
-    app.after_request(_end)
+    @app.after_request
+    def end(response: Response) -> Response:
+        duration = time.monotonic() - g.started
+        method = request.method if request.method in _METHODS else "OTHER"
+        route = request.url_rule.rule if request.url_rule else UNMATCHED
+        metrics.count_request(method, route, response.status_code, duration)
+        _log(method, route, response.status_code, duration)
+        response.headers[HEADER] = g.request_id
+        return response
 
 
 def request_id() -> str:
@@ -52,12 +60,7 @@ def note_account(number: str) -> None:
     g.account = number
 
 
-def _end(response: Response) -> Response:
-    duration = time.monotonic() - g.started
-    method = request.method if request.method in _METHODS else "OTHER"
-    route = request.url_rule.rule if request.url_rule else UNMATCHED
-    status = response.status_code
-    REQUESTS.labels(method, route, str(status)).observe(duration)
+def _log(method: str, route: str, status: int, duration: float) -> None:
     level = logging.INFO
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         level = logging.WARNING
@@ -65,5 +68,3 @@ def _end(response: Response) -> Response:
         level = logging.DEBUG
     fields = {"method": method, "route": route, "status": status, "duration_ms": round(duration * 1000, 1)}
     logger.log(level, "%s %s", method, route, extra=fields | {"account": g.get("account")})
-    response.headers[HEADER] = g.request_id
-    return response

@@ -7,7 +7,6 @@ from flask import Response
 from pydantic import AfterValidator, Field
 
 from neobank.errors import NotAuthenticated
-from neobank.monitoring.metrics import FAILED_LOGINS
 from neobank.monitoring.requests import note_account
 from neobank.players import passwords
 from neobank.players.operations import (
@@ -118,12 +117,12 @@ def post_registration(json_data: Registration) -> Registered:
 @auth_blueprint.output(LoggedIn)
 @auth_blueprint.doc(responses=[401, 429])
 @limited(Limit.LOGINS, by_name)
-@FAILED_LOGINS.count_exceptions(NotAuthenticated)
 def post_login(json_data: LogIn) -> LoggedIn:
     """Log in."""
     bank = current_bank()
     found = bank.first(lambda connection: find_credentials(connection, json_data.character_name))
-    proven = authenticate(found, json_data.password)
+    with bank.metrics.failed_logins.count_exceptions(NotAuthenticated):
+        proven = authenticate(found, json_data.password)
     with bank.transaction() as connection:
         hold(connection, proven)
         token = sessions.begin(connection, proven.account_id)

@@ -12,7 +12,7 @@ from neobank.admin.money_routes import money_blueprint
 from neobank.admin.user_routes import users_blueprint
 from neobank.casino.routes import casino_blueprint, limits_blueprint
 from neobank.database import connect
-from neobank.monitoring import metrics, requests
+from neobank.monitoring import requests
 from neobank.payments.routes import payments_blueprint
 from neobank.players import passwords
 from neobank.players.directory_routes import directory_blueprint
@@ -72,9 +72,9 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
     app.url_map.converters |= {"int": IdConverter, "default": TextConverter, "number": NumberConverter}
     engine = connect(settings.database_url, connections=settings.threads, single_statements=True)
-    bind(app, Bank(settings, engine, migrations.head()))
-    metrics.POOL_SIZE.set(settings.threads)
-    requests.register(app, trust_id=settings.trusted_proxies > 0)
+    bank = Bank(settings, engine, migrations.head())
+    bind(app, bank)
+    requests.register(app, bank.metrics, trust_id=settings.trusted_proxies > 0)
     trust_proxies(app, settings.trusted_proxies)
     passwords.make_room(settings.threads)
     headers.register(app)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from neobank.database import transactional
 from neobank.ledger import movements
-from neobank.monitoring import metrics
+from neobank.monitoring.metrics import Metrics
 from neobank.settings import ServingSettings
 
 _EXTENSION = "neobank"
@@ -26,29 +26,31 @@ class Bank:
     settings: ServingSettings
     engine: Engine
     schema_revision: str
+    metrics: Metrics = field(init=False)
     _transactional: Engine = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", Metrics(self.settings.threads))
         object.__setattr__(self, "_transactional", transactional(self.engine))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Begin a transaction that commits at the end of the block, or not at all."""
-        with metrics.measured_connection(self._transactional) as connection:
+        with self.metrics.connection(self._transactional) as connection:
             moved = movements.begin(connection)
             with connection.begin():
                 yield connection
-        metrics.count(moved)
+        self.metrics.count_money(moved)
 
     @contextmanager
     def statement(self) -> Iterator[Connection]:
         """Give a connection whose every statement is a transaction of its own."""
-        with metrics.measured_connection(self.engine) as connection:
+        with self.metrics.connection(self.engine) as connection:
             moved = movements.begin(connection)
             try:
                 yield connection
             finally:  # whatever came after it, a statement that succeeded is committed
-                metrics.count(moved)
+                self.metrics.count_money(moved)
 
     def first(self, look: Callable[[Connection], Found]) -> Found:
         """Do what a request begins with, and once more on a fresh connection where the pool's turns out to be dead.

@@ -1,0 +1,137 @@
+"""A real gunicorn, and the commands that serve metrics beside it."""
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from neobank.contract import CONTRACT
+from tests.bank import Bank
+from tests.service.conftest import SECRET_KEY
+from tests.service.support import Database
+from tools.postgres import REPOSITORY, free_port
+
+Samples = dict[str, float]
+"""Values by name and labels: `neobank_transfers_total kind=transfer`."""
+
+PATIENCE = 60  # seconds
+WORKERS = 2
+THREADS = 8
+
+
+@dataclass(frozen=True)
+class Served:
+    """A bank behind gunicorn, and the file that it writes to."""
+
+    bank: Bank
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def workers(self) -> set[int]:
+        """Give the process ids of the living workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return {int(pid) for pid in children.read_text().split()}
+
+    def await_workers_without(self, dead: int) -> None:
+        """Wait until another worker has taken the place of one, and answers."""
+        deadline = time.monotonic() + PATIENCE
+        while dead in self.workers() or len(self.workers()) < WORKERS:
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+        self.bank.await_ready()
+
+
+@contextmanager
+def gunicorn(
+    database: Database, log: Path, *, application: str = CONTRACT.serve[-1], **environment: str
+) -> Iterator[Served]:
+    """Serve with two workers until the end of the block."""
+    port = free_port()
+    settings = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(REPOSITORY),
+        "DATABASE_URL": database.url("application").render_as_string(hide_password=False),
+        "SECRET_KEY": SECRET_KEY.decode(),
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "WEB_WORKERS": str(WORKERS),
+        "WEB_THREADS": str(THREADS),
+        "NEOBANK_RATE_LIMITS": "off",
+    }
+    command = [str(Path(sys.executable).with_name(CONTRACT.serve[0])), *CONTRACT.serve[1:-1], application]
+    with running(command, settings | environment, log) as process:
+        bank = Bank(f"http://127.0.0.1:{port}")
+        bank.await_ready()
+        yield Served(bank, port, process, log)
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A command that serves metrics."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+
+    def scrape(self) -> Samples:
+        """Ask for the metrics. Raises OSError where nobody answers."""
+        with urllib.request.urlopen(self.address, timeout=PATIENCE) as answer:  # noqa: S310  # loopback
+            return scraped(answer.read().decode())
+
+    def await_(self, condition: Callable[[Samples], bool]) -> Samples:
+        """Ask until the metrics meet a condition."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition(found := self.scrape()):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+        return found
+
+
+def scraped(text: str) -> Samples:
+    """Read metrics as Prometheus does."""
+    return {
+        " ".join([sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@contextmanager
+def exporter(log: Path, *words: str, within: Sequence[str] = (), **environment: str) -> Iterator[Exporter]:
+    """Run `neobank metrics` or `neobank figures` until the end of the block."""
+    port = free_port()
+    command = [*within, sys.executable, "-m", "neobank.cli", *words]
+    settings = {"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "METRICS_PORT": str(port)}
+    with running(command, settings | environment, log) as process:
+        found = Exporter(f"http://127.0.0.1:{port}/metrics", process)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                found.scrape()
+                break
+            except (urllib.error.URLError, OSError):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+        yield found
+
+
+@contextmanager
+def running(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command until the end of the block; pytest shows what it wrote when the test failed."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=dict(environment), stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=PATIENCE)
+        sys.stdout.write(log.read_text())

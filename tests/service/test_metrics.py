@@ -1,0 +1,295 @@
+"""Metrics are true: with several workers, after one was killed, and money only once it is committed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from prometheus_client import generate_latest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+
+from neobank.contract import CONTRACT
+from neobank.errors import BankError
+from neobank.ledger.operations import Kind, pay
+from neobank.migrations import upgrade
+from neobank.settings import UpgradeSettings
+from neobank.web.bank import Bank  # noqa: TC001  # beside the fixtures' types
+from tests.bank import Player
+from tests.service.serving import THREADS, WORKERS, Exporter, Samples, Served, exporter, gunicorn, scraped
+from tests.service.support import Database, LoggedIn, Terminal
+from tools.postgres import free_port
+
+TRANSFERS = "neobank_transfers_total kind="
+HUNDREDTHS = "neobank_transferred_hundredths_total kind="
+REQUESTS = "neobank_http_request_duration_seconds_count "
+LOGIN_401 = REQUESTS + "method=POST route=/api/v1/auth/login status=401"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "metrics"
+
+
+@pytest.fixture
+def served(database: Database, fresh: UpgradeSettings, folder: Path, tmp_path: Path) -> Iterator[Served]:
+    del fresh
+    folder.mkdir()
+    (folder / "counter_7.db").write_bytes(b"of an earlier run, and no longer readable")
+    with gunicorn(database, tmp_path / "gunicorn.log", METRICS_FOLDER=str(folder)) as running:
+        yield running
+
+
+@pytest.fixture
+def metrics(served: Served, folder: Path, tmp_path: Path) -> Iterator[Exporter]:
+    del served
+    with exporter(tmp_path / "metrics.log", "metrics", METRICS_FOLDER=str(folder)) as command:
+        yield command
+
+
+@pytest.fixture
+def figures(database: Database, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Exporter]:
+    del fresh
+    url = database.url("metrics").render_as_string(hide_password=False)
+    with exporter(tmp_path / "figures.log", "figures", DATABASE_URL=url) as command:
+        yield command
+
+
+def assert_no_counter_fell(before: Samples, after: Samples) -> None:
+    counters = {name for name in before if name.partition(" ")[0].endswith(("_total", "_count", "_sum", "_bucket"))}
+    assert counters
+    assert {name: (before[name], after.get(name)) for name in counters if after.get(name, -1) < before[name]} == {}
+
+
+def test_metrics_and_figures_are_what_was_done(served: Served, metrics: Exporter, figures: Exporter) -> None:
+    bank = served.bank
+    neo, trinity = bank.join("Neo"), bank.join("Trinity")
+    for amount in (1, 2.5, 0.01):
+        assert bank.pay(neo, trinity, amount)[0] == 201
+    assert bank.pay(neo, trinity, 5000)[0] == 400
+    for _ in range(3):
+        assert bank.call("/api/v1/auth/login", {"character_name": "Neo", "password": "is not this one"})[0] == 401
+    assert bank.call("/somewhere/else")[0] == 404
+    assert bank.call(CONTRACT.metrics_path)[0] == 404  # it has a port of its own
+    seen = metrics.scrape()
+    assert seen[TRANSFERS + "transfer"] == 3
+    assert seen[HUNDREDTHS + "transfer"] == 351
+    assert (seen[TRANSFERS + "opening_balance"], seen[HUNDREDTHS + "opening_balance"]) == (2, 200_000)
+    assert {kind for kind in Kind if seen[TRANSFERS + kind]} == {Kind.TRANSFER, Kind.OPENING_BALANCE}
+    assert seen[REQUESTS + "method=POST route=/api/v1/transactions status=201"] == 3
+    assert seen[REQUESTS + "method=POST route=/api/v1/transactions status=400"] == 1
+    assert seen[REQUESTS + "method=GET route=unmatched status=404"] == 2
+    assert seen["neobank_failed_logins_total"] == seen[LOGIN_401] == 3
+    pool = {name: seen[f"neobank_database_pool_{name}"] for name in ("size", "in_use", "waiting")}
+    assert pool == {"size": WORKERS * THREADS, "in_use": 0, "waiting": 0}
+    books = figures.scrape()
+    assert books["neobank_figures_up"] == 1
+    assert books["neobank_money_supply_hundredths"] == 300_000  # the administrator has an account, too
+    assert (books["neobank_players"], books["neobank_open_sessions"]) == (3, 2)
+    assert books["neobank_ledger_total_hundredths"] == 0
+
+
+def test_killed_workers_leave_their_counts_and_nothing_else(served: Served, metrics: Exporter, folder: Path) -> None:
+    neo, trinity = served.bank.join("Neo"), served.bank.join("Trinity")
+    done = 0
+    for _ in range(3):
+        for _ in range(10):
+            assert served.bank.pay(neo, trinity, 1)[0] == 201
+        done += 10
+        before = metrics.scrape()
+        victim = min(served.workers())
+        os.kill(victim, signal.SIGKILL)
+        served.await_workers_without(victim)
+        after = metrics.await_(lambda found: found["neobank_database_pool_size"] == WORKERS * THREADS)
+        assert before[TRANSFERS + "transfer"] == after[TRANSFERS + "transfer"] == done
+        assert_no_counter_fell(before, after)
+        assert after["neobank_database_pool_in_use"] == 0
+    places = {file.stem.rpartition("_")[2] for file in folder.iterdir()}
+    assert places == {"1", "2"}  # whoever takes a dead one's place takes its files, so they do not pile up
+
+
+def test_what_was_answered_is_counted_and_what_is_counted_was_committed(
+    served: Served, metrics: Exporter, owner: Engine
+) -> None:
+    """Workers die in the middle of it: no 201 is missing from the count, and none is in it that the ledger lacks."""
+    players = [served.bank.join(f"Player {index}") for index in range(4)]
+    seen = [metrics.scrape()]
+
+    def pay_on(seed: int) -> int:
+        chance = random.Random(seed)  # noqa: S311
+        return sum(paid(served, *chance.sample(players, 2)) for _ in range(25))
+
+    with ThreadPoolExecutor(8) as pool:
+        flood = [pool.submit(pay_on, seed) for seed in range(8)]
+        for _ in range(2):
+            victim = max(served.workers())
+            os.kill(victim, signal.SIGKILL)
+            served.await_workers_without(victim)
+            seen.append(metrics.scrape())
+        confirmed = sum(payments.result() for payments in flood)
+    seen.append(metrics.scrape())
+    for before, after in pairwise(seen):
+        assert_no_counter_fell(before, after)
+    with owner.connect() as connection:
+        committed = connection.execute(text("SELECT count(*) FROM transfers WHERE kind = 'transfer'")).scalar_one()
+    assert 0 < confirmed <= seen[-1][TRANSFERS + "transfer"] <= committed
+
+
+def paid(served: Served, payer: Player, receiver: Player) -> bool:
+    """Pay; a worker that was killed gives no answer."""
+    try:
+        return served.bank.pay(payer, receiver, 0.01)[0] == 201
+    except OSError:
+        return False
+
+
+def test_a_new_start_counts_from_nothing(
+    database: Database, served: Served, metrics: Exporter, folder: Path, tmp_path: Path
+) -> None:
+    served.bank.join("Neo")
+    assert metrics.scrape()[TRANSFERS + "opening_balance"] == 1
+    served.process.terminate()
+    served.process.wait(timeout=60)
+    with gunicorn(database, tmp_path / "second.log", METRICS_FOLDER=str(folder)):
+        assert metrics.scrape()[TRANSFERS + "opening_balance"] == 0
+
+
+@pytest.fixture
+def counted(app: Flask) -> Callable[[], Samples]:
+    """Read an application's own metrics."""
+    bank: Bank = app.extensions["neobank"]
+    return lambda: scraped(generate_latest(bank.metrics.registry).decode())
+
+
+def moves(samples: Samples) -> dict[str, tuple[float, float]]:
+    """Give transfers and hundredths of each kind that moved."""
+    found = {kind: (samples[TRANSFERS + kind], samples[HUNDREDTHS + kind]) for kind in Kind}
+    return {kind.value: moved for kind, moved in found.items() if moved[0]}
+
+
+def test_what_is_rolled_back_is_not_counted(app: Flask, counted: Callable[[], Samples], organiser: LoggedIn) -> None:
+    bank: Bank = app.extensions["neobank"]
+    house = {"debit": 9000000000000000002, "credit_number": organiser.number, "memo": "", "actor": 9000000000000000002}
+
+    def move(*, amount: int) -> None:
+        with bank.transaction() as connection:
+            pay(connection, **house, amount=amount, kind=Kind.REFUND)  # type: ignore[arg-type]
+            if amount == 3:
+                raise BankError("changed my mind")
+            if amount == 5:  # COMMIT itself fails
+                own = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+                with bank.statement() as other:
+                    other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": own})
+
+    with pytest.raises(BankError):
+        move(amount=3)
+    with pytest.raises(OperationalError):
+        move(amount=5)
+    assert moves(counted()) == {}
+    move(amount=7)
+    assert moves(counted()) == {"refund": (1, 7)}
+
+
+def test_many_transfers_and_answers_given_again_are_counted_as_what_they_are(
+    counted: Callable[[], Samples],
+    organiser: LoggedIn,
+    player: Callable[[str], LoggedIn],
+    terminal: Callable[..., Terminal],
+) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    before = moves(counted())
+    assert before == {"opening_balance": (2, 200_000)}
+    for who in (neo, trinity):
+        who.ask("PUT", "/account/profile", faction="Runners")
+    credit = {"amount": 2, "reason": "well done"}
+    path = "/api/admin/factions/Runners/add-credits"
+    assert organiser.client.post(path, json=credit, headers=organiser.headers).status_code < 300
+    bar = terminal(scope="debit", account=trinity.number)
+    for _ in range(3):
+        assert bar.pay(neo.number, trinity.number, 1.25, once="the same").status_code == 201
+    assert moves(counted()) == before | {"admin_adjustment": (2, 400), "transfer": (1, 125)}
+
+
+def test_a_method_or_a_path_that_nobody_knows_is_no_new_series(app: Flask, counted: Callable[[], Samples]) -> None:
+    client = app.test_client()
+    for index in range(5):
+        client.open(f"/api/v1/{index}", method=f"BREW{index}")
+    assert {name for name in counted() if name.startswith(REQUESTS)} == {
+        REQUESTS + "method=OTHER route=unmatched status=404"
+    }
+
+
+def test_figures_without_a_database_say_so_and_come_back(database: Database, tmp_path: Path) -> None:
+    secret = "a-password-nobody-may-see"
+    url = database.url("metrics").set(port=free_port(), password=secret).render_as_string(hide_password=False)
+    with exporter(tmp_path / "log", "figures", DATABASE_URL=url) as figures:
+        assert figures.scrape() == {"neobank_figures_up": 0}
+    log = (tmp_path / "log").read_text()
+    assert "The database gave no figures" in log
+    assert secret not in log
+
+
+def test_figures_after_an_outage(database: Database, figures: Exporter, engine: Engine, owner: Engine) -> None:
+    if database.embedded is None:
+        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that is not ours to stop")
+    database.embedded.stop()
+    try:
+        assert figures.scrape() == {"neobank_figures_up": 0}
+    finally:
+        database.embedded.start()
+        for ours in (engine, owner):
+            ours.dispose()
+    assert figures.scrape()["neobank_figures_up"] == 1
+
+
+def test_an_older_images_view_is_part_of_the_new_one(owner: Engine, fresh: UpgradeSettings) -> None:
+    """Migrations only add: what the columns were called stays, and upgrading again changes nothing."""
+    upgrade(fresh)
+    with owner.connect() as connection:
+        names = list(connection.execute(text("SELECT * FROM ledger_figures")).keys())
+    assert names[:3] == ["money_supply", "house_balance", "total"]
+
+
+@pytest.mark.parametrize(
+    ("words", "change", "said"),
+    [
+        ("metrics", {"METRICS_FOLDER": ""}, "METRICS_FOLDER is not set"),
+        ("metrics", {"METRICS_FOLDER": "/no/such/folder"}, "is no folder: start the bank first"),
+        ("metrics", {"METRICS_PORT": "http"}, "METRICS_PORT is 'http'"),
+        ("metrics", {"HOST": "203.0.113.1"}, "port 9464 of 203.0.113.1 can't be had"),
+        ("figures", {"DATABASE_URL": ""}, "DATABASE_URL is not set"),
+    ],
+)
+def test_a_bad_setting_is_one_line(tmp_path: Path, words: str, change: dict[str, str], said: str) -> None:
+    environment = {"METRICS_FOLDER": str(tmp_path), "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d"} | change
+    result = subprocess.run(
+        [sys.executable, "-m", "neobank.cli", words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_process_1_of_a_container_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """The kernel drops a signal for process 1 that neither has a handler nor is waited for."""
+    words = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--"]
+    if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine admits no process namespace (unshare --user --pid)")
+    with exporter(tmp_path / "log", "metrics", within=words, METRICS_FOLDER=str(tmp_path)) as command:
+        children = Path(f"/proc/{command.process.pid}/task/{command.process.pid}/children")
+        [first] = children.read_text().split()
+        assert Path(f"/proc/{first}/status").read_text().partition("NSpid:")[2].split()[1] == "1"
+        os.kill(int(first), signal.SIGTERM)
+        assert command.process.wait(timeout=60) == 0
