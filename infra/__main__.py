@@ -7,7 +7,9 @@ import commands
 from application import Application, ApplicationArgs
 from credentials import Credentials
 from database import SingleDatabase, SingleDatabaseArgs
+from expiry import Expiry, ExpiryArgs
 from migration import Migration, MigrationArgs
+from monitoring import Monitoring, MonitoringArgs
 from network import Network, NetworkArgs
 from retirement import Retirement, RetirementArgs
 from settings import Settings
@@ -72,6 +74,16 @@ Retirement(
         image=settings.image,
         number=credentials.application_number,
     ),
+    in_cluster,
+)
+Expiry(
+    "expiry",
+    ExpiryArgs(namespace=namespace, application=application, image=settings.image),
+    in_cluster,
+)
+Monitoring(
+    "monitoring",
+    MonitoringArgs(namespace=namespace, database=database, migration=migration, image=settings.image),
     in_cluster,
 )
 Network(

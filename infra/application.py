@@ -6,6 +6,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 import kube
+import monitoring
 from contract import CONTRACT
 from database import Database
 from migration import Migration
@@ -14,6 +15,7 @@ from settings import Ingress as IngressSettings
 
 COMPONENT = "application"
 CONFIG_MAP = "neobank-config"
+CONTAINER = "neobank"
 DEPLOYMENT = "neobank-deployment"
 SECRET = "neobank-secret"  # noqa: S105  # an object's name
 SERVICE = "neobank-service"
@@ -47,6 +49,8 @@ class Application(pulumi.ComponentResource):
     url: pulumi.Output[str]
     """Where players reach it; without an Ingress, where it answers inside the cluster."""
 
+    secret: k8s.core.v1.Secret
+
     def __init__(self, name: str, args: ApplicationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("neobank:infra:Application", name, None, opts)
         self._args = args
@@ -64,7 +68,7 @@ class Application(pulumi.ComponentResource):
             names.trusted_proxies: str(args.ingress.trusted_proxies if args.ingress.enabled else 0),
             names.casino_time_zone: args.casino_time_zone,
         }
-        secret = k8s.core.v1.Secret(
+        self.secret = k8s.core.v1.Secret(
             SECRET,
             metadata=kube.metadata(args.namespace, COMPONENT, SECRET),
             string_data=secrets,
@@ -77,7 +81,7 @@ class Application(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         deployment = self._deployment(
-            _container(args, secret, kube.name_of(config_map.metadata)),
+            _container(args, self.secret, kube.name_of(config_map.metadata)),
             kube.checksum(*config.values(), *secrets.values()),
         )
         if args.settings.max_replicas is not None:
@@ -96,11 +100,11 @@ class Application(pulumi.ComponentResource):
         account = kube.service_account("neobank", self._args.namespace, COMPONENT, pulumi.ResourceOptions(parent=self))
         template = kube.pod(
             COMPONENT,
-            annotations,
+            {"kubectl.kubernetes.io/default-container": CONTAINER} | monitoring.scraped() | annotations,
             uid=CONTRACT.image.uid,
             service_account=account,
-            containers=[container],
-            volumes=[kube.scratch("tmp")],
+            containers=[container, monitoring.sidecar(self._args.image)],
+            volumes=[kube.scratch("tmp"), monitoring.shared_folder()],
             grace_seconds=GRACE_SECONDS,
             priority_class=self._args.priority_class,
             spread=True,
@@ -127,7 +131,11 @@ class Application(pulumi.ComponentResource):
         )
 
     def _autoscaler(self, deployment: k8s.apps.v1.Deployment, most: int) -> None:
-        """Follow the load by CPU, which needs the cluster's metrics-server."""
+        """Follow the load by the CPU of the container that serves; it needs the cluster's metrics-server.
+
+        By the pod's CPU, the container with the metrics would count, which never does much: the more of it was set
+        aside there, the later another pod would come.
+        """
         target = k8s.autoscaling.v2.MetricTargetArgs(
             type="Utilization", average_utilization=self._args.settings.target_cpu
         )
@@ -142,8 +150,10 @@ class Application(pulumi.ComponentResource):
                 max_replicas=most,
                 metrics=[
                     k8s.autoscaling.v2.MetricSpecArgs(
-                        type="Resource",
-                        resource=k8s.autoscaling.v2.ResourceMetricSourceArgs(name="cpu", target=target),
+                        type="ContainerResource",
+                        container_resource=k8s.autoscaling.v2.ContainerResourceMetricSourceArgs(
+                            container=CONTAINER, name="cpu", target=target
+                        ),
                     )
                 ],
             ),
@@ -182,14 +192,14 @@ def _container(
     """Readiness asks the database; liveness does not, or a database away for seconds would restart every pod."""
     names, paths = CONTRACT.environment, CONTRACT.paths
     return k8s.core.v1.ContainerArgs(
-        name="neobank",
+        name=CONTAINER,
         image=args.image,
         image_pull_policy="IfNotPresent",
         command=CONTRACT.commands.serve,
-        env=kube.from_secret(secret, names.database_url, names.secret_key),
+        env=[*kube.from_secret(secret, names.database_url, names.secret_key), monitoring.folder_variable()],
         env_from=[k8s.core.v1.EnvFromSourceArgs(config_map_ref=k8s.core.v1.ConfigMapEnvSourceArgs(name=config_map))],
         ports=[k8s.core.v1.ContainerPortArgs(name="http", container_port=CONTRACT.ports.http)],
-        volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
+        volume_mounts=[kube.mount("tmp", "/tmp"), monitoring.folder_mount(read_only=False)],  # noqa: S108  # the pod's own
         startup_probe=kube.http_probe(paths.live, period=1, failures=60),
         readiness_probe=kube.http_probe(paths.ready, period=5, failures=2),
         liveness_probe=kube.http_probe(paths.live, period=10, failures=3),

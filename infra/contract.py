@@ -26,13 +26,15 @@ class Ports(_Names):
 
     http: int
     database: int
+    metrics: int
 
 
 class Paths(_Names):
-    """Where the service answers its probes."""
+    """Where the service answers its probes, and Prometheus."""
 
     live: str
     ready: str
+    metrics: str
 
 
 class Database(_Names):
@@ -60,6 +62,7 @@ class Environment(_Names):
     trusted_proxies: str
     cors_origins: str
     casino_time_zone: str
+    metrics_folder: str
     house_bankroll: str
 
 
@@ -70,6 +73,9 @@ class Commands(_Names):
     wait: list[str]
     upgrade: list[str]
     close: list[str]
+    expire: list[str]
+    metrics: list[str]
+    figures: list[str]
 
 
 class Contract(_Names):

@@ -154,6 +154,16 @@ def http_probe(path: str, *, period: int, failures: int) -> k8s.core.v1.ProbeArg
     )
 
 
+def tcp_probe(port: str, *, period: int, failures: int) -> k8s.core.v1.ProbeArgs:
+    """Open a connection to a port every so many seconds; so many failures in a row count."""
+    return k8s.core.v1.ProbeArgs(
+        tcp_socket=k8s.core.v1.TCPSocketActionArgs(port=port),
+        period_seconds=period,
+        timeout_seconds=5,
+        failure_threshold=failures,
+    )
+
+
 def command_probe(command: Sequence[str], *, period: int, failures: int) -> k8s.core.v1.ProbeArgs:
     """Run a command in the container every so many seconds; so many failures in a row count."""
     return k8s.core.v1.ProbeArgs(

@@ -8,8 +8,10 @@ import pulumi_kubernetes as k8s
 
 import application
 import database
+import expiry
 import kube
 import migration
+import monitoring
 import retirement
 from contract import CONTRACT
 from settings import Ingress as IngressSettings
@@ -17,7 +19,13 @@ from settings import Network as NetworkSettings
 
 COMPONENT = "network"
 CERTIFICATE = "neobank-tls"
-DATABASE_CLIENTS = (application.COMPONENT, migration.COMPONENT, retirement.COMPONENT)
+DATABASE_CLIENTS = (
+    application.COMPONENT,
+    migration.COMPONENT,
+    retirement.COMPONENT,
+    expiry.COMPONENT,
+    monitoring.COMPONENT,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +99,16 @@ class Network(pulumi.ComponentResource):
             "allow-database-from-clients",
             server,
             ingress=[k8s.networking.v1.NetworkPolicyIngressRuleArgs(from_=[_pods(clients)], ports=to_database)],
+        )
+        self._policy(
+            "allow-metrics-from-monitoring",
+            _any_of((application.COMPONENT, monitoring.COMPONENT)),
+            ingress=[
+                k8s.networking.v1.NetworkPolicyIngressRuleArgs(
+                    from_=[_namespace(self._args.settings.monitoring_namespace)],
+                    ports=[_port(CONTRACT.ports.metrics)],
+                )
+            ],
         )
         if self._args.ingress.enabled:
             controller = _namespace(self._args.ingress.namespace)

@@ -91,6 +91,8 @@ class Program:
         """Give each workload's name with its pod template."""
         for workload in self.of_kind("Deployment", "Job"):
             yield workload.name, workload.inputs["spec"]["template"]
+        for workload in self.of_kind("CronJob"):
+            yield workload.name, workload.inputs["spec"]["jobTemplate"]["spec"]["template"]
 
 
 class Recorder(MockMonitor):

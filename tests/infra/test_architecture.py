@@ -16,8 +16,11 @@ FIXED_NAMES = {
     ("Secret", "neobank-owner-secret"),
     ("Secret", "neobank-backup-secret"),
     ("Secret", "neobank-metrics-secret"),
+    ("Secret", "neobank-figures-secret"),
     ("Deployment", "postgres-deployment"),
     ("Deployment", "neobank-deployment"),
+    ("Deployment", "neobank-figures"),
+    ("CronJob", "neobank-expire"),
     ("Service", "postgres-service"),
     ("Service", "neobank-service"),
 }
@@ -52,7 +55,7 @@ def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
 
 def test_what_people_type_has_a_fixed_name_and_nothing_else_has(dev: Program) -> None:
     assert {(it.kind, it.object_name) for it in dev.kubernetes() if it.object_name} == FIXED_NAMES
-    assert sorted(it.kind for it in dev.kubernetes() if not it.object_name) == ["Job", *["ServiceAccount"] * 3]
+    assert sorted(it.kind for it in dev.kubernetes() if not it.object_name) == ["Job", *["ServiceAccount"] * 5]
     assert dev.find("Job").name == "neobank-db-init"
 
 
@@ -95,6 +98,9 @@ def test_the_summary_says_what_one_has(dev: Program, prod: Program) -> None:
         (("Secret", "neobank-owner-secret"), ("Job", "")),
         (("Job", ""), ("Deployment", "neobank-deployment")),
         (("Secret", "neobank-secret"), ("Deployment", "neobank-deployment")),
+        (("Secret", "neobank-secret"), ("CronJob", "neobank-expire")),
+        (("Job", ""), ("Deployment", "neobank-figures")),
+        (("Secret", "neobank-figures-secret"), ("Deployment", "neobank-figures")),
     ],
 )
 def test_one_comes_before_the_other(dev: Program, first: tuple[str, str], then: tuple[str, str]) -> None:
@@ -270,7 +276,7 @@ def test_every_value_of_the_stack_arrives() -> None:
         "CASINO_TIME_ZONE": "Europe/Berlin",
     }
     pods = dict(program.pods())
-    [application] = pods["neobank-deployment"]["spec"]["containers"]
+    application = pods["neobank-deployment"]["spec"]["containers"][0]
     assert application["resources"] == {
         "requests": {"cpu": "1", "memory": "300Mi"},
         "limits": {"cpu": "3", "memory": "300Mi"},

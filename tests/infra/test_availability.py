@@ -8,7 +8,12 @@ def test_the_autoscaler_follows_the_load_between_its_bounds(prod: Program) -> No
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "neobank-deployment"}
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 6)
     [metric] = spec["metrics"]
-    assert metric["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}
+    assert metric["type"] == "ContainerResource"  # beside it, the one with the metrics would count
+    assert metric["containerResource"] == {
+        "container": "neobank",
+        "name": "cpu",
+        "target": {"type": "Utilization", "averageUtilization": 70},
+    }
 
 
 def test_the_program_leaves_the_number_of_pods_to_the_autoscaler(prod: Program, dev: Program) -> None:

@@ -25,6 +25,7 @@ def pods(program: Program) -> dict[str, Peer]:
     own = {name: Peer(name, NAMESPACE, frozenset(pod["metadata"]["labels"].items())) for name, pod in program.pods()}
     others = [
         Peer("ingress controller", "traefik"),
+        Peer("Prometheus", "monitoring"),
         Peer("somebody else", "default"),
         Peer("stray pod", NAMESPACE),
         Peer(OUTSIDE, ""),
@@ -72,7 +73,7 @@ def allows(policies: list[dict[str, Any]], side: str, pod: Peer, other: Peer, po
     )
 
 
-PORTS = [("TCP", 53), ("UDP", 53), ("TCP", 5432), ("TCP", 5000), ("TCP", 443)]
+PORTS = [("TCP", 53), ("UDP", 53), ("TCP", 5432), ("TCP", 5000), ("TCP", 9464), ("TCP", 443)]
 
 
 def table(program: Program, without: str = "") -> set[tuple[str, str, str, int]]:
@@ -100,6 +101,10 @@ def test_each_flow_is_allowed_by_name_and_no_other_is(prod: Program) -> None:
     assert table(prod) - dns(prod) == {
         ("neobank-deployment", "postgres-deployment", "TCP", 5432),
         ("neobank-db-init", "postgres-deployment", "TCP", 5432),
+        ("neobank-figures", "postgres-deployment", "TCP", 5432),
+        ("neobank-expire", "postgres-deployment", "TCP", 5432),
+        ("Prometheus", "neobank-deployment", "TCP", 9464),
+        ("Prometheus", "neobank-figures", "TCP", 9464),
         ("ingress controller", "neobank-deployment", "TCP", 5000),
     }
     assert dns(prod) <= table(prod)
@@ -107,7 +112,7 @@ def test_each_flow_is_allowed_by_name_and_no_other_is(prod: Program) -> None:
 
 def test_no_policy_is_there_for_nothing(prod: Program) -> None:
     names = [it.name for it in prod.of_kind("NetworkPolicy")]
-    assert len(names) == 5
+    assert len(names) == 6
     for name in names:
         assert table(prod, without=name) != table(prod), name
 

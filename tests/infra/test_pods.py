@@ -11,7 +11,13 @@ from tests.infra.program import CHECKOUT, IMAGE, Program
 
 OLDEST_CLUSTER = "1.32"
 NEWEST_CLUSTER = "1.36"
-UIDS = {"postgres-deployment": 70, "neobank-db-init": 10001, "neobank-deployment": 10001}
+UIDS = {
+    "postgres-deployment": 70,
+    "neobank-db-init": 10001,
+    "neobank-deployment": 10001,
+    "neobank-figures": 10001,
+    "neobank-expire": 10001,
+}
 
 
 def containers(program: Program) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -33,14 +39,17 @@ def variables(described: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def test_there_are_three_pods_with_five_containers(dev: Program) -> None:
-    assert [name for name, _ in containers(dev)] == [
+def test_there_are_five_pods_with_eight_containers(dev: Program) -> None:
+    assert {name for name, _ in containers(dev)} == {
         "postgres-deployment/prepare",
         "postgres-deployment/postgres",
         "neobank-db-init/wait",
         "neobank-db-init/upgrade",
         "neobank-deployment/neobank",
-    ]
+        "neobank-deployment/metrics",
+        "neobank-figures/figures",
+        "neobank-expire/expire",
+    }
 
 
 def test_every_pod_is_restricted(dev: Program) -> None:
@@ -92,6 +101,8 @@ def test_a_container_can_write_where_it_must_and_nowhere_else(dev: Program) -> N
     for name, described in containers(dev):
         database = ["/dev/shm", "/pgdata", "/tmp", "/var/run/postgresql"]  # noqa: S108
         expected = database if name.startswith("postgres") else ["/tmp"]  # noqa: S108
+        if name == "neobank-deployment/neobank":
+            expected = ["/run/metrics", *expected]
         assert sorted(it["mountPath"] for it in described["volumeMounts"] if not it["readOnly"]) == expected
 
 
@@ -134,8 +145,15 @@ def test_a_pod_of_the_service_sees_its_own_roles_secret_only(dev: Program) -> No
     assert variables(serving) == {
         "DATABASE_URL": "neobank-secret/DATABASE_URL",
         "SECRET_KEY": "neobank-secret/SECRET_KEY",
+        "METRICS_FOLDER": "/run/metrics",
     }
     assert serving["envFrom"] == [{"configMapRef": {"name": "neobank-config"}}]
+    assert variables(container(dev, "neobank-deployment/metrics")) == {"METRICS_FOLDER": "/run/metrics"}
+    figures, expire = container(dev, "neobank-figures/figures"), container(dev, "neobank-expire/expire")
+    assert variables(figures) == {"DATABASE_URL": "neobank-figures-secret/DATABASE_URL"}
+    assert variables(expire) == {"DATABASE_URL": "neobank-secret/DATABASE_URL"}
+    for described in (container(dev, "neobank-deployment/metrics"), figures, expire):
+        assert "envFrom" not in described
 
 
 def test_the_service_runs_what_the_contract_says(dev: Program) -> None:
@@ -143,6 +161,9 @@ def test_the_service_runs_what_the_contract_says(dev: Program) -> None:
     assert container(dev, "neobank-db-init/upgrade")["command"] == ["neobank", "db", "upgrade"]
     serving = container(dev, "neobank-deployment/neobank")
     assert serving["command"][0] == "gunicorn"
+    assert container(dev, "neobank-deployment/metrics")["command"] == ["neobank", "metrics"]
+    assert container(dev, "neobank-figures/figures")["command"] == ["neobank", "figures"]
+    assert container(dev, "neobank-expire/expire")["command"] == ["neobank", "expire"]
     assert {it["image"] for name, it in containers(dev) if name.startswith("neobank")} == {IMAGE}
 
 
@@ -173,6 +194,6 @@ def test_the_application_has_time_to_finish_its_requests(dev: Program) -> None:
 
 @pytest.mark.parametrize("version", [OLDEST_CLUSTER, NEWEST_CLUSTER])
 def test_every_object_is_valid_kubernetes(dev: Program, version: str) -> None:
-    assert len(dev.kubernetes()) == 17
+    assert len(dev.kubernetes()) == 22
     for registered in dev.kubernetes():
         kubernetes_validate.validate(registered.inputs, version, strict=True)

@@ -1,0 +1,127 @@
+"""What Prometheus asks: the figures of the books, and the container beside each serving pod that has its metrics.
+
+Prometheus itself is somebody else's; it finds the pods by their annotations. docs/observability.md has the rest.
+"""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+import kube
+from contract import CONTRACT
+from database import Database
+from migration import Migration
+
+COMPONENT = "figures"
+DEPLOYMENT = "neobank-figures"
+SECRET = "neobank-figures-secret"  # noqa: S105  # an object's name
+
+FOLDER = "/run/metrics"
+_VOLUME = "metrics"
+_FOLDER_SIZE = "32Mi"
+"""In memory, so that no disk stalls a worker that counts; one that has answered on every route needs about 1 MiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringArgs:
+    """What the figures' pod needs; `migration` grants it the view that it reads."""
+
+    namespace: pulumi.Input[str]
+    database: Database
+    migration: Migration
+    image: str
+
+
+class Monitoring(pulumi.ComponentResource):
+    """One pod that asks the database whenever it is asked, as the role that may read nothing else, and its Secret."""
+
+    def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("neobank:infra:Monitoring", name, None, opts)
+        url = args.database.logins["metrics"].url
+        secret = k8s.core.v1.Secret(
+            SECRET,
+            metadata=kube.metadata(args.namespace, COMPONENT, SECRET),
+            string_data={CONTRACT.environment.database_url: url},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.database]),
+        )
+        account = kube.service_account(DEPLOYMENT, args.namespace, COMPONENT, pulumi.ResourceOptions(parent=self))
+        k8s.apps.v1.Deployment(
+            DEPLOYMENT,
+            metadata=kube.metadata(args.namespace, COMPONENT, DEPLOYMENT),
+            spec=k8s.apps.v1.DeploymentSpecArgs(
+                replicas=1,
+                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
+                template=kube.pod(
+                    COMPONENT,
+                    scraped() | kube.checksum(url),
+                    uid=CONTRACT.image.uid,
+                    service_account=account,
+                    containers=[_figures(args.image, secret)],
+                    volumes=[kube.scratch("tmp")],
+                ),
+            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.migration], custom_timeouts=kube.MINUTES),
+        )
+        self.register_outputs({})
+
+
+def scraped() -> dict[str, pulumi.Input[str]]:
+    """Give the annotations by which Prometheus finds a pod that serves metrics."""
+    return {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(CONTRACT.ports.metrics),
+        "prometheus.io/path": CONTRACT.paths.metrics,
+    }
+
+
+def shared_folder() -> k8s.core.v1.VolumeArgs:
+    """Make the folder in which the workers of a pod keep their metrics."""
+    return kube.scratch(_VOLUME, memory=_FOLDER_SIZE)
+
+
+def folder_variable() -> k8s.core.v1.EnvVarArgs:
+    """Name the folder to whoever writes it or reads it."""
+    return k8s.core.v1.EnvVarArgs(name=CONTRACT.environment.metrics_folder, value=FOLDER)
+
+
+def folder_mount(*, read_only: bool) -> k8s.core.v1.VolumeMountArgs:
+    """Mount the folder."""
+    return kube.mount(_VOLUME, FOLDER, read_only=read_only)
+
+
+def sidecar(image: str) -> k8s.core.v1.ContainerArgs:
+    """Serve a pod's metrics. It has no readiness probe: whether the bank serves does not depend on it."""
+    return k8s.core.v1.ContainerArgs(
+        name="metrics",
+        image=image,
+        image_pull_policy="IfNotPresent",
+        command=CONTRACT.commands.metrics,
+        env=[folder_variable()],
+        ports=[_port()],
+        volume_mounts=[kube.mount("tmp", "/tmp"), folder_mount(read_only=True)],  # noqa: S108  # the pod's own
+        liveness_probe=kube.tcp_probe("metrics", period=10, failures=6),
+        resources=kube.resources("10m", "1", "128Mi"),
+        security_context=kube.container_security(),
+    )
+
+
+def _figures(image: str, secret: k8s.core.v1.Secret) -> k8s.core.v1.ContainerArgs:
+    """Serve the figures. The probes ask the port alone: without a database it says so itself."""
+    return k8s.core.v1.ContainerArgs(
+        name="figures",
+        image=image,
+        image_pull_policy="IfNotPresent",
+        command=CONTRACT.commands.figures,
+        env=kube.from_secret(secret, CONTRACT.environment.database_url),
+        ports=[_port()],
+        volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
+        readiness_probe=kube.tcp_probe("metrics", period=5, failures=2),
+        liveness_probe=kube.tcp_probe("metrics", period=10, failures=6),
+        resources=kube.resources("10m", "1", "128Mi"),
+        security_context=kube.container_security(),
+    )
+
+
+def _port() -> k8s.core.v1.ContainerPortArgs:
+    return k8s.core.v1.ContainerPortArgs(name="metrics", container_port=CONTRACT.ports.metrics)
