@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 import yaml
 from flask.testing import FlaskClient
-from sqlalchemy import make_url
 
 from neobank import migrations
 from neobank.contract import CONTRACT
@@ -67,19 +66,10 @@ class Bank:
     address: str = NEW
 
     def __enter__(self) -> FlaskClient:
-        self.app = create_app(
-            ServingSettings(
-                database_url=make_url(url(self.server, "application", self.address)),
-                secret_key=b"k" * 32,
-                host="127.0.0.1",
-                port=5000,
-                workers=1,
-                threads=4,
-                log_level="info",
-                rate_limits={},
-                trusted_proxies=0,
-            )
-        )
+        names = CONTRACT.environment
+        login = url(self.server, "application", self.address)
+        unlimited = {names.database_url: login, names.secret_key: "k" * 32, names.rate_limits: "off"}
+        self.app = create_app(ServingSettings.from_environment(unlimited))
         return self.app.test_client()
 
     def __exit__(self, *_: object) -> None:
