@@ -101,6 +101,7 @@ def service_environment(database: Postgres, home: Path, port: int) -> dict[str, 
         "PORT": str(port),
         "LOG_LEVEL": "warning",
         "NEOBANK_RATE_LIMITS": os.environ.get("NEOBANK_RATE_LIMITS", "on"),
+        "METRICS_FOLDER": str(home / "metrics"),
     }
 
 

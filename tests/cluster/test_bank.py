@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.bank import Bank
-from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL, Deployment
+from tests.cluster.deployment import APPLICATION, DATABASE, FIGURES, MIGRATION, SMALL, Deployment
 from tests.cluster.kubectl import KubectlError
 
 
@@ -23,7 +23,7 @@ def test_the_volume_is_bound_and_the_pods_are_ready(deployed: Deployment) -> Non
 
 
 def test_the_application_came_after_the_schema(deployed: Deployment) -> None:
-    (job,) = deployed.kubectl.list("jobs", deployed.namespace)
+    (job,) = deployed.kubectl.list("jobs", deployed.namespace, MIGRATION)
     application = deployed.kubectl.get("deployment", deployed.namespace, "neobank-deployment")
     assert application is not None
     assert job["status"]["succeeded"] == 1
@@ -42,7 +42,7 @@ def test_the_namespace_takes_restricted_pods_only(deployed: Deployment) -> None:
         deployed.kubectl.apply(pod, manager="tests")
 
 
-@pytest.mark.parametrize("selector", [DATABASE, APPLICATION, MIGRATION])
+@pytest.mark.parametrize("selector", [DATABASE, APPLICATION, MIGRATION, FIGURES])
 def test_no_pod_is_root_or_writes_to_its_root(deployed: Deployment, selector: str) -> None:
     for pod in deployed.pods(selector):
         assert pod["spec"]["securityContext"]["runAsNonRoot"] is True

@@ -16,6 +16,7 @@ from typing import IO
 
 import pytest
 
+from tests.service.serving import exporter
 from tools.postgres import REPOSITORY, free_port
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -125,6 +126,15 @@ def test_the_data_is_nobody_else_s(start: Start, tmp_path: Path) -> None:
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (home / "volume").iterdir() if folder.is_dir()} == {0o700}
     for secret in ("admin-password", "secret-key", "database-url"):
         assert stat.S_IMODE((home / secret).stat().st_mode) == 0o600
+
+
+def test_its_metrics_can_be_read_beside_it(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    read_until(start(port).stdout, "The administrator is")
+    log_in(port, "Admin", (tmp_path / "home" / "admin-password").read_text())
+    with exporter(tmp_path / "log", "metrics", METRICS_FOLDER=str(tmp_path / "home" / "metrics")) as metrics:
+        logged_in = "neobank_http_request_duration_seconds_count method=POST route=/api/v1/auth/login status=200"
+        assert metrics.scrape()[logged_in] == 1
 
 
 def test_a_taken_port_is_one_sentence(start: Start) -> None:

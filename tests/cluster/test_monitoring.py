@@ -1,0 +1,65 @@
+"""Metrics, figures and expiry on a real node."""
+
+import urllib.request
+
+from tests.cluster.deployment import APPLICATION, FIGURES, PATIENCE, Deployment
+from tests.service.serving import Samples, scraped
+
+PORT = 9464
+
+
+def scrape(deployed: Deployment, target: str) -> Samples:
+    with (
+        deployed.reached(target, PORT) as address,
+        urllib.request.urlopen(f"{address.address}/metrics", timeout=60) as answer,  # noqa: S310  # loopback
+    ):
+        return scraped(answer.read().decode())
+
+
+def test_each_serving_pod_has_its_metrics_and_one_pod_the_figures(deployed: Deployment) -> None:
+    name = deployed.await_pod(APPLICATION)["metadata"]["name"]
+    before = scrape(deployed, f"pod/{name}")
+    with deployed.reached() as bank:
+        first, second = bank.join("Molly"), bank.join("Case")
+        for _ in range(5):
+            assert bank.pay(first, second, 0.5)[0] == 201
+    after = scrape(deployed, f"pod/{name}")
+    made = {it: after[it] - before[it] for it in after if it.startswith("neobank_transfer") and after[it] != before[it]}
+    assert made == {
+        "neobank_transfers_total kind=transfer": 5,
+        "neobank_transferred_hundredths_total kind=transfer": 250,
+        "neobank_transfers_total kind=opening_balance": 2,
+        "neobank_transferred_hundredths_total kind=opening_balance": 200_000,
+    }
+    deployed.await_pod(FIGURES)
+    figures = scrape(deployed, "deployment/neobank-figures")
+    assert figures["neobank_figures_up"] == 1
+    assert figures["neobank_ledger_total_hundredths"] == 0
+    assert figures["neobank_players"] >= 3
+
+
+def test_the_container_with_the_metrics_can_not_change_them(deployed: Deployment) -> None:
+    pod = deployed.await_pod(APPLICATION)["metadata"]["name"]
+    look = ["exec", f"--namespace={deployed.namespace}", pod, "--container=metrics", "--", "sh", "-c"]
+    said = deployed.kubectl.run(*look, "ls /run/metrics; touch /run/metrics/here || echo refused")
+    assert "counter_1.db" in said
+    assert said.endswith("refused\n")
+
+
+def test_the_cron_job_does_what_it_is_for(deployed: Deployment) -> None:
+    namespace = f"--namespace={deployed.namespace}"
+    deployed.kubectl.run("create", "job", namespace, "--from=cronjob/neobank-expire", "expire-now")
+    try:
+        wait = ["wait", namespace, "--for=condition=Complete", f"--timeout={PATIENCE}s", "job/expire-now"]
+        deployed.kubectl.run(*wait, timeout=PATIENCE + 10)
+        said = deployed.kubectl.run("logs", namespace, "job/expire-now")
+    finally:
+        deployed.kubectl.run("delete", "job", namespace, "expire-now")
+    assert said.startswith("Removed ")
+
+
+def test_both_containers_end_when_they_are_told_to(deployed: Deployment) -> None:
+    """Process 1 of each hears the order: nobody is killed at the end of the grace period."""
+    pod = deployed.await_pod(APPLICATION)
+    deployed.kubectl.run("delete", "pod", f"--namespace={deployed.namespace}", pod["metadata"]["name"], "--timeout=40s")
+    deployed.await_pod(APPLICATION, other_than=pod["metadata"]["uid"])
