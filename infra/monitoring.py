@@ -100,7 +100,7 @@ def sidecar(image: str) -> k8s.core.v1.ContainerArgs:
         env=[folder_variable()],
         ports=[_port()],
         volume_mounts=[kube.mount("tmp", "/tmp"), folder_mount(read_only=True)],  # noqa: S108  # the pod's own
-        liveness_probe=kube.tcp_probe("metrics", period=10, failures=6),
+        liveness_probe=_alive(),
         resources=kube.resources("10m", "1", "128Mi"),
         security_context=kube.container_security(),
     )
@@ -117,10 +117,15 @@ def _figures(image: str, secret: k8s.core.v1.Secret) -> k8s.core.v1.ContainerArg
         ports=[_port()],
         volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
         readiness_probe=kube.tcp_probe("metrics", period=5, failures=2),
-        liveness_probe=kube.tcp_probe("metrics", period=10, failures=6),
+        liveness_probe=_alive(),
         resources=kube.resources("10m", "1", "128Mi"),
         security_context=kube.container_security(),
     )
+
+
+def _alive() -> k8s.core.v1.ProbeArgs:
+    """Give it five minutes: on a node that is busy, its start alone may take more than one."""
+    return kube.tcp_probe("metrics", period=30, failures=10)
 
 
 def _port() -> k8s.core.v1.ContainerPortArgs:
