@@ -141,7 +141,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     (
         "casino",
         {"timeZone": "Berlin "},
-        "casino.timeZone is 'Berlin ': it takes a time zone's name such as Europe/Berlin.",
+        'casino.timeZone is "Berlin ": it takes a time zone\'s name such as Europe/Berlin.',
     ),
     ("casino", {"bankroll": 10.5}, "casino.bankroll is 10.5: it takes whole ¤ from 1 to 100000000000."),
     ("replicas", "3", f"replicas is not a key: there are {SECTIONS}."),
