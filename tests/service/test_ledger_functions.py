@@ -1,0 +1,228 @@
+"""The ledger's SQL functions, called with what no route would send: each refuses by itself, and nothing has moved."""
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+from sqlalchemy import Engine, TextClause, text
+from sqlalchemy.exc import DBAPIError
+
+from neobank.ledger.models import HOUSE_ID, SYSTEM_ID
+from neobank.ledger.money import MAX_BALANCE
+from neobank.players.operations import OPENING_BALANCE
+from tests.service.support import open_players
+
+pytestmark = pytest.mark.usefixtures("fresh", "books")
+
+POST_MANY = text("SELECT post_transfers(:debits, :credits, :amounts, :kind, :memo, :actor)")
+POST = text("SELECT post_transfer(:debit, :credit, :amount, :kind, :memo, :actor)")
+SET_FROZEN = text("SELECT set_frozen(:account, :frozen)")
+STATE = text(
+    "SELECT (SELECT count(*) FROM transfers), (SELECT array_agg((account_id, shard, balance)::text ORDER BY "
+    "account_id, shard) FROM balances), (SELECT count(*) FROM accounts WHERE frozen)"
+)
+NOBODY = 123_456_789_012
+
+
+@pytest.fixture
+def players(engine: Engine) -> list[int]:
+    with engine.begin() as connection:
+        return open_players(connection, 3)
+
+
+def constraint(error: DBAPIError) -> str | None:
+    diagnostics = getattr(error.orig, "diag", None)
+    return cast("str | None", getattr(diagnostics, "constraint_name", None))
+
+
+def state(engine: Engine) -> object:
+    with engine.connect() as connection:
+        return connection.execute(STATE).one()
+
+
+def entries(*moves: tuple[int | None, int | None, int | None]) -> dict[str, object]:
+    """Give the arguments for entries between the players 0, 1, 2 (or ids as they are)."""
+    debits, credits_, amounts = (list(column) for column in zip(*moves, strict=True))
+    return {"debits": debits, "credits": credits_, "amounts": amounts}
+
+
+Arguments = dict[str, object]
+
+BAD_BATCHES: list[tuple[str, Arguments, str | None]] = [
+    ("an amount of nothing", entries((0, 1, 0)), "transfer_moves_something"),
+    ("a negative amount", entries((0, 1, -5)), "transfer_moves_something"),
+    ("a negative one hidden among others", entries((0, 1, 50), (0, 1, -40)), "transfer_moves_something"),
+    ("no amount", entries((0, 1, None)), None),
+    ("no payer", entries((None, 1, 5)), None),
+    ("no receiver", entries((0, None, 5)), None),
+    ("an account that pays itself", entries((0, 0, 5)), "transfer_between_two"),
+    ("one that pays itself after a good one", entries((0, 1, 5), (1, 1, 5)), "transfer_between_two"),
+    ("a payer who does not exist", entries((NOBODY, 1, 5)), "transfers_debit_account_id_fkey"),
+    ("a receiver who does not exist", entries((0, NOBODY, 5)), "transfers_credit_account_id_fkey"),
+    ("more than there is", entries((0, 1, OPENING_BALANCE + 1)), "balance_not_below_floor"),
+    ("more than there is, in parts", entries((0, 1, 60_000), (0, 2, 60_000)), "balance_not_below_floor"),
+    ("more than an account holds", entries((SYSTEM_ID, 1, MAX_BALANCE)), "balance_within_bounds"),
+    ("more than fits", entries((SYSTEM_ID, 1, 2**63 - 1), (SYSTEM_ID, 1, 2**63 - 1)), None),
+    ("fewer amounts than entries", entries((0, 1, 5), (1, 2, 5)) | {"amounts": [5]}, None),
+    ("fewer receivers than entries", entries((0, 1, 5), (1, 2, 5)) | {"credits": [1]}, None),
+    ("more than the house has", entries((HOUSE_ID, 1, 900_000_000_000)), "balance_not_below_floor"),
+    ("a long memo", entries((0, 1, 5)) | {"memo": "x" * 141}, "transfer_memo_is_short"),
+    ("no memo", entries((0, 1, 5)) | {"memo": None}, None),
+    ("no kind", entries((0, 1, 5)) | {"kind": None}, None),
+    ("nobody's act", entries((0, 1, 5)) | {"actor": NOBODY}, "transfers_actor_id_fkey"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"), [bad[1:] for bad in BAD_BATCHES], ids=[bad[0] for bad in BAD_BATCHES]
+)
+def test_post_transfers_refuses_and_moves_nothing(
+    engine: Engine, players: list[int], arguments: Arguments, refusal: str | None
+) -> None:
+    before = state(engine)
+    ids = [
+        [players[number] if number in range(3) else number for number in cast("list[int]", arguments[side])]
+        for side in ("debits", "credits")
+    ]
+    values = {"kind": "transfer", "memo": "", "actor": players[0]} | arguments | {"debits": ids[0], "credits": ids[1]}
+    with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
+        connection.execute(POST_MANY, values)
+    if refusal:
+        assert constraint(refused.value) == refusal
+    assert state(engine) == before
+
+
+BAD_TRANSFERS: list[tuple[str, Arguments, str | None]] = [
+    ("nothing", {"amount": 0}, "transfer_moves_something"),
+    ("a negative amount", {"amount": -1}, "transfer_moves_something"),
+    ("no amount", {"amount": None}, None),
+    ("no payer", {"debit": None}, None),
+    ("no receiver", {"credit": None}, None),
+    ("a payer who does not exist", {"debit": NOBODY}, "transfers_debit_account_id_fkey"),
+    ("a receiver who does not exist", {"credit": NOBODY}, "transfers_credit_account_id_fkey"),
+    ("more than fits", {"amount": 2**63 - 1}, None),
+    ("a long memo", {"memo": "é" * 141}, "transfer_memo_is_short"),
+    ("no memo", {"memo": None}, None),
+    ("no kind", {"kind": None}, None),
+    ("nobody's act", {"actor": NOBODY}, "transfers_actor_id_fkey"),
+    ("no act", {"actor": None}, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"), [bad[1:] for bad in BAD_TRANSFERS], ids=[bad[0] for bad in BAD_TRANSFERS]
+)
+def test_post_transfer_refuses_and_moves_nothing(
+    engine: Engine, players: list[int], arguments: Arguments, refusal: str | None
+) -> None:
+    before = state(engine)
+    good: Arguments = {
+        "debit": players[0],
+        "credit": players[1],
+        "amount": 1,
+        "kind": "transfer",
+        "memo": "",
+        "actor": players[0],
+    }
+    with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
+        connection.execute(POST, good | arguments)
+    if refusal:
+        assert constraint(refused.value) == refusal
+    assert state(engine) == before
+
+
+@pytest.mark.parametrize("kind", ["transfer", "vendor_charge", "refund", "opening_balance", "casino_bet", "anything"])
+def test_who_is_frozen_pays_nobody_alone_or_among_others(engine: Engine, players: list[int], kind: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(SET_FROZEN, {"account": players[2], "frozen": True})
+    before = state(engine)
+    common: Arguments = {"kind": kind, "memo": "", "actor": players[0]}
+    statements: list[tuple[TextClause, Arguments]] = [
+        (POST, {"debit": players[2], "credit": players[0], "amount": 1}),
+        (POST_MANY, {"debits": players, "credits": [*players[1:], players[0]], "amounts": [1, 1, 1]}),
+    ]
+    for statement, values in statements:
+        with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
+            connection.execute(statement, common | values)
+        assert constraint(refused.value) == "account_not_frozen"
+    assert state(engine) == before
+
+
+@pytest.mark.parametrize("kind", ["admin_adjustment", "reversal"])
+def test_organisers_still_correct_who_is_frozen(engine: Engine, players: list[int], kind: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(SET_FROZEN, {"account": players[2], "frozen": True})
+        values = {"debits": [players[2]], "credits": [SYSTEM_ID], "amounts": [1], "kind": kind}
+        connection.execute(POST_MANY, values | {"memo": "", "actor": players[0]})
+
+
+def test_a_read_only_bank_moves_nothing_for_the_service(engine: Engine, owner: Engine, players: list[int]) -> None:
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE switches SET read_only = true"))
+    before = state(engine)
+    common: Arguments = {"kind": "admin_adjustment", "memo": "", "actor": players[0]}
+    statements: list[tuple[TextClause, Arguments]] = [
+        (POST, {"debit": SYSTEM_ID, "credit": players[0], "amount": 1}),
+        (POST_MANY, {"debits": [SYSTEM_ID], "credits": [players[0]], "amounts": [1]}),
+    ]
+    for statement, values in statements:
+        with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
+            connection.execute(statement, common | values)
+        assert constraint(refused.value) == "bank_not_read_only"
+    assert state(engine) == before
+
+
+def test_nothing_to_post_is_nothing(engine: Engine, players: list[int]) -> None:
+    before = state(engine)
+    nothing: Arguments = {
+        "debits": [],
+        "credits": [],
+        "amounts": [],
+        "kind": "transfer",
+        "memo": "",
+        "actor": players[0],
+    }
+    with engine.begin() as connection:
+        connection.execute(POST_MANY, nothing)
+    assert state(engine) == before
+
+
+@pytest.mark.parametrize(
+    ("account", "frozen", "outcome"),
+    [("player", True, True), ("player", False, False), ("player", None, False), (NOBODY, True, False)],
+)
+def test_set_frozen_tells_whether_it_changed_anything(
+    engine: Engine, players: list[int], account: str | int, frozen: object, outcome: object
+) -> None:
+    which = players[0] if account == "player" else account
+    with engine.begin() as connection:
+        assert connection.execute(SET_FROZEN, {"account": which, "frozen": frozen}).scalar_one() is outcome
+
+
+@pytest.mark.parametrize("account", [SYSTEM_ID, HOUSE_ID])
+def test_the_bank_s_own_accounts_are_never_frozen(engine: Engine, account: int) -> None:
+    with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
+        connection.execute(SET_FROZEN, {"account": account, "frozen": True})
+    assert constraint(refused.value) == "only_players_freeze"
+
+
+@pytest.mark.parametrize(
+    "function", ["refuse_to_pay(ARRAY[1::bigint], 'transfer', true)", "net_amounts('{}', '{}', '{}')"]
+)
+def test_the_parts_are_not_the_service_s_to_call(engine: Engine, function: str) -> None:
+    with pytest.raises(DBAPIError, match="permission denied"), engine.begin() as connection:
+        connection.execute(text(f"SELECT {function}"))
+
+
+def test_many_transfers_pass_through_who_has_nothing(
+    engine: Engine, players: list[int], books: Callable[[], None]
+) -> None:
+    """What counts is what they come to: between, an account may owe."""
+    values: Arguments = {
+        "debits": [players[0], players[1], HOUSE_ID],
+        "credits": [players[1], players[2], players[0]],
+        "amounts": [OPENING_BALANCE + 7, OPENING_BALANCE * 2 + 7, 7],
+    }
+    with engine.begin() as connection:
+        connection.execute(POST_MANY, values | {"kind": "transfer", "memo": "", "actor": players[0]})
+    books()
