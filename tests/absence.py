@@ -16,3 +16,8 @@ def no_cluster(reason: str) -> NoReturn:
 def not_here(reason: str) -> NoReturn:
     """End a test that needs something that this machine lacks; where everything is demanded, that is a failure."""
     no_cluster(reason)
+
+
+def no_program(program: str, package: str) -> NoReturn:
+    """End a test that needs a program of a Debian package; a machine that has to run everything has installed it."""
+    not_here(f"{program} is not installed: it is in the Debian package {package}.")

@@ -7,7 +7,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Self, TypedDict
 
 PATIENCE = 60  # seconds
@@ -33,6 +35,9 @@ class Body(TypedDict, total=False):
     transaction: Transaction
     transactions: list[Transaction]
     next: int | None
+    id: int
+    code: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,16 @@ class Bank:
 
     address: str
 
-    def call(self, path: str, body: dict[str, object] | None = None, token: str = "") -> tuple[int, Body]:
+    def call(
+        self,
+        path: str,
+        body: dict[str, object] | None = None,
+        token: str = "",
+        more_headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[int, Body]:
         """Ask once; gives status and body, whatever the status. Raises OSError where nobody answers."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        headers |= more_headers
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, headers)  # noqa: S310  # loopback
         try:

@@ -1,6 +1,7 @@
 """A real gunicorn, and the commands that serve metrics beside it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import URL
 
 from neobank.contract import CONTRACT
 from tests.bank import Bank
 from tests.service.conftest import SECRET_KEY
-from tests.service.support import Database
 from tools.postgres import REPOSITORY, free_port
 
 Samples = dict[str, float]
@@ -38,8 +39,13 @@ class Served:
 
     def workers(self) -> set[int]:
         """Give the process ids of the living workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return {int(pid) for pid in children.read_text().split()}
+        return set(children(self.process.pid))
+
+    def kill_worker(self) -> None:
+        """End the oldest worker without a chance to finish, and wait for its successor."""
+        victim = min(self.workers())
+        os.kill(victim, signal.SIGKILL)
+        self.await_workers_without(victim)
 
     def await_workers_without(self, dead: int) -> None:
         """Wait until another worker has taken the place of one, and answers."""
@@ -50,16 +56,21 @@ class Served:
         self.bank.await_ready()
 
 
+def children(pid: int) -> list[int]:
+    """Give the process ids of a process's children."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @contextmanager
 def gunicorn(
-    database: Database, log: Path, *, application: str = CONTRACT.serve[-1], **environment: str
+    database_url: URL, log: Path, *, application: str = CONTRACT.serve[-1], **environment: str
 ) -> Iterator[Served]:
     """Serve with two workers until the end of the block."""
     port = free_port()
     settings = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(REPOSITORY),
-        "DATABASE_URL": database.url("application").render_as_string(hide_password=False),
+        "DATABASE_URL": database_url.render_as_string(hide_password=False),
         "SECRET_KEY": SECRET_KEY.decode(),
         "HOST": "127.0.0.1",
         "PORT": str(port),

@@ -139,7 +139,11 @@ def told(database: Database, upgraded: UpgradeSettings, tmp_path_factory: pytest
     del upgraded
     log = tmp_path_factory.mktemp("logs") / "gunicorn.log"
     with gunicorn(
-        database, log, application="tests.service.faulty:create_app()", LOG_LEVEL="debug", TRUSTED_PROXIES="1"
+        database.url("application"),
+        log,
+        application="tests.service.faulty:create_app()",
+        LOG_LEVEL="debug",
+        TRUSTED_PROXIES="1",
     ) as served:
         talk = Talk(served, {**SECRETS, "database password": database.url("application").password or ""})
         talk_of_players(talk)
@@ -247,7 +251,7 @@ def test_lines_are_heard_from_the_level_that_was_asked_for(
     database: Database, upgraded: UpgradeSettings, tmp_path: Path
 ) -> None:
     del upgraded
-    with gunicorn(database, tmp_path / "log", LOG_LEVEL="warning") as served:
+    with gunicorn(database.url("application"), tmp_path / "log", LOG_LEVEL="warning") as served:
         assert served.bank.call("/nowhere")[0] == 404
     lines = [json.loads(line) for line in served.log.read_text().splitlines()]
     assert {line["level"] for line in lines} <= {"warning", "error"}

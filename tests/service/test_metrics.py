@@ -43,7 +43,7 @@ def served(database: Database, fresh: UpgradeSettings, folder: Path, tmp_path: P
     del fresh
     folder.mkdir()
     (folder / "counter_7.db").write_bytes(b"of an earlier run, and no longer readable")
-    with gunicorn(database, tmp_path / "gunicorn.log", METRICS_FOLDER=str(folder)) as running:
+    with gunicorn(database.url("application"), tmp_path / "gunicorn.log", METRICS_FOLDER=str(folder)) as running:
         yield running
 
 
@@ -157,7 +157,7 @@ def test_a_new_start_counts_from_nothing(
     assert metrics.scrape()[TRANSFERS + "opening_balance"] == 1
     served.process.terminate()
     served.process.wait(timeout=60)
-    with gunicorn(database, tmp_path / "second.log", METRICS_FOLDER=str(folder)):
+    with gunicorn(database.url("application"), tmp_path / "second.log", METRICS_FOLDER=str(folder)):
         assert metrics.scrape()[TRANSFERS + "opening_balance"] == 0
 
 

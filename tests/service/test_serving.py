@@ -1,9 +1,6 @@
 """The bank as it is served: several workers, many clients at once, a database that goes away and comes back."""
 
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,39 +8,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from neobank.contract import CONTRACT
 from neobank.settings import UpgradeSettings
 from tests.bank import Bank, Player
-from tests.service.conftest import SECRET_KEY
+from tests.service.serving import gunicorn
 from tests.service.support import Database
-from tools.postgres import free_port
 
 
 @pytest.fixture
 def server(database: Database, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Bank]:
     del fresh
-    port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "DATABASE_URL": database.url("application").render_as_string(hide_password=False),
-        "SECRET_KEY": SECRET_KEY.decode(),
-        "HOST": "127.0.0.1",
-        "PORT": str(port),
-        "WEB_WORKERS": "2",
-        "NEOBANK_RATE_LIMITS": "off",
-    }
-    command = [str(Path(sys.executable).with_name(CONTRACT.serve[0])), *CONTRACT.serve[1:]]
-    log = tmp_path / "gunicorn.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    try:
-        running = Bank(f"http://127.0.0.1:{port}")
-        running.await_ready()
-        yield running
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        sys.stdout.write(log.read_text())  # pytest shows it when the test failed
+    with gunicorn(database.url("application"), tmp_path / "gunicorn.log") as served:
+        yield served.bank
 
 
 def test_sixteen_clients_at_once_lose_and_create_nothing(server: Bank, books: Callable[[], None]) -> None:

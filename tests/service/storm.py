@@ -1,0 +1,131 @@
+"""One of the processes that all do everything at once among a few accounts; only refusals in words may stop it."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import URL, Connection, Engine, text
+
+import neobank.web  # noqa: F401  # before its parts, which need one another
+from neobank.admin import money
+from neobank.audit.operations import record
+from neobank.database import connect, transactional
+from neobank.errors import BankError
+from neobank.ledger.models import HOUSE_ID
+from neobank.ledger.operations import Kind, Move, pay, pay_many
+from neobank.vendors import charges
+
+Made = TypeVar("Made")
+
+_SET_FROZEN = text("SELECT set_frozen(:account, :frozen)")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Who is there: ids and numbers of the accounts, the vendor among them, and how many are in the faction."""
+
+    url: URL
+    accounts: tuple[tuple[int, str], ...]
+    vendor: int
+    organiser: int
+    faction: str
+
+
+class Storm:
+    """What one process does; `transfers` counts what it was told has been posted."""
+
+    def __init__(self, scene: Scene, seed: int) -> None:
+        self.scene = scene
+        self.chance = random.Random(seed)  # noqa: S311  # the same each time
+        self.transfers = 0
+        self.outcomes: Counter[str] = Counter()
+        self.mine: list[int] = []
+
+    def run(self, engine: Engine, operations: int) -> None:
+        acts = [self.transfer, self.spin, self.credit, self.reverse, self.freeze, self.sell]
+        for _ in range(operations):
+            [act] = self.chance.choices(acts, weights=[8, 5, 1, 3, 1, 2])
+            try:
+                act(engine)
+            except BankError as refused:
+                self.outcomes[f"{act.__name__}: {type(refused).__name__}"] += 1
+            else:
+                self.outcomes[act.__name__] += 1
+
+    def transfer(self, engine: Engine) -> None:
+        (payer, _), (_, receiver) = self.chance.sample(self.scene.accounts, 2)
+        with engine.connect() as connection:
+            self.mine.append(self.pay(connection, payer, receiver))
+        self.transfers += 1
+
+    def pay(self, connection: Connection, payer: int, receiver: str) -> int:
+        amount = self.chance.choice([1, 7, 40_000, 90_000])
+        return pay(
+            connection, debit=payer, credit_number=receiver, amount=amount, kind=Kind.TRANSFER, memo="", actor=payer
+        ).transfer_id
+
+    def spin(self, engine: Engine) -> None:
+        """A bet and a win, perhaps with others beside them."""
+        (player, _), *others = self.chance.sample(self.scene.accounts, self.chance.randint(1, 4))
+        moves = [Move(player, HOUSE_ID, self.chance.randint(1, 50_000))]
+        moves += [Move(HOUSE_ID, player, self.chance.randint(1, 90_000))] * self.chance.randint(0, 1)
+        moves += [Move(player, other, self.chance.randint(1, 10_000)) for other, _ in others]
+        self.chance.shuffle(moves)
+        with transactional(engine).begin() as connection:
+            pay_many(connection, moves, kind=Kind.TRANSFER, memo="", actor=player)
+        self.transfers += len(moves)
+
+    def credit(self, engine: Engine) -> None:
+        def act(connection: Connection) -> int:
+            return money.credit_faction(
+                connection, self.scene.faction, amount=100, reason="well done", by=self.scene.organiser
+            )
+
+        self.transfers += self.organise(engine, act)
+
+    def reverse(self, engine: Engine) -> None:
+        if self.mine:
+            transfer = self.chance.choice(self.mine)
+            self.organise(
+                engine, lambda connection: money.reverse(connection, transfer, reason="oops", by=self.scene.organiser)
+            )
+            self.transfers += 1
+
+    def freeze(self, engine: Engine) -> None:
+        """One account at a time, and soon over: somebody has to go on paying."""
+        account, _ = self.chance.choice(self.scene.accounts)
+        for frozen in (True, False):
+            values = {"account": account, "frozen": frozen}
+            self.organise(engine, lambda connection: connection.execute(_SET_FROZEN, values))  # noqa: B023
+
+    def sell(self, engine: Engine) -> None:
+        """A charge, approved and perhaps refunded, each in a transaction of its own."""
+        vendor, (player, _) = self.scene.vendor, self.chance.choice(self.scene.accounts)
+        with transactional(engine).begin() as connection:
+            charge = charges.ask(connection, vendor=vendor, player_number=None, amount=500, memo="")
+        with transactional(engine).begin() as connection:
+            _, posted = charges.approve(connection, charge.code, player)
+        self.transfers += 1
+        self.mine.append(posted.transfer_id)
+        if self.chance.random() < 0.5:
+            with transactional(engine).begin() as connection:
+                charges.refund(connection, charge.id, vendor, None)
+            self.transfers += 1
+
+    def organise(self, engine: Engine, act: Callable[[Connection], Made]) -> Made:
+        """Act, with its row in the audit, as organisers do."""
+        with transactional(engine).begin() as connection:
+            made = act(connection)
+            record(connection, actor=self.scene.organiser, action="storm", target="the bank", details={})
+        return made
+
+
+def rage(scene: Scene, seed: int, operations: int) -> tuple[int, Counter[str]]:
+    """Run one process's operations; gives how many transfers were posted, and what came of each operation."""
+    engine = connect(scene.url, single_statements=True)
+    storm = Storm(scene, seed)
+    storm.run(engine, operations)
+    engine.dispose()
+    return storm.transfers, storm.outcomes

@@ -1,0 +1,85 @@
+"""Processes that pay, spin, sell, credit, reverse and freeze at once among few accounts: nothing but the books counts.
+
+No error but a refusal in words reaches any of them; a deadlock would. Between two waves everything must add up.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select, text
+
+from neobank.audit.verification import verify_chain
+from neobank.ledger.models import Account
+from neobank.players.operations import register
+from tests.service.conftest import ADMINISTRATOR
+from tests.service.storm import Scene, rage
+from tests.service.support import Database
+
+PROCESSES = 8
+PLAYERS = 6
+SHARDS = 8
+
+COUNT = text("SELECT count(*) FROM transfers")
+BELOW = text("SELECT account_id, shard, balance FROM balances WHERE balance < floor")
+SPLIT = text("UPDATE accounts SET shards = :shards WHERE id = :account")
+SHARD = text("INSERT INTO balances (account_id, shard, floor) VALUES (:account, :shard, 0)")
+
+
+@pytest.fixture
+def scene(database: Database, engine: Engine, owner: Engine, fresh: object) -> Scene:
+    """A few players, half of them in a faction, and one busy vendor among them."""
+    del fresh
+    with engine.begin() as connection:
+        opened = [
+            register(connection, name=f"Player {index}", password_hash="none", faction="Runners" if index % 2 else None)
+            for index in range(PLAYERS)
+        ]
+        organiser = connection.execute(select(Account.id).where(Account.name == ADMINISTRATOR.name)).scalar_one()
+    vendor = opened[-1].account_id
+    with owner.begin() as connection:
+        connection.execute(SPLIT, {"shards": SHARDS, "account": vendor})
+        connection.execute(SHARD, [{"account": vendor, "shard": shard} for shard in range(1, SHARDS)])
+    accounts = tuple((one.account_id, one.account_number) for one in opened)
+    return Scene(database.url("application"), accounts, vendor, organiser, "Runners")
+
+
+@pytest.mark.parametrize(
+    ("waves", "operations"),
+    [(3, 80), pytest.param(60, 1000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])],
+)
+def test_everything_at_once_keeps_every_promise(
+    scene: Scene, database: Database, engine: Engine, books: Callable[[], None], waves: int, operations: int
+) -> None:
+    with engine.connect() as connection:
+        expected: int = connection.execute(COUNT).scalar_one()
+    seen: Counter[str] = Counter()
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+        for wave in range(waves):
+            seeds = range(wave * PROCESSES, (wave + 1) * PROCESSES)
+            for transfers, outcomes in pool.map(partial(rage, scene, operations=operations), seeds):
+                expected += transfers
+                seen += outcomes
+            books()
+            with engine.connect() as connection:
+                assert connection.execute(COUNT).scalar_one() == expected, seen
+                assert connection.execute(BELOW).all() == []
+                assert verify_chain(connection).broken_at is None
+    assert {"transfer", "spin", "credit", "reverse", "freeze", "sell"} <= set(seen), seen
+    assert {"transfer: AccountFrozen", "spin: InsufficientFunds", "reverse: AlreadyUndone"} <= set(seen), seen
+    verified = subprocess.run(
+        [str(Path(sys.executable).with_name("neobank")), "verify"],
+        env={**os.environ, "DATABASE_URL": database.url("application").render_as_string(hide_password=False)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert verified.returncode == 0, verified.stderr
+    assert "All balances agree" in verified.stdout
