@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import Flask
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.usefixtures("books")
 
 Join = Callable[[str], LoggedIn]
 AUDITED = text("SELECT count(*) FROM audit_logs")
+TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+NOW_IN_SECONDS = int(datetime.now(UTC).timestamp())
 
 
 @pytest.fixture
@@ -56,6 +59,8 @@ ACTIONS: list[tuple[str, str, dict[str, object]]] = [
     ("POST", "/factions/create", {"name": "Zion"}),
     ("POST", "/factions/None/add-credits", {"amount": 5, "reason": "Supper"}),
     ("PUT", "/switches", {"read_only": True}),
+    ("PUT", "/casino/config/glitch_grid", {"is_enabled": False}),
+    ("PUT", "/users/{neo}/exclusion", {"until": TOMORROW, "reason": "As you asked"}),
     ("GET", "/users/export", {}),
 ]
 # In test_vendors.py and test_import.py: one needs a key, the other takes no JSON.
@@ -268,6 +273,30 @@ def test_the_export_is_csv_without_formulas(organiser: LoggedIn, player: Join) -
 
 
 @pytest.mark.parametrize(
+    "until",
+    [
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "2000-01-01T00:00:00Z",
+        "2999-12-31T23:59:59Z",
+        TOMORROW[:19],
+        TOMORROW[:10],
+        str(NOW_IN_SECONDS + 3600),
+        NOW_IN_SECONDS + 3600,
+        "tomorrow",
+        "",
+        None,
+    ],
+)
+def test_the_casino_is_closed_for_a_player_until_a_time_that_makes_sense(
+    organiser: LoggedIn, neo: LoggedIn, until: object
+) -> None:
+    refused = act(organiser, "PUT", f"/users/{neo.number}/exclusion", until=until, reason="As you asked")
+    assert (refused.status_code, refused.content_type) == (400, "application/problem+json")
+    assert neo.ask("GET", "/account/limits").get_json()["self_excluded_until"] is None
+
+
+@pytest.mark.parametrize(
     ("change", "status"),
     [
         ({"registration": "closed"}, 200),
@@ -277,6 +306,7 @@ def test_the_export_is_csv_without_formulas(organiser: LoggedIn, player: Join) -
         ({"registration": "sometimes"}, 400),
         ({"read_only": "yes"}, 400),
         ({"read_only": 1}, 400),
+        ({"read_only": "", "registration": "", "event_code": ""}, 200),
         ({}, 200),
     ],
 )
@@ -284,7 +314,8 @@ def test_the_switches_take_what_makes_sense(organiser: LoggedIn, change: dict[st
     before = act(organiser, "GET", "/switches").get_json()
     answer = act(organiser, "PUT", "/switches", **change)
     assert answer.status_code == status
-    expected = {**before, **change} if status == 200 else before
+    given = {name: value for name, value in change.items() if value != ""}
+    expected = {**before, **given} if status == 200 else before
     assert act(organiser, "GET", "/switches").get_json() == expected
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
-from argon2 import Type, extract_parameters
+from argon2 import PasswordHasher, Type, extract_parameters
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -83,6 +83,44 @@ def test_there_is_room_for_half_and_always_for_one(threads: int, room: int) -> N
             held.callback(passwords._turnstile._room.release)
         with pytest.raises(passwords.TooManyAtOnce), passwords._turnstile.passed():
             pass
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Collect the memory that each check of a password takes: that, and nothing else, takes its time."""
+    costs: list[int] = []
+    verify = PasswordHasher.verify
+
+    def counted(hasher: PasswordHasher, kept: str, password: str) -> bool:
+        costs.append(extract_parameters(kept).memory_cost)
+        return verify(hasher, kept, password)
+
+    monkeypatch.setattr(PasswordHasher, "verify", counted)
+    return costs
+
+
+def test_a_refused_log_in_hashes_as_much_whoever_it_names(
+    client: FlaskClient, player: Join, organiser: LoggedIn, hashed: list[int]
+) -> None:
+    """An unknown name, a player, one who is frozen, and those whose password is for one time and may be quick."""
+    player("Neo")
+    for name, action in [("Frozen", "freeze"), ("Reset", "reset-password")]:
+        path = f"/api/admin/users/{player(name).number}/{action}"
+        body = {"new_password": "one time only"} if action == "reset-password" else {}
+        assert client.post(path, json=body, headers=organiser.headers).status_code == 200
+    imported = client.post(
+        "/api/admin/users/import", data="name\nImported\n", content_type="text/csv", headers=organiser.headers
+    )
+    assert imported.status_code == 201
+    answers, costs = [], []
+    for name in ("Nobody", "SYSTEM", "Neo", "Frozen", "Reset", "Imported"):
+        hashed.clear()
+        who = {"character_name": name, "password": "not this one"}
+        answers.append(client.post("/api/v1/auth/login", json=who))
+        costs.append([cost for cost in hashed if cost > 8])
+    assert [answer.status_code for answer in answers] == [401] * len(answers)
+    assert {answer.text for answer in answers} == {answers[0].text}
+    assert costs == [[19 * 1024]] * len(answers)
 
 
 def test_the_parameters_are_owasp_s() -> None:

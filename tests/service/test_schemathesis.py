@@ -50,11 +50,15 @@ REFUSED: Final[dict[str, str]] = {
     "GET /api/v1/players/lookup": "both are given, or neither",
     "POST /api/v1/transactions": "there is no such account, it is one's own, or the money is not there",
     "POST /api/v1/charges/{code}/approve": "the money is not there",
+    "POST /api/v1/casino/glitch-grid/spin": "the money is not there",
+    "POST /api/v1/casino/starlight-smuggler/spin": "the money is not there",
+    "PUT /api/v1/account/limits": "a limit is given and removed, or the casino can't be closed until then",
     "POST /api/v1/external/transactions": "there is no such account, or the money is not there",
     "POST /api/v1/external/charges": "there is no such player, or it is the vendor",
     "POST /api/v1/external/charges/{charge_id}/refund": "more than was paid, or the money is not there",
     "POST /api/admin/api-keys": "there is no such account, or the key would have ended",
     "PUT /api/admin/switches": "registration by code, and no code",
+    "PUT /api/admin/users/{number}/exclusion": "the reason is blank, or the casino can't be closed until then",
     "POST /api/admin/users/import": "it is no list of players",
     "GET /api/admin/users/search": "blanks are nothing to look for",
     "POST /api/admin/users/{number}/reset-password": "the password is common",
@@ -77,6 +81,9 @@ SETTLE: Final = text("""
     UPDATE api_keys SET revoked_at = NULL WHERE revoked_at IS NOT NULL;
     UPDATE accounts SET frozen = false WHERE frozen;
     UPDATE players SET must_change_password = false WHERE must_change_password;
+    UPDATE games SET is_enabled = true WHERE NOT is_enabled;
+    UPDATE casino_players SET excluded_until = NULL, daily_loss_limit = NULL, pending_limit = NULL, pending_from = NULL
+    WHERE excluded_until IS NOT NULL OR daily_loss_limit IS NOT NULL OR pending_from IS NOT NULL;
     UPDATE players SET is_admin = true FROM accounts WHERE account_id = id AND number = :organiser AND NOT is_admin;
 """)
 
@@ -226,7 +233,7 @@ def test_the_bank_answers_as_the_document_says(settled: Callable[[str], Settled]
     findings = run(settled(actor), ACTORS[actor])
     assert not findings.failures, "\n\n".join(findings.failures)
     assert findings.statuses
-    assert not [operation for operation, statuses in findings.statuses.items() if statuses <= {401, 403, 405}]
+    assert not [operation for operation, statuses in findings.statuses.items() if min(statuses) >= 300]
 
 
 @pytest.mark.soak

@@ -37,11 +37,19 @@ def switch(owner: Engine, fresh: UpgradeSettings) -> Switch:
 
 
 def test_a_page_sees_how_the_bank_is_switched_and_never_the_code(client: FlaskClient, switch: Switch) -> None:
-    assert client.get("/api/v1/status").get_json() == {"read_only": False, "registration": "open", "games": []}
+    games = ["glitch_grid", "starlight_smuggler"]
+    assert client.get("/api/v1/status").get_json() == {"read_only": False, "registration": "open", "games": games}
     switch(read_only=True, registration="code", event_code="Sprawl")
     answer = client.get("/api/v1/status")
-    assert answer.get_json() == {"read_only": True, "registration": "code", "games": []}
+    assert answer.get_json() == {"read_only": True, "registration": "code", "games": games}
     assert "Sprawl" not in answer.text
+
+
+def test_a_page_sees_the_games_that_are_open(client: FlaskClient, organiser: LoggedIn) -> None:
+    for is_enabled, games in [(False, ["starlight_smuggler"]), (True, ["glitch_grid", "starlight_smuggler"])]:
+        path = "/api/admin/casino/config/glitch_grid"
+        assert client.put(path, json={"is_enabled": is_enabled}, headers=organiser.headers).status_code == 200
+        assert client.get("/api/v1/status").get_json()["games"] == games
 
 
 def test_no_money_moves_while_the_bank_is_read_only(player: Join, switch: Switch) -> None:

@@ -105,6 +105,9 @@ def test_a_key_ends_when_its_time_is_up(terminal: NewTerminal, owner: Engine, ba
         ({"expires_at": "2020-01-01T00:00:00Z"}, "future"),
         ({"expires_at": "2099-01-01T00:00:00"}, "expires_at"),
         ({"expires_at": 5}, "expires_at"),
+        ({"expires_at": 4_000_000_000}, "expires_at"),
+        ({"expires_at": "4000000000"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-23:59"}, "expires_at"),
         ({"admin": True}, "admin"),
     ],
 )

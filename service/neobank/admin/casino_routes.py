@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated
 
 from apiflask import APIBlueprint
-from pydantic import AwareDatetime, BeforeValidator, StrictBool, WithJsonSchema
+from pydantic import BeforeValidator, StrictBool, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from neobank.admin import users
@@ -19,37 +19,35 @@ from neobank.casino.schemas import Percentage
 from neobank.players.schemas import Done
 from neobank.web import sessions
 from neobank.web.bank import current_bank
-from neobank.web.requests import Answer, Body
+from neobank.web.requests import Answer, Body, Maybe, Time
 
 games_blueprint = APIBlueprint("admin_casino", __name__, url_prefix="/api/admin", tag="Organisers: casino")
 
 
-def _dial(value: object) -> int | None:
-    if value is None or value == "":
-        return None
+def _dial(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise PydanticCustomError("percentage_type", "a payout percentage is a JSON number.")
     return in_hundredths(Decimal(value))
 
 
 Payout = Annotated[
-    int | None,
+    int,
     BeforeValidator(_dial),
-    WithJsonSchema({"type": ["number", "null"], "minimum": 50, "maximum": 150, "multipleOf": 0.01}),
+    WithJsonSchema({"type": "number", "minimum": 50, "maximum": 150, "multipleOf": 0.01}),
 ]
 
 
 class GameChange(Body):
     """What to set; what is left out stays."""
 
-    is_enabled: StrictBool | None = None
-    payout_percentage: Payout = None
+    is_enabled: Maybe[StrictBool] = None
+    payout_percentage: Maybe[Payout] = None
 
 
 class Exclusion(Body):
     """Until when, and why; nobody makes it shorter."""
 
-    until: AwareDatetime
+    until: Time
     reason: Reason
 
 

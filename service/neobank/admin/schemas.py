@@ -84,7 +84,7 @@ class NewFaction(Body):
 class SwitchesChange(Body):
     """What to switch; what is left out stays."""
 
-    read_only: StrictBool | None = None
+    read_only: Maybe[StrictBool] = None
     registration: Maybe[Registration] = None
     event_code: Maybe[Annotated[Text, Field(max_length=MAX_CODE)]] = None
 

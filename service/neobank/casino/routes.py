@@ -1,5 +1,7 @@
 """Playing, the fairness of it, and a player's protection from it."""
 
+from typing import Any, Final
+
 from apiflask import APIBlueprint
 from flask import Response
 
@@ -21,6 +23,7 @@ from neobank.casino.schemas import (
     Rounds,
     RoundShown,
     SeedsShown,
+    bet_on,
 )
 from neobank.casino.spins import attempt, spin
 from neobank.errors import BankError, NotFound
@@ -32,6 +35,12 @@ from neobank.web.rate_limits import by_account, limited
 
 casino_blueprint = APIBlueprint("casino", __name__, url_prefix="/api/v1/casino", tag="Casino")
 limits_blueprint = APIBlueprint("limits", __name__, url_prefix="/api/v1/account/limits", tag="Casino")
+
+
+_SHEET: Final[dict[int | str, dict[str, str | dict[str, dict[str, Any]]]]] = {
+    200: {"description": "A game's sheet", "content": {"application/json": {"schema": {"type": "object"}}}},
+    404: {"description": "There is no such sheet"},
+}
 
 
 def _add_spin(game: Game) -> None:
@@ -50,7 +59,7 @@ def _add_spin(game: Game) -> None:
         description=f"bet_amount is {bets.minimum} to {bets.maximum}{of}, in multiples of {bets.step}.",
         responses=[403, 409, 422, 429],
     )(view)
-    view = casino_blueprint.input(Bet)(casino_blueprint.output(answer)(view))
+    view = casino_blueprint.input(bet_on(game))(casino_blueprint.output(answer)(view))
     casino_blueprint.post(f"/{game.path_name}/spin")(casino_blueprint.auth_required(sessions.bearer)(view))
 
 
@@ -142,7 +151,7 @@ def post_seed(json_data: NewSeed) -> Rotated:
 @casino_blueprint.get("/sheets/<sheet>")
 @casino_blueprint.doc(
     description="The canonical JSON of a game, old ones too: exactly the bytes whose SHA-256 is the address.",
-    responses=[404],
+    responses=_SHEET,
 )
 def get_sheet(sheet: str) -> Response:
     """Fetch a game's sheet by its hash."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, StrictBool
+from pydantic import AfterValidator, Field, PlainSerializer, StrictBool, WithJsonSchema, create_model
 
 from neobank.casino.configuration import Configuration
 from neobank.casino.engine import WinningLine
@@ -15,7 +15,7 @@ from neobank.casino.rounds import Round, sheet_of, strip_set
 from neobank.casino.seeds import Revealed, SeedPair
 from neobank.casino.spins import Spun
 from neobank.ledger.operations import MAX_ID
-from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
+from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text, Time
 
 
 def _client_seed(value: str) -> str:
@@ -27,7 +27,11 @@ def _client_seed(value: str) -> str:
 ClientSeed = Annotated[
     Text, AfterValidator(_client_seed), Field(json_schema_extra={"pattern": f"^{CLIENT_SEED.pattern}$"})
 ]
-Percentage = Annotated[int, PlainSerializer(lambda hundredths: hundredths / 100, return_type=float)]
+Percentage = Annotated[
+    int,
+    PlainSerializer(lambda hundredths: hundredths / 100, return_type=float),
+    WithJsonSchema({"type": "number", "description": "per cent"}),
+]
 """Hundredths of a per cent inside; a percentage with at most two decimals as it goes out."""
 
 
@@ -35,6 +39,15 @@ class Bet(Body):
     """What to bet: on the one line of Glitch Grid, on each line of Starlight Smuggler."""
 
     bet_amount: Amount
+
+
+def bet_on(game: Game) -> type[Bet]:
+    """Give a game's own Bet, which documents what it takes; the spin itself refuses any other."""
+    bets = game.bets
+    taken = {"type": "number", "minimum": bets.minimum, "maximum": bets.maximum, "multipleOf": bets.step}
+    documented = Annotated[Amount, WithJsonSchema(taken | {"description": "¤"})]
+    name = game.name.title().replace("_", "")
+    return create_model(f"{name}Bet", __base__=Bet, __doc__=Bet.__doc__, bet_amount=(documented, ...))
 
 
 class Page(Body):
@@ -54,8 +67,8 @@ class LimitsChange(Body):
     """What to change; what is left out stays. A limit is removed by saying so."""
 
     daily_loss_limit: Maybe[Amount] = None
-    remove_daily_loss_limit: StrictBool | None = None
-    self_excluded_until: Maybe[AwareDatetime] = None
+    remove_daily_loss_limit: Maybe[StrictBool] = None
+    self_excluded_until: Maybe[Time] = None
 
 
 class Line(Answer):

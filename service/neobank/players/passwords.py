@@ -23,6 +23,7 @@ MAX_LENGTH: Final = 1000
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
 # For 60 random bits, which nobody guesses however fast: a list of players is not worth minutes of hashing.
 _QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
+_QUICK: Final = "$m=8,t=1,p=1$"
 _ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZabcdefghjkmnpqrstvwxyz"
 
 _COMMON = frozenset(files("neobank.players").joinpath("common_passwords.txt").read_text(encoding="utf-8").split())
@@ -86,9 +87,16 @@ def one_time() -> tuple[str, str]:
 
 
 def matches(password: str, kept: str) -> bool:
-    """Tell whether a password is the one that was kept. Raises TooManyAtOnce."""
+    """Tell whether a password is the one that was kept; whichever that is, it takes as long. Raises TooManyAtOnce."""
     with _turnstile.passed():
-        try:
-            return _HASHER.verify(kept, password)
-        except (VerifyMismatchError, InvalidHashError):
-            return False
+        proven = _verified(password, kept)
+        if _QUICK in kept:
+            _verified(password, NOBODYS_HASH)
+        return proven
+
+
+def _verified(password: str, kept: str) -> bool:
+    try:
+        return _HASHER.verify(kept, password)
+    except (VerifyMismatchError, InvalidHashError):
+        return False

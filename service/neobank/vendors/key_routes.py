@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from apiflask import APIBlueprint
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, Field
 
 from neobank.audit.operations import record
 from neobank.players.schemas import Done
@@ -12,7 +12,7 @@ from neobank.vendors import keys
 from neobank.vendors.keys import Scope
 from neobank.web import sessions
 from neobank.web.bank import current_bank
-from neobank.web.requests import Answer, Body, Maybe, Text
+from neobank.web.requests import Answer, Body, Maybe, Text, Time
 
 keys_blueprint = APIBlueprint("api_keys", __name__, url_prefix="/api/admin/api-keys", tag="Organisers: keys")
 
@@ -29,7 +29,7 @@ class NewKey(Body):
     description: Annotated[Text, Field(min_length=1, max_length=200)]
     scope: Maybe[Scope] = None
     account: Maybe[Text] = None
-    expires_at: Maybe[Annotated[AwareDatetime, AfterValidator(_in_the_future)]] = None
+    expires_at: Maybe[Annotated[Time, AfterValidator(_in_the_future)]] = None
 
 
 class ApiKey(Answer):

@@ -1,13 +1,24 @@
 """Reading a request: JSON with exact numbers, and the types that bodies are made of."""
 
 import json
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 from apiflask import HTTPError
 from flask import Request, Response
 from flask.json.provider import DefaultJSONProvider
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 from werkzeug.datastructures import MultiDict
@@ -18,6 +29,9 @@ from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number, to_signed
 
 MAX_ID_DIGITS: Final = 18
 MAX_ID: Final = 10**MAX_ID_DIGITS - 1
+
+FIRST_YEAR, LAST_YEAR = 2000, 2999
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -137,6 +151,18 @@ def _absent_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
+def _dated(value: object) -> object:
+    if not (isinstance(value, str) and _DATE.match(value)):  # a number would be seconds since 1970
+        raise PydanticCustomError("time_type", "a time is a text like 2099-12-31T23:59:59Z, with a zone.")
+    return value
+
+
+def _imaginable(value: datetime) -> datetime:
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ValueError(f"a time is of the years {FIRST_YEAR} to {LAST_YEAR}.")
+    return value.astimezone(UTC)
+
+
 def _number(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise PydanticCustomError("amount_type", "an amount is a JSON number.")
@@ -176,6 +202,9 @@ class _OrEmpty:
 T = TypeVar("T")
 Maybe = Annotated[T | None, BeforeValidator(_absent_if_empty), _OrEmpty()]
 """A field that may be left out; null and an empty string mean the same as nothing."""
+
+Time = Annotated[AwareDatetime, BeforeValidator(_dated), AfterValidator(_imaginable)]
+"""A time as it comes in, in UTC inside; a year that neither Python nor PostgreSQL can move to another zone is none."""
 
 Amount = Annotated[
     int,
