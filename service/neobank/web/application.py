@@ -23,13 +23,14 @@ from neobank.switches.routes import status_blueprint
 from neobank.vendors.charge_routes import charges_blueprint
 from neobank.vendors.external_routes import external_blueprint
 from neobank.vendors.key_routes import keys_blueprint
-from neobank.web import errors, headers, health, openapi, rate_limits
+from neobank.web import docs, errors, headers, health, openapi, rate_limits
 from neobank.web.addresses import trust_proxies
 from neobank.web.bank import Bank, bind
 from neobank.web.requests import IdConverter, JSONProvider, JSONRequest, NumberConverter, TextConverter
 
 BLUEPRINTS = (
     health.blueprint,
+    docs.blueprint,
     status_blueprint,
     auth_blueprint,
     account_blueprint,
@@ -67,7 +68,7 @@ class Application(APIFlask):
 def create_app(settings: ServingSettings | None = None) -> APIFlask:
     """Build the application, from the environment where no settings are given. Raises SettingsError."""
     settings = settings or ServingSettings.from_environment()
-    app = Application("neobank", title="NeoBank", version="1", docs_path=None)
+    app = Application("neobank", title="NeoBank", version="1", docs_path=None, static_folder=None)  # type: ignore[arg-type]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
     app.url_map.converters |= {"int": IdConverter, "default": TextConverter, "number": NumberConverter}
