@@ -47,6 +47,20 @@ class Served:
         os.kill(victim, signal.SIGKILL)
         self.await_workers_without(victim)
 
+    @contextmanager
+    def only(self, worker: int) -> Iterator[None]:
+        """Let one worker answer everything: the others are stopped until the end of the block."""
+        others = self.workers() - {worker}
+        for other in others:
+            os.kill(other, signal.SIGSTOP)
+        try:
+            while any(Path(f"/proc/{other}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T" for other in others):
+                time.sleep(0.001)
+            yield
+        finally:
+            for other in others:
+                os.kill(other, signal.SIGCONT)
+
     def await_workers_without(self, dead: int) -> None:
         """Wait until another worker has taken the place of one, and answers."""
         deadline = time.monotonic() + PATIENCE
