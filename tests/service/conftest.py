@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, make_url, text
 
 from neobank import migrations
+from neobank.casino.verification import verify_rounds
 from neobank.database import connect
 from neobank.ledger.verification import verify
 from neobank.settings import Administrator, ServingSettings, UpgradeSettings
@@ -157,3 +158,17 @@ def books(engine: Engine) -> Iterator[Callable[[], None]]:
 
     yield check
     check()
+
+
+@pytest.fixture
+def fair(engine: Engine, books: Callable[[], None]) -> Iterator[None]:
+    """Assert after a test that all rounds are sound, and the books with them."""
+    del books
+    yield
+    with engine.connect() as connection:
+        assert verify_rounds(connection).problems == []
+
+
+@pytest.fixture
+def neo(player: Callable[[str], LoggedIn]) -> LoggedIn:
+    return player("Neo")

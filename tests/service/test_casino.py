@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
 
 import pytest
 from flask import Flask
@@ -10,93 +9,27 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 
 from neobank.casino.commands import read_round
-from neobank.casino.engine import play
-from neobank.casino.fairness import Seeds, draw_round
 from neobank.casino.games import GAMES
 from neobank.casino.rounds import problems
-from neobank.casino.verification import verify_rounds
-from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER
+from neobank.ledger.models import HOUSE_NUMBER
 from neobank.settings import UpgradeSettings
+from tests.service.gambling import (
+    GLITCH,
+    STARLIGHT,
+    Join,
+    configure,
+    give,
+    house,
+    played,
+    rotate,
+    seed_that,
+    set_seed,
+    spin,
+    user,
+)
 from tests.service.support import LoggedIn, counted
 
-Join = Callable[[str], LoggedIn]
-Answered = dict[str, object]
-
-GLITCH, STARLIGHT = "glitch-grid", "starlight-smuggler"
-
-
-@pytest.fixture(autouse=True)
-def _fair(engine: Engine, fresh: UpgradeSettings, books: object) -> Iterator[None]:
-    """After each test the rounds are sound, and so are the books."""
-    del fresh, books
-    yield
-    with engine.connect() as connection:
-        assert verify_rounds(connection).problems == []
-
-
-@pytest.fixture
-def neo(player: Join) -> LoggedIn:
-    return player("Neo")
-
-
-def spin(who: LoggedIn, game: str, bet: object, key: str | None = None) -> tuple[int, Answered]:
-    headers = who.headers | ({"Idempotency-Key": key} if key else {})
-    answer = who.client.post(f"/api/v1/casino/{game}/spin", json={"bet_amount": bet}, headers=headers)
-    return answer.status_code, answer.get_json()
-
-
-def played(who: LoggedIn, game: str, bet: object) -> Answered:
-    status, body = spin(who, game, bet)
-    assert status == 200, body
-    return body
-
-
-def user(who: LoggedIn) -> Answered:
-    found: Answered = who.ask("GET", "/account").get_json()["account"]
-    return found
-
-
-def rotate(who: LoggedIn, **body: object) -> Answered:
-    answer = who.ask("POST", "/casino/seed", **body)
-    assert answer.status_code == 200, answer.text
-    found: Answered = answer.get_json()
-    return found
-
-
-def set_seed(owner: Engine, who: LoggedIn, server_seed: bytes) -> None:
-    """Make the next rounds known beforehand; nobody but the owner could."""
-    who.ask("GET", "/casino/seed")
-    with owner.begin() as connection:
-        connection.execute(
-            text(
-                "UPDATE seeds SET server_seed = :seed FROM casino_players AS player JOIN accounts ON id = account_id"
-                " WHERE seeds.id = player.seed_id AND accounts.number = :number"
-            ),
-            {"seed": server_seed, "number": who.number},
-        )
-
-
-def seed_that(who: LoggedIn, game: str, wanted: Callable[[int, bool], bool]) -> bytes:
-    """Find a server seed whose first round pays and triggers as wanted, while the client seed is the first one."""
-    for number in range(100_000):
-        seed = number.to_bytes(32)
-        sheet = GAMES[game.replace("-", "_")]
-        drawn = draw_round(sheet, Seeds(seed, who.number), 0, 10_200)
-        outcome = play(sheet, drawn.stops, loose=drawn.loose)
-        if wanted(outcome.award, outcome.triggers):
-            return seed
-    raise AssertionError("no such round")
-
-
-def give(organiser: LoggedIn, number: str, amount: float) -> tuple[int, Answered]:
-    path = f"/api/admin/users/{number}/adjust-balance"
-    answer = organiser.client.post(path, json={"amount": amount, "reason": "test"}, headers=organiser.headers)
-    return answer.status_code, answer.get_json()
-
-
-def configure(organiser: LoggedIn, game: str, **change: object) -> tuple[int, Answered]:
-    answer = organiser.client.put(f"/api/admin/casino/config/{game}", json=change, headers=organiser.headers)
-    return answer.status_code, answer.get_json()
+pytestmark = pytest.mark.usefixtures("fair")
 
 
 def test_a_spin_answers_every_field_and_moves_exactly_its_bet_and_win(neo: LoggedIn) -> None:
@@ -228,14 +161,6 @@ def test_free_spins_wait_through_closure_exclusion_and_a_poor_house(
     assert user(neo)["free_spins"] == 5
     give(organiser, HOUSE_NUMBER, fresh.house_bankroll / 100)
     assert played(neo, STARLIGHT, 10)["free_spins_remaining"] == 4
-
-
-def house(owner: Engine) -> int:
-    with owner.connect() as connection:
-        held = connection.execute(
-            text("SELECT sum(balance)::bigint FROM balances WHERE account_id = :house"), {"house": HOUSE_ID}
-        )
-        return int(held.scalar_one())
 
 
 @pytest.mark.parametrize(("spare", "status"), [(0, 200), (-1, 409)])

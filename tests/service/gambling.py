@@ -1,0 +1,84 @@
+"""What the casino's tests do over HTTP, and the owner's look behind it."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Engine, text
+
+from neobank.casino.engine import play
+from neobank.casino.fairness import Seeds, draw_round
+from neobank.casino.games import GAMES
+from neobank.ledger.models import HOUSE_ID
+from tests.service.support import LoggedIn
+
+Join = Callable[[str], LoggedIn]
+Answered = dict[str, object]
+
+GLITCH, STARLIGHT = "glitch-grid", "starlight-smuggler"
+
+
+def spin(who: LoggedIn, game: str, bet: object, key: str | None = None) -> tuple[int, Answered]:
+    headers = who.headers | ({"Idempotency-Key": key} if key else {})
+    answer = who.client.post(f"/api/v1/casino/{game}/spin", json={"bet_amount": bet}, headers=headers)
+    return answer.status_code, answer.get_json()
+
+
+def played(who: LoggedIn, game: str, bet: object) -> Answered:
+    status, body = spin(who, game, bet)
+    assert status == 200, body
+    return body
+
+
+def user(who: LoggedIn) -> Answered:
+    found: Answered = who.ask("GET", "/account").get_json()["account"]
+    return found
+
+
+def rotate(who: LoggedIn, **body: object) -> Answered:
+    answer = who.ask("POST", "/casino/seed", **body)
+    assert answer.status_code == 200, answer.text
+    found: Answered = answer.get_json()
+    return found
+
+
+def set_seed(owner: Engine, who: LoggedIn, server_seed: bytes) -> None:
+    """Make the next rounds known beforehand; nobody but the owner could."""
+    who.ask("GET", "/casino/seed")
+    with owner.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE seeds SET server_seed = :seed FROM casino_players AS player JOIN accounts ON id = account_id"
+                " WHERE seeds.id = player.seed_id AND accounts.number = :number"
+            ),
+            {"seed": server_seed, "number": who.number},
+        )
+
+
+def seed_that(who: LoggedIn, game: str, wanted: Callable[[int, bool], bool]) -> bytes:
+    """Find a server seed whose first round pays and triggers as wanted, while the client seed is the first one."""
+    for number in range(100_000):
+        seed = number.to_bytes(32)
+        sheet = GAMES[game.replace("-", "_")]
+        drawn = draw_round(sheet, Seeds(seed, who.number), 0, 10_200)
+        outcome = play(sheet, drawn.stops, loose=drawn.loose)
+        if wanted(outcome.award, outcome.triggers):
+            return seed
+    raise AssertionError("no such round")
+
+
+def give(organiser: LoggedIn, number: str, amount: float) -> tuple[int, Answered]:
+    path = f"/api/admin/users/{number}/adjust-balance"
+    answer = organiser.client.post(path, json={"amount": amount, "reason": "test"}, headers=organiser.headers)
+    return answer.status_code, answer.get_json()
+
+
+def configure(organiser: LoggedIn, game: str, **change: object) -> tuple[int, Answered]:
+    answer = organiser.client.put(f"/api/admin/casino/config/{game}", json=change, headers=organiser.headers)
+    return answer.status_code, answer.get_json()
+
+
+def house(owner: Engine) -> int:
+    with owner.connect() as connection:
+        held = connection.execute(
+            text("SELECT sum(balance)::bigint FROM balances WHERE account_id = :house"), {"house": HOUSE_ID}
+        )
+        return int(held.scalar_one())
