@@ -1,0 +1,143 @@
+"""What refuses a spin is known without its outcome: whatever it would have been, the decision is the same.
+
+Every outcome that a game has is settled here, in transactions that are rolled back, with money that is just enough and
+with a hundredth less. So of refused and accepted bets the same share would have won.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from typing import NoReturn
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from neobank.casino import spins
+from neobank.casino.engine import Outcome
+from neobank.casino.exact import distribution, largest_award
+from neobank.casino.fairness import Drawn
+from neobank.casino.game import Game
+from neobank.casino.games import GAMES
+from neobank.casino.protection import Excluded, LimitReached
+from neobank.casino.seeds import enter
+from neobank.casino.spins import GameClosed, HouseCannotPay, Terms, attempt
+from neobank.errors import BankError
+from neobank.ledger.models import HOUSE_ID
+from neobank.ledger.operations import BalanceLimit, InsufficientFunds
+from tests.service.support import open_players
+
+SHARDS = 32
+FULL = 999_999_999_999_999
+DAY = text("SELECT current_date")
+HOLD = text(
+    "UPDATE balances SET balance = given.amount"
+    " FROM unnest(CAST(:amounts AS bigint[])) WITH ORDINALITY AS given (amount, place)"
+    " WHERE account_id = :account AND shard = given.place - 1"
+)
+Refusal = type[BankError] | None
+
+
+def on_one(total: int) -> list[int]:
+    return [0] * (SHARDS - 1) + [total]
+
+
+def thin(total: int) -> list[int]:
+    """So that no shard can pay alone, and only all of them together."""
+    return [total // SHARDS + (shard < total % SHARDS) for shard in range(SHARDS)]
+
+
+@pytest.fixture
+def gambler(owner: Engine, fresh: object) -> int:
+    del fresh
+    with owner.begin() as connection:
+        [account] = open_players(connection, 1)
+        enter(connection, account, "NC-GAMB-0001")
+    return account
+
+
+def outcomes(game: Game) -> Iterator[Outcome]:
+    """Give every sum of awards there is, with and without free spins where both happen."""
+    for award, triggers in sorted(set().union(*(distribution(game, loose=loose) for loose in (False, True)))):
+        yield Outcome((), (), award, 0, triggers)
+
+
+def settle(connection: Connection, account: int, terms: Terms, outcome: Outcome, way: int) -> None:
+    values: dict[str, object] = {"account": account, "game": terms.game.name}
+    begun = connection.execute(spins._BEGIN, values).one()
+    values |= {"nonce": begun.nonce, "day": connection.execute(DAY).scalar_one(), "attempt": way}
+    spins._settle(connection, values, terms, Drawn(loose=False, stops=(0,) * terms.game.reels), outcome)
+
+
+def decisions(owner: Engine, account: int, terms: Terms, held: int, house: list[int]) -> set[Refusal]:
+    """Settle every outcome with this much money on both sides; gives what refused them, and None if one was settled."""
+
+    def decide(outcome: Outcome) -> Refusal:
+        def act(way: int) -> None:
+            with owner.connect() as connection, connection.begin() as under_way:
+                for holder, amounts in ((account, [held]), (HOUSE_ID, house)):
+                    connection.execute(HOLD, {"account": holder, "amounts": amounts})
+                settle(connection, account, terms, outcome, way)
+                under_way.rollback()
+
+        try:
+            attempt(act)
+        except BankError as refused:
+            return type(refused)
+        return None
+
+    return {decide(outcome) for outcome in outcomes(terms.game)}
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["paid", "free"])
+@pytest.mark.parametrize("game", GAMES.values(), ids=lambda game: game.name)
+def test_no_outcome_decides_whether_money_is_enough(owner: Engine, gambler: int, game: Game, *, free: bool) -> None:
+    if free and not game.free_spins_awarded:
+        return
+    terms = Terms(game, 1, 10_200, game.bets.minimum * 100, free=free, free_remaining=5 if free else 0)
+    if free:
+        with owner.begin() as connection:
+            give_free_spins(connection, gambler, terms)
+    largest = largest_award(game) * terms.line_bet
+    need, rich = largest - terms.bet, FULL // SHARDS
+    for spread, missing in product((on_one, thin), (0, 1)):
+        assert decisions(owner, gambler, terms, 100_000, spread(need - missing)) == {
+            HouseCannotPay if missing else None
+        }
+    fits: dict[int, Refusal] = {terms.bet: None, FULL - largest + terms.bet: None}
+    fits |= {FULL - largest + terms.bet + 1: BalanceLimit} | ({} if free else {terms.bet - 1: InsufficientFunds})
+    for held, refusal in fits.items():
+        assert decisions(owner, gambler, terms, held, thin(rich)) == {refusal}, held
+
+
+def give_free_spins(connection: Connection, account: int, terms: Terms) -> None:
+    awarding = Outcome((), (), 0, 3, triggers=True)
+    connection.execute(HOLD, {"account": HOUSE_ID, "amounts": [FULL // SHARDS]})
+    settle(connection, account, replace(terms, free=False), awarding, 1)
+
+
+def test_what_protects_a_player_or_closes_a_game_asks_before_anything_is_drawn(
+    owner: Engine, gambler: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(*_: object) -> NoReturn:
+        raise AssertionError("an outcome was drawn")
+
+    monkeypatch.setattr(spins, "draw_round", drawn)
+    for statement, refusal in {
+        "UPDATE casino_players SET daily_loss_limit = 999": LimitReached,
+        "UPDATE casino_players SET excluded_until = now() + interval '1 minute'": Excluded,
+        "UPDATE games SET is_enabled = false": GameClosed,
+    }.items():
+        with owner.connect() as connection, connection.begin() as under_way:
+            connection.execute(text(statement))
+            with pytest.raises(refusal):
+                spins.spin(
+                    connection,
+                    account_id=gambler,
+                    account_number="NC-GAMB-0001",
+                    game=GAMES["glitch_grid"],
+                    line_bet=1000,
+                    zone=ZoneInfo("UTC"),
+                    way=1,
+                )
+            under_way.rollback()
