@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from types import MappingProxyType
 from typing import Self, TypedDict
 
@@ -71,15 +72,27 @@ class Bank:
 
         Without a `method`, a request with a body is a POST and another a GET.
         """
+        status, answer, _ = self.ask(path, body, token, more_headers, method)
+        return status, answer
+
+    def ask(
+        self,
+        path: str,
+        body: dict[str, object] | None = None,
+        token: str = "",
+        more_headers: Mapping[str, str] = MappingProxyType({}),
+        method: str | None = None,
+    ) -> tuple[int, Body, Message]:
+        """Ask once, as `call` does; gives the headers, too."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         headers |= more_headers
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, headers, method=method)  # noqa: S310  # loopback
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-                return answer.status, json.loads(answer.read() or b"{}")
+                return answer.status, json.loads(answer.read() or b"{}"), answer.headers
         except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
+            return error.code, json.load(error), error.headers
         except http.client.HTTPException as error:
             raise ConnectionError(str(error)) from error
 

@@ -1,6 +1,6 @@
 """A real cluster, and the bank that the program puts on it. Without a cluster these tests are skipped, by name."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,21 @@ from tests.cluster.deployment import Deployment
 from tools import image
 from tools.cluster import local
 from tools.cluster.paths import KUBECONFIG
+
+MEASURED = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+    """Give a function that notes what was measured; all of it stands at the end of the run, whatever passed."""
+    lines = request.config.stash.setdefault(MEASURED, [])
+    return lambda what, value: lines.append(f"{what}: {value}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if lines := config.stash.get(MEASURED, []):
+        terminalreporter.section("measured on the cluster")
+        terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,9 @@ from typing import Any
 from tests.bank import Bank
 from tests.cluster import applier
 from tests.cluster.kubectl import Kubectl, Object
+from tests.cluster.payers import Report
+from tools.cluster import local
+from tools.cluster.paths import CHECKOUT
 
 DATABASE = "app.kubernetes.io/component=database"
 APPLICATION = "app.kubernetes.io/component=application"
@@ -22,6 +26,12 @@ FIGURES = "app.kubernetes.io/component=figures"
 WITHOUT_EXPIRY = "app.kubernetes.io/component!=expiry"  # the CronJob's come and go by the clock
 SMALL = {"replicas": 1, "cpu": "50m", "rateLimits": "off"}  # the crowd of these tests pays all the time
 PATIENCE = 240  # seconds
+
+
+def other_name(image: str) -> str:
+    """Give the same image another reference: a node knows it by a longer one, too."""
+    registry = "docker.io/library/"
+    return image.removeprefix(registry) if image.startswith(registry) else registry + image
 
 
 @dataclass
@@ -107,10 +117,10 @@ class Deployment:
         """Run a command in a container: `deployment/postgres-deployment`, `pod/…`. Raises KubectlError."""
         return self.kubectl.run("exec", f"--namespace={self.namespace}", "-i", target, "--", *command, stdin=stdin)
 
-    def in_pod_database(self, pod: str) -> str:
+    def as_superuser(self, statement: str, target: str = "deployment/postgres-deployment") -> str:
         """Ask the server of one pod, as the superuser, who gets in by being the server's own user."""
         words = ["psql", "--host=/var/run/postgresql", "--username=postgres", "--dbname=neobank", "--no-align"]
-        return self.inside(f"pod/{pod}", *words, "--tuples-only", "--command=SELECT 1").strip()
+        return self.inside(target, *words, "--tuples-only", f"--command={statement}").strip()
 
     def log_in(self, url: str) -> str:
         """Try a database URL from a pod of the application; gives who one is then. Raises KubectlError."""
@@ -120,6 +130,36 @@ class Deployment:
     def verify(self) -> str:
         """Run `neobank verify` where the bank runs. Raises KubectlError when the books are wrong."""
         return self.inside("deployment/neobank-deployment", "neobank", "verify")
+
+    @contextmanager
+    def paying(self, name: str) -> Iterator[Report]:
+        """Let players pay through the Service, from inside the node's network; the report is complete at the end.
+
+        Then each payment that was confirmed is in the ledger, once, and no other is.
+        """
+        service = self.kubectl.get("service", self.namespace, "neobank-service")
+        assert service is not None
+        program = [sys.executable, "-m", "tests.cluster.payers", f"http://{service['spec']['clusterIP']}", name]
+        command, report = [*local.network_prefix(), *program], Report()
+        with subprocess.Popen(
+            command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as payers:
+            assert payers.stdout is not None
+            begun = payers.stdout.readline()
+            try:
+                yield report
+            finally:
+                said, _ = payers.communicate()  # its input ends
+        assert (begun, payers.returncode) == ("paying\n", 0)
+        vars(report).update(json.loads(said))
+        assert report.wrong == []
+        assert self._posted(name) == {key: (1, transaction) for key, transaction in report.confirmed.items()}
+
+    def _posted(self, name: str) -> dict[str, tuple[int, int]]:
+        """Find how often each memo of these players is in the ledger, and where."""
+        ask = "SELECT memo, count(*), min(id) FROM transfers WHERE memo LIKE '{} %' GROUP BY memo"
+        rows = [row.split("|") for row in self.as_superuser(ask.format(name)).splitlines()]
+        return {memo: (int(count), int(transaction)) for memo, count, transaction in rows}
 
     @contextmanager
     def reached(self, target: str = "service/neobank-service", port: int = 80) -> Iterator[Bank]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL
+from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL, other_name
 from tests.cluster.engine import EngineDeployment, EngineError
 from tests.cluster.kubectl import KubectlError, Object
 
@@ -25,7 +25,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 NAMESPACE = "neobank-engine"
-GENERATED = ("owner", "application", "backup", "metrics", "admin")
+GENERATED = (
+    "owner-password",
+    "neobank_0-password",
+    "neobank_1-password",
+    "backup-password",
+    "metrics-password",
+    "secret-key",
+    "admin-password",
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +83,10 @@ def test_nothing_changes_where_nothing_was_changed(bank: EngineDeployment, comma
 
 
 def test_no_secret_is_readable_in_state_outputs_or_what_the_engine_says(bank: EngineDeployment) -> None:
-    made = [it["outputs"]["result"] for it in bank.resources().values() if "RandomPassword" in it["type"]]
-    secrets = [json.loads(it["plaintext"]) if isinstance(it, dict) else it for it in made]
-    assert len(set(secrets)) == len(GENERATED) + 1
+    made = {name: it["outputs"]["result"] for name, it in bank.resources().items() if "RandomPassword" in it["type"]}
+    assert made.keys() == set(GENERATED)
+    secrets = [json.loads(it["plaintext"]) if isinstance(it, dict) else it for it in made.values()]
+    assert len(set(secrets)) == len(GENERATED)
     readable = [json.dumps(bank.exported()), *bank.said]
     for secret in secrets:
         assert len(secret) == 32
@@ -139,44 +148,37 @@ def test_a_changed_setting_is_an_update_in_place(bank: EngineDeployment) -> None
 def test_a_rotated_password_changes_what_carries_it_and_keeps_the_data(bank: EngineDeployment) -> None:
     with bank.reached() as reached:
         reached.join("Rotated")
-    before = {kind: uids(bank, kind) for kind in ("secret", "job", "pvc", "deployment")}
-    old = bank.outputs["databaseUrl"]
+    before = {kind: uids(bank, kind) for kind in ("secret", "pvc", "deployment")}
+    old, (migration,) = bank.outputs["databaseUrl"], bank.kubectl.list("job", bank.namespace, MIGRATION)
     planned = bank.planned(rotation={"application": {"number": 2}})
-    assert planned.pop("application-password") >= {"replace"}
-    assert planned == {
-        name: {"update"} for name in ("postgres-secret", "postgres-deployment", "neobank-secret", "neobank-deployment")
-    }
+    assert planned.pop("neobank_1-password") >= {"replace"}
+    carriers = ("postgres-secret", "postgres-deployment", "neobank-secret", "neobank-deployment")
+    closing = ("neobank-retirement", "neobank-db-retire")
+    assert planned == {name: {"update"} for name in carriers} | {name: {"create"} for name in closing}
     new = bank.apply()["databaseUrl"]
     assert {kind: uids(bank, kind) for kind in before} == before
-    assert bank.log_in(new) == bank.outputs["databaseUser"]
+    assert bank.kubectl.list("job", bank.namespace, MIGRATION)[0]["metadata"]["uid"] == migration["metadata"]["uid"]
+    assert bank.log_in(new) == bank.outputs["databaseUser"] == "neobank_1"
     with pytest.raises(KubectlError, match="password authentication failed"):
         bank.log_in(old)
     assert_kept(bank, "Rotated")
 
 
-def other_name(image: str) -> str:
-    """Give the same image another reference: a node knows it by a longer one, too."""
-    registry = "docker.io/library/"
-    return image.removeprefix(registry) if image.startswith(registry) else registry + image
+WITH_THE_IMAGE = {"neobank-db-init", "neobank-deployment", "neobank-db-retire", "neobank-expire", "neobank-figures"}
 
 
 def test_a_new_image_runs_the_job_again_and_then_rolls_the_pods(bank: EngineDeployment) -> None:
     with bank.reached() as reached:
         reached.join("Rolled")
-    jobs, database = uids(bank, "job"), bank.pod(DATABASE)
+    (before,), database = bank.kubectl.list("job", bank.namespace, MIGRATION), bank.pod(DATABASE)
     bank.image = other_name(bank.image)
-    assert bank.planned().keys() == {"neobank-db-init", "neobank-deployment"}
+    assert bank.planned().keys() == WITH_THE_IMAGE
     bank.apply()
-    (job,) = uids(bank, "job")
-    assert job not in jobs
+    (job,) = bank.kubectl.list("job", bank.namespace, MIGRATION)
+    assert job["metadata"]["uid"] != before["metadata"]["uid"]
     assert bank.await_pod(APPLICATION)["spec"]["containers"][0]["image"] == bank.image
     assert bank.pod(DATABASE)["metadata"]["uid"] == database["metadata"]["uid"]
     assert_kept(bank, "Rolled")
-
-
-def as_superuser(bank: EngineDeployment, statement: str) -> None:
-    words = ["psql", "--host=/var/run/postgresql", "--username=postgres", "--dbname=neobank", f"--command={statement}"]
-    bank.inside("deployment/postgres-deployment", *words)
 
 
 def test_a_failed_migration_stops_before_the_pods_and_can_be_repeated(bank: EngineDeployment) -> None:
@@ -185,12 +187,12 @@ def test_a_failed_migration_stops_before_the_pods_and_can_be_repeated(bank: Engi
         reached.join("Unmigrated")
     before = live(bank, "deployment", "neobank-deployment")["metadata"]
     bank.image = other_name(bank.image)
-    as_superuser(bank, "ALTER ROLE neobank_owner SET default_transaction_read_only = on")
+    bank.as_superuser("ALTER ROLE neobank_owner SET default_transaction_read_only = on")
     try:
         with pytest.raises(EngineError, match=r"neobank: cannot execute .* in a read-only transaction"):
             bank.apply()
     finally:
-        as_superuser(bank, "ALTER ROLE neobank_owner RESET default_transaction_read_only")
+        bank.as_superuser("ALTER ROLE neobank_owner RESET default_transaction_read_only")
     after = live(bank, "deployment", "neobank-deployment")["metadata"]
     assert (after["uid"], after["generation"]) == (before["uid"], before["generation"])
     assert_kept(bank, "Unmigrated")
@@ -250,7 +252,7 @@ def test_a_lost_state_attaches_to_the_kept_volume(bank: EngineDeployment, tmp_pa
     with bank.reached() as reached:
         reached.join("Stateless")
     claim = uids(bank, "pvc")
-    kinds = "deployments,jobs,services,secrets,configmaps,serviceaccounts"
+    kinds = "deployments,cronjobs,jobs,services,secrets,configmaps,serviceaccounts"
     selector = "--selector=app.kubernetes.io/managed-by=pulumi"
     bank.kubectl.run("delete", kinds, f"--namespace={NAMESPACE}", selector, "--cascade=foreground", timeout=180)
     attached = {

@@ -14,7 +14,7 @@ def test_a_rotated_password_is_the_only_one_that_opens(deployed: Deployment) -> 
     old = deployed.outputs["databaseUrl"]
     new = deployed.apply(rotation={"application": {"number": 2}})["databaseUrl"]
     assert new != old
-    assert deployed.log_in(new) == "neobank_0"
+    assert deployed.log_in(new) == deployed.outputs["databaseUser"] == "neobank_1"
     with pytest.raises(KubectlError, match="password authentication failed"):
         deployed.log_in(old)
     with deployed.reached() as bank:

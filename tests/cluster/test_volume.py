@@ -69,7 +69,7 @@ def test_a_second_server_waits_for_the_first_to_end(deployed: Deployment) -> Non
             assert bank.balance(neo) == 1000
             scale(deployed, 0)
             deployed.kubectl.wait("pod", deployed.namespace, second, is_ready, 240)
-            assert deployed.in_pod_database(second) == "1"
+            assert deployed.as_superuser("SELECT 1", f"pod/{second}") == "1"
             deployed.until(lambda: answers(bank, neo), "the bank to find the second server")
             assert bank.balance(neo) == 1000
         finally:

@@ -1,0 +1,167 @@
+"""Whatever changes while players pay: no request fails for a change of the application, and none is lost for any other.
+
+The payers are in the node's network and pay through the Service. Where the database restarts they may be told to try
+again, or lose their connection: the same request, with the same key, then succeeds. `paying` checks the ledger.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.deployment import APPLICATION, DATABASE, SMALL, Deployment, other_name
+from tests.cluster.kubectl import KubectlError
+from tests.cluster.payers import Report
+from tools.cluster import node
+
+pytestmark = pytest.mark.skipif(not node.exists(), reason="only a node of our own has a network that players can enter")
+
+SECRETS = ("owner", "application", "backup", "metrics", "secretKey", "admin")
+TWO = {**SMALL, "replicas": 2, "disruptionBudget": True}
+Measure = Callable[[str, object], None]
+
+
+@pytest.fixture(scope="module")
+def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Give a bank of two pods."""
+    bank = Deployment("neobank-rolling", service_image, cluster, tmp_path_factory.mktemp("rolling"))
+    bank.clear()
+    bank.apply(application=TWO)
+    yield bank
+    assert "All balances agree" in bank.verify()
+    bank.clear()
+
+
+def assert_nobody_noticed(report: Report) -> None:
+    assert (report.told_to_retry, report.broken, report.logins) == (0, 0, 0), str(report)
+
+
+def names(bank: Deployment) -> set[str]:
+    return {pod["metadata"]["name"] for pod in bank.pods(APPLICATION)}
+
+
+def test_another_image(bank: Deployment, measured: Measure) -> None:
+    before = names(bank)
+    bank.image = other_name(bank.image)
+    with bank.paying("Image") as report:
+        bank.apply()
+    measured("another image", report)
+    assert not before & names(bank)
+    assert_nobody_noticed(report)
+
+
+def test_another_setting(bank: Deployment, measured: Measure) -> None:
+    before = names(bank)
+    with bank.paying("Setting") as report:
+        bank.apply(application={**TWO, "corsOrigins": "https://panel.example.org"})
+    measured("another setting", report)
+    assert not before & names(bank)
+    assert_nobody_noticed(report)
+
+
+def test_more_pods_and_fewer(bank: Deployment, measured: Measure) -> None:
+    with bank.paying("Replicas") as report:
+        bank.apply(application={**TWO, "replicas": 3})
+        assert len(names(bank)) == 3
+        bank.apply(application=TWO)
+    measured("a third pod, and back to two", report)
+    assert_nobody_noticed(report)
+
+
+def test_every_pod_evicted_in_turn(bank: Deployment, measured: Measure) -> None:
+    """As a drain does: by the Eviction API, which the budget keeps from taking the second pod before its time."""
+    first, second = sorted(names(bank))
+    with bank.paying("Eviction") as report:
+        assert evict(bank, first)
+        assert not evict(bank, second)
+        bank.until(lambda: evict(bank, second), "the budget to let the second pod go")
+        bank.until(lambda: len(names(bank) - {first, second}) == 2 == len(names(bank)), "two other pods")
+    measured("every pod evicted in turn", report)
+    assert_nobody_noticed(report)
+
+
+def evict(bank: Deployment, pod: str) -> bool:
+    """Ask for a pod to be evicted; gives whether the budget let it go."""
+    where = f"/api/v1/namespaces/{bank.namespace}/pods/{pod}/eviction"
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": bank.namespace}}
+    try:
+        bank.kubectl.run("create", f"--raw={where}", "--filename=-", stdin=json.dumps(eviction))
+    except KubectlError as error:
+        if "disruption budget" not in str(error):
+            raise
+        return False
+    return True
+
+
+def test_a_rotated_secret_key_ends_sessions_and_nothing_else(bank: Deployment, measured: Measure) -> None:
+    with bank.paying("Key") as report:
+        bank.apply(rotation=raised(bank, "secretKey"))
+    measured("rotation of secretKey", report)
+    assert (report.told_to_retry, report.broken) == (0, 0)
+    assert report.logins >= 4
+
+
+def test_a_rotated_administrators_password_concerns_nobody_else(bank: Deployment, measured: Measure) -> None:
+    with bank.paying("Admin") as report:
+        bank.apply(rotation=raised(bank, "admin"))
+    measured("rotation of admin", report)
+    assert_nobody_noticed(report)
+
+
+def raised(bank: Deployment, *secrets: str) -> dict[str, dict[str, int]]:
+    """Raise the rotation numbers of some secrets by one."""
+    numbers: dict[str, dict[str, int]] = bank.config.get("rotation", {})
+    return numbers | {secret: {"number": numbers.get(secret, {"number": 1})["number"] + 1} for secret in secrets}
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        ("application",),
+        ("owner", "backup", "metrics"),
+        *(pytest.param((secret,), marks=pytest.mark.soak) for secret in ("owner", "backup", "metrics")),
+    ],
+    ids=" ".join,
+)
+def test_rotated_passwords_of_the_database(bank: Deployment, measured: Measure, secrets: tuple[str, ...]) -> None:
+    """The server reads them as it starts, so it starts anew."""
+    before = bank.pod(DATABASE)["metadata"]["uid"]
+    with bank.paying("Rotation " + " ".join(secrets)) as report:
+        bank.apply(rotation=raised(bank, *secrets))
+    measured(f"rotation of {', '.join(secrets)}", report)
+    assert bank.pod(DATABASE)["metadata"]["uid"] != before
+    assert report.logins == 0
+
+
+def test_another_setting_of_the_database(bank: Deployment, measured: Measure) -> None:
+    before = bank.pod(DATABASE)["metadata"]["uid"]
+    with bank.paying("Memory") as report:
+        bank.apply(postgres={"storage": "1Gi", "memory": "640Mi", "cpu": "50m"})
+    measured("another setting of the database", report)
+    assert bank.pod(DATABASE)["metadata"]["uid"] != before
+    assert report.logins == 0
+
+
+def test_a_deleted_pod_of_the_database(bank: Deployment, measured: Measure) -> None:
+    pod = bank.pod(DATABASE)
+    with bank.paying("Deletion") as report:
+        bank.delete_pod(pod)
+        bank.await_pod(DATABASE, other_than=pod["metadata"]["uid"])
+    measured("the database's pod deleted", report)
+    assert report.logins == 0
+
+
+@pytest.mark.soak
+def test_everything_again_and_again(bank: Deployment, measured: Measure) -> None:
+    """Every kind of change, one right after the other, five times over."""
+    with_setting = {**TWO, "corsOrigins": "https://panel.example.org"}
+    for time in range(5):
+        with bank.paying(f"Soak {time}") as report:
+            bank.image = other_name(bank.image)
+            bank.apply(application=with_setting if time % 2 else TWO, rotation=raised(bank, *SECRETS))
+            for pod in (DATABASE, APPLICATION):
+                bank.delete_pod(bank.pods(pod)[0])
+            bank.until(lambda: len(names(bank)) == 2, "two pods")
+            bank.await_pod(DATABASE)
+        measured(f"everything, time {time}", report)
