@@ -192,11 +192,13 @@ def _images_have_digests(resource: Resource) -> Iterator[str]:
 def _what_runs_long_is_probed(resource: Resource) -> Iterator[str]:
     if resource.kind not in LONG_RUNNING:
         return
-    for container in resource.containers:
-        beside = container in (resource.pod.get("containers") or ()) or container.get("restartPolicy") == "Always"
-        missing = [probe for probe in ("readiness", "liveness") if beside and not container.get(f"{probe}Probe")]
-        if missing:
-            yield f"container {container['name']} has no {' and no '.join(missing)} probe."
+    beside = [it for it in resource.pod.get("initContainers") or () if it.get("restartPolicy") == "Always"]
+    staying = [*beside, *(resource.pod.get("containers") or ())]
+    for container in staying:
+        if not container.get("livenessProbe"):
+            yield f"container {container['name']} has no liveness probe."
+    if not any(container.get("readinessProbe") for container in staying):
+        yield "none of its pods' containers has a readiness probe, so that nobody knows when they serve."
 
 
 def _no_secret_in_plain(resource: Resource) -> Iterator[str]:
@@ -303,7 +305,11 @@ RULES = [
     Rule("containers-have-bounds", "Containers say what they need and the most they get.", _containers_have_bounds),
     Rule("images-do-not-float", "An image has a digest, or a tag other than latest.", _images_do_not_float),
     Rule("images-have-digests", "In production an image has a digest.", _images_have_digests, in_production_only=True),
-    Rule("what-runs-long-is-probed", "Servers have readiness and liveness probes.", _what_runs_long_is_probed),
+    Rule(
+        "what-runs-long-is-probed",
+        "Servers say when they serve, and each container of theirs that it lives.",
+        _what_runs_long_is_probed,
+    ),
     Rule("no-secret-in-plain", "Secrets stand in Secrets and nowhere else.", _no_secret_in_plain),
     Rule("nothing-is-reachable-from-outside", "The Ingress is the only way in.", _nothing_is_reachable_from_outside),
     Rule("ways-in-are-encrypted", "In production every host has TLS.", _ways_in_are_encrypted, in_production_only=True),

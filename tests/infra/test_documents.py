@@ -28,6 +28,7 @@ PLAIN = {
     "diff",
     "eval",
     "export",
+    "grep",
     "mkdir",
     "sed",
     "sha256sum",
@@ -207,7 +208,8 @@ def help_of(*command: str) -> str:
 def test_every_option_is_kubectls(document: str, words: list[str]) -> None:
     del document
     words = words[: words.index("--")] if "--" in words else words
-    verb = words[:2] if words[0] == "rollout" else words[:1]
+    verbs = words[2 * words.count("--namespace") :]  # options for every verb come first
+    verb = verbs[:2] if verbs[0] == "rollout" else verbs[:1]
     known = help_of("kubectl", *verb, "--help") + help_of("kubectl", "options")
     assert known
     for word in words:

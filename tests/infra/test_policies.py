@@ -136,6 +136,7 @@ MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
     ("images-have-digests", DATABASE, in_container("image", value="registry.example/postgres:16-alpine")),
     ("images-do-not-float", DATABASE, in_container("image", value="docker.io/library/postgres:latest")),
     ("what-runs-long-is-probed", BANK, in_container("livenessProbe")),
+    ("what-runs-long-is-probed", BANK, in_container("readinessProbe")),
     ("what-runs-long-is-probed", DATABASE, in_container("readinessProbe")),
     (
         "what-runs-long-is-probed",
@@ -203,13 +204,11 @@ ADDED: list[tuple[str, str, Document]] = [
 def broken(program: Program, name: str, change: Callable[[Document], None]) -> list[str]:
     """Change one object of what the program registers, and give what the rules say."""
     resources = described(program)
-    documents = {it.name: copy.deepcopy(dict(it.properties)) for it in resources if it.kind}
-    change(documents[name])
-    return list(
-        violations(
-            [Resource(it.type, it.name, documents.get(it.name, it.properties)) for it in resources], production=True
-        )
-    )
+    [target] = [it for it in resources if it.name == name and it.kind]
+    document = copy.deepcopy(dict(target.properties))
+    change(document)
+    changed = Resource(target.type, target.name, document)
+    return list(violations([changed if it is target else it for it in resources], production=True))
 
 
 @pytest.mark.parametrize(("rule", "name", "change"), MUTATIONS)
