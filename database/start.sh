@@ -7,6 +7,7 @@
 # PGDATA               <volume>/<major version>: the data directory
 # NEOBANK_CREDENTIALS  the folder with one password a file (owner, application, application_previous, backup, metrics), and
 #                      with how often the application's was made (application_number); for prepare only
+# NEOBANK_TLS          the folder with tls.crt, tls.key and ca.crt where everybody must speak TLS; may be left out
 #
 # Both wait for a lock on the volume that every process of a server inherits: a ReadWriteOnce volume lets two pods of one
 # node in, postmaster.pid means nothing across PID namespaces, and two servers on one directory lose committed rows.
@@ -36,12 +37,15 @@ lock_volume() {
     trap 'exit 143' INT TERM
 }
 
-require_credentials() {
-    local file
-    for file in owner application application_previous application_number backup metrics; do
-        [ -n "$(cat "$NEOBANK_CREDENTIALS/$file" 2>/dev/null)" ] ||
-            refuse "the file $NEOBANK_CREDENTIALS/$file is missing, empty or not readable."
+require_files() {
+    local folder=$1 file
+    for file in "${@:2}"; do
+        [ -n "$(cat "$folder/$file" 2>/dev/null)" ] || refuse "the file $folder/$file is missing, empty or not readable."
     done
+}
+
+require_credentials() {
+    require_files "$NEOBANK_CREDENTIALS" owner application application_previous application_number backup metrics
     [[ "$(cat "$NEOBANK_CREDENTIALS/application_number")" =~ ^[1-9][0-9]{0,6}$ ]] ||
         refuse "$NEOBANK_CREDENTIALS/application_number does not hold a whole number from 1."
 }
@@ -83,6 +87,7 @@ clean_data_directory() {
     rm -f "$PGDATA/postmaster.pid"
     : >"$PGDATA/postgresql.auto.conf"    # ALTER SYSTEM outranks our postgresql.conf
     printf 'superuser %s postgres\n' "$(id -un)" >"$PGDATA/pg_ident.conf"
+    sed "s/^host /$over_tcp /" "$files/pg_hba.conf" >"$PGDATA/pg_hba.conf"
 }
 
 # A server that nobody else can reach: no network, a socket in a directory of its own, no statement in its log.
@@ -118,7 +123,13 @@ trap 'exit 143' INT TERM   # process 1 of a container has no such default
 export PGDATA
 volume=$(dirname "$PGDATA")
 files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-options=(-c config_file="$files/postgresql.conf" -c hba_file="$files/pg_hba.conf" -c ident_file="$PGDATA/pg_ident.conf")
+options=(-c config_file="$files/postgresql.conf" -c hba_file="$PGDATA/pg_hba.conf" -c ident_file="$PGDATA/pg_ident.conf")
+over_tcp=host
+if [ -n "${NEOBANK_TLS:-}" ]; then
+    require_files "$NEOBANK_TLS" tls.crt tls.key ca.crt
+    options+=(-c ssl=on -c ssl_cert_file="$NEOBANK_TLS/tls.crt" -c ssl_key_file="$NEOBANK_TLS/tls.key" -c ssl_min_protocol_version=TLSv1.3)
+    over_tcp=hostssl
+fi
 
 case "${1:-}" in
     prepare) prepare ;;

@@ -4,8 +4,11 @@ import pulumi
 
 import cluster
 import commands
+import kube
 from application import Application, ApplicationArgs
+from certificate import Certificate, CertificateArgs
 from credentials import Credentials
+from database import SERVICE as DATABASE_SERVICE
 from database import SingleDatabase, SingleDatabaseArgs
 from expiry import Expiry, ExpiryArgs
 from migration import Migration, MigrationArgs
@@ -23,6 +26,20 @@ namespace = cluster.make_namespace(settings, provider)
 priorities = cluster.make_priorities(settings, provider)
 
 credentials = Credentials("credentials", settings.rotation)
+certificate = (
+    Certificate(
+        "certificate",
+        CertificateArgs(
+            namespace=namespace,
+            hosts=kube.service_hosts(DATABASE_SERVICE, settings.namespace),
+            number=settings.rotation.tls.number,
+            existing=settings.postgres.tls_secret,
+        ),
+        in_cluster,
+    )
+    if settings.postgres.tls
+    else None
+)
 
 database = SingleDatabase(
     "database",
@@ -32,6 +49,7 @@ database = SingleDatabase(
         storage_class=settings.storage_class,
         protect=settings.protect_data,
         credentials=credentials,
+        certificate=certificate,
         priority_class=priorities.database,
     ),
     in_cluster,
@@ -78,7 +96,7 @@ Retirement(
 )
 Expiry(
     "expiry",
-    ExpiryArgs(namespace=namespace, application=application, image=settings.image),
+    ExpiryArgs(namespace=namespace, database=database, application=application, image=settings.image),
     in_cluster,
 )
 Monitoring(
@@ -94,6 +112,7 @@ Network(
 
 serving = database.logins["application"]
 kubectl = commands.kubectl(settings.kube_context, settings.namespace)
+to_itself = commands.to_itself(settings.namespace, tls=settings.postgres.tls)
 
 pulumi.export("summary", summary(settings))
 pulumi.export("namespace", namespace)
@@ -109,6 +128,6 @@ pulumi.export("adminPassword", credentials.admin_password)
 pulumi.export("image", settings.image)
 pulumi.export("rotations", settings.rotation.model_dump(by_alias=True))
 pulumi.export("portForwardCommand", commands.port_forward(kubectl))
-pulumi.export("psqlCommand", commands.psql(kubectl, serving.user))
-pulumi.export("backupCommand", commands.backup(kubectl))
+pulumi.export("psqlCommand", commands.psql(kubectl, to_itself, serving.user))
+pulumi.export("backupCommand", commands.backup(kubectl, to_itself))
 pulumi.export("verifyCommand", commands.verify(kubectl))

@@ -104,7 +104,7 @@ class Application(pulumi.ComponentResource):
             uid=CONTRACT.image.uid,
             service_account=account,
             containers=[container, monitoring.sidecar(self._args.image)],
-            volumes=[kube.scratch("tmp"), monitoring.shared_folder()],
+            volumes=[kube.scratch("tmp"), monitoring.shared_folder(), *self._args.database.client_volumes],
             grace_seconds=GRACE_SECONDS,
             priority_class=self._args.priority_class,
             spread=True,
@@ -199,7 +199,11 @@ def _container(
         env=[*kube.from_secret(secret, names.database_url, names.secret_key), monitoring.folder_variable()],
         env_from=[k8s.core.v1.EnvFromSourceArgs(config_map_ref=k8s.core.v1.ConfigMapEnvSourceArgs(name=config_map))],
         ports=[k8s.core.v1.ContainerPortArgs(name="http", container_port=CONTRACT.ports.http)],
-        volume_mounts=[kube.mount("tmp", "/tmp"), monitoring.folder_mount(read_only=False)],  # noqa: S108  # the pod's own
+        volume_mounts=[
+            kube.mount("tmp", "/tmp"),  # noqa: S108  # the pod's own
+            monitoring.folder_mount(read_only=False),
+            *args.database.client_mounts,
+        ],
         startup_probe=kube.http_probe(paths.live, period=1, failures=60),
         readiness_probe=kube.http_probe(paths.ready, period=5, failures=2),
         liveness_probe=kube.http_probe(paths.live, period=10, failures=3),

@@ -7,7 +7,9 @@ arguments ends in the cluster's audit log.
 import shlex
 
 import application
+import certificate
 import database
+import kube
 from contract import CONTRACT
 
 LOCAL_PORT = 8080
@@ -25,13 +27,21 @@ def port_forward(prefix: str) -> str:
     return f"{prefix} port-forward service/{application.SERVICE} {LOCAL_PORT}:{application.SERVICE_PORT}"
 
 
-def psql(prefix: str, login: str) -> str:
+def to_itself(namespace: str, *, tls: bool) -> str:
+    """Give the parameters of libpq by which the database's pod reaches its own server, under the certificate's name."""
+    if not tls:
+        return "host=127.0.0.1"
+    *_, host, _ = kube.service_hosts(database.SERVICE, namespace)
+    return f"host={host} hostaddr=127.0.0.1 sslmode=verify-full sslrootcert={certificate.AUTHORITY_FILE}"
+
+
+def psql(prefix: str, server: str, login: str) -> str:
     """Open a prompt as the serving role: what the bank may do, and no more."""
-    line = "127.0.0.1:*:*:*:{{.data.application | base64decode}}"
+    line = "*:*:*:*:{{.data.application | base64decode}}"
     store = f"umask 077; cat >{_PASSWORD_FILE}"
     run = (
         f'trap "rm -f {_PASSWORD_FILE}" EXIT; PGPASSFILE={_PASSWORD_FILE} '
-        f"psql --host=127.0.0.1 --username={login} {CONTRACT.database.name}"
+        f'psql "{server} user={login} dbname={CONTRACT.database.name}"'
     )
     return (
         f"{_secret(prefix, line)} | {prefix} {_EXEC} --stdin -- sh -c {shlex.quote(store)}"
@@ -39,11 +49,11 @@ def psql(prefix: str, login: str) -> str:
     )
 
 
-def backup(prefix: str) -> str:
+def backup(prefix: str, server: str) -> str:
     """Write the whole database to neobank.dump, in pg_restore's format; one that fails leaves the last one there."""
     dump = (
-        "PGPASSWORD=$(cat) pg_dump --host=127.0.0.1 --format=custom "
-        f"--exclude-schema=administration --username={CONTRACT.database.backup} {CONTRACT.database.name}"
+        "PGPASSWORD=$(cat) pg_dump --format=custom --exclude-schema=administration "
+        f'"{server} user={CONTRACT.database.backup} dbname={CONTRACT.database.name}"'
     )
     password = _secret(prefix, "{{.data.backup | base64decode}}")
     return (

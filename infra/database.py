@@ -1,12 +1,15 @@
 """The database: one PostgreSQL on a volume that outlives its pods, its passwords and the stack."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import pulumi
 import pulumi_kubernetes as k8s
 
+import certificate
 import kube
+from certificate import Certificate
 from contract import CHECKOUT, CONTRACT
 from credentials import ROLES, Credentials, Role, current_login
 from settings import Postgres
@@ -52,6 +55,10 @@ class Database(pulumi.ComponentResource):
     data_id: pulumi.Output[str]
     """Another one means other data, perhaps an empty volume."""
 
+    client_volumes: Sequence[k8s.core.v1.VolumeArgs]
+    client_mounts: Sequence[k8s.core.v1.VolumeMountArgs]
+    """What a client's pod needs beside its login: with TLS, the authority by which it knows the server."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SingleDatabaseArgs:
@@ -62,6 +69,7 @@ class SingleDatabaseArgs:
     storage_class: str
     protect: bool
     credentials: Credentials
+    certificate: Certificate | None
     priority_class: pulumi.Input[str] | None
 
 
@@ -76,6 +84,8 @@ class SingleDatabase(Database):
         self._args = args
         self.port = CONTRACT.ports.database
         self.name = CONTRACT.database.name
+        self.client_volumes = [args.certificate.client_volume()] if args.certificate else []
+        self.client_mounts = [certificate.client_mount()] if args.certificate else []
 
         claim = self._claim()
         self.data_id = claim.metadata.apply(lambda metadata: metadata.uid or "")
@@ -128,15 +138,17 @@ class SingleDatabase(Database):
             opts=pulumi.ResourceOptions(parent=self),
         )
         account = kube.service_account("postgres", self._args.namespace, COMPONENT, pulumi.ResourceOptions(parent=self))
+        tls = self._args.certificate
         template = kube.pod(
             COMPONENT,
-            kube.checksum(*files.values(), *entries),
+            kube.checksum(*files.values(), *entries, *(tls.version if tls else ())),
             uid=_UIDS[self._args.postgres.flavour],
             service_account=account,
             init_containers=[_prepare(self._args.postgres)],
             containers=[_serve(self._args.postgres)],
             volumes=[
                 *_volumes(kube.name_of(claim.metadata), kube.name_of(config_map.metadata)),
+                *([tls.server_volume()] if tls else ()),
                 _credentials(kube.name_of(secret.metadata)),
             ],
             grace_seconds=120,
@@ -175,8 +187,14 @@ class SingleDatabase(Database):
             "metrics": names.metrics,
         }
         user, password = users[role], credentials.passwords[role]
-        address = pulumi.Output.concat(self.host, f":{self.port}/{self.name}")
+        query = urlencode(self._verification(), safe="/")
+        address = pulumi.Output.concat(self.host, f":{self.port}/{self.name}{query and '?'}{query}")
         return Login(user, password, pulumi.Output.concat(f"postgresql://{user}:", password, "@", address))
+
+    def _verification(self) -> dict[str, str]:
+        """Give the parameters of libpq by which a client talks to this server and no other."""
+        tls = {"sslmode": "verify-full", "sslrootcert": certificate.AUTHORITY_FILE}
+        return tls if self._args.certificate else {}
 
     def _client_secret(self, name: str, login: Login, *, after: pulumi.Resource) -> None:
         """Make a Secret in the words of libpq, which every PostgreSQL tool reads from its environment."""
@@ -189,6 +207,7 @@ class SingleDatabase(Database):
                 "PGDATABASE": self.name,
                 "PGUSER": login.user,
                 "PGPASSWORD": login.password,
+                **{f"PG{name.upper()}": value for name, value in self._verification().items()},
             },
             opts=pulumi.ResourceOptions(parent=self, depends_on=[after]),
         )
@@ -210,8 +229,11 @@ def _prepare(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
         image=_image(postgres),
         image_pull_policy="IfNotPresent",
         command=["bash", f"{_FILES_PATH}/start.sh", "prepare"],
-        env=[_data_directory(postgres), k8s.core.v1.EnvVarArgs(name="NEOBANK_CREDENTIALS", value=_CREDENTIALS_PATH)],
-        volume_mounts=[*_mounts(), kube.mount("credentials", _CREDENTIALS_PATH, read_only=True)],
+        env=[
+            *_environment(postgres),
+            k8s.core.v1.EnvVarArgs(name="NEOBANK_CREDENTIALS", value=_CREDENTIALS_PATH),
+        ],
+        volume_mounts=[*_mounts(postgres), kube.mount("credentials", _CREDENTIALS_PATH, read_only=True)],
         resources=kube.resources(postgres.cpu, postgres.cpu_limit, postgres.memory),
         security_context=kube.container_security(),
     )
@@ -229,9 +251,9 @@ def _serve(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
         image=_image(postgres),
         image_pull_policy="IfNotPresent",
         command=["bash", f"{_FILES_PATH}/start.sh", "serve"],
-        env=[_data_directory(postgres)],
+        env=_environment(postgres),
         ports=[k8s.core.v1.ContainerPortArgs(name="postgres", container_port=CONTRACT.ports.database)],
-        volume_mounts=_mounts(),
+        volume_mounts=_mounts(postgres),
         startup_probe=kube.command_probe(is_ready, period=2, failures=300),
         readiness_probe=kube.command_probe(is_ready, period=5, failures=2),
         liveness_probe=kube.command_probe(is_ready, period=10, failures=6),
@@ -244,8 +266,12 @@ def _image(postgres: Postgres) -> str:
     return f"docker.io/library/postgres:{postgres.major}{_TAG_SUFFIXES[postgres.flavour]}"
 
 
-def _data_directory(postgres: Postgres) -> k8s.core.v1.EnvVarArgs:
-    return k8s.core.v1.EnvVarArgs(name="PGDATA", value=f"{_VOLUME_PATH}/{postgres.major}")
+def _environment(postgres: Postgres) -> list[k8s.core.v1.EnvVarArgs]:
+    """Say to start.sh where the data are, and where the certificate is, if there is one."""
+    variables = {"PGDATA": f"{_VOLUME_PATH}/{postgres.major}"}
+    if postgres.tls:
+        variables["NEOBANK_TLS"] = certificate.FOLDER
+    return [k8s.core.v1.EnvVarArgs(name=name, value=value) for name, value in variables.items()]
 
 
 def _volumes(claim: pulumi.Output[str], config_map: pulumi.Output[str]) -> list[k8s.core.v1.VolumeArgs]:
@@ -271,8 +297,9 @@ def _credentials(secret: pulumi.Output[str]) -> k8s.core.v1.VolumeArgs:
     )
 
 
-def _mounts() -> list[k8s.core.v1.VolumeMountArgs]:
+def _mounts(postgres: Postgres) -> list[k8s.core.v1.VolumeMountArgs]:
     return [
+        *([certificate.server_mount()] if postgres.tls else ()),
         kube.mount("data", _VOLUME_PATH),
         kube.mount("files", _FILES_PATH, read_only=True),
         kube.mount("tmp", "/tmp"),  # noqa: S108  # the pod's own

@@ -8,6 +8,7 @@ import pulumi_kubernetes as k8s
 import kube
 from application import Application
 from contract import CONTRACT
+from database import Database
 
 COMPONENT = "expiry"
 NAME = "neobank-expire"
@@ -24,6 +25,7 @@ class ExpiryArgs:
     """What the CronJob needs: it logs in as the application does."""
 
     namespace: pulumi.Input[str]
+    database: Database
     application: Application
     image: str
 
@@ -54,7 +56,7 @@ class Expiry(pulumi.ComponentResource):
                             uid=CONTRACT.image.uid,
                             service_account=account,
                             containers=[_container(args)],
-                            volumes=[kube.scratch("tmp")],
+                            volumes=[kube.scratch("tmp"), *args.database.client_volumes],
                             restart_policy="Never",
                         ),
                     ),
@@ -72,7 +74,7 @@ def _container(args: ExpiryArgs) -> k8s.core.v1.ContainerArgs:
         image_pull_policy="IfNotPresent",
         command=CONTRACT.commands.expire,
         env=kube.from_secret(args.application.secret, CONTRACT.environment.database_url),
-        volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
+        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # the pod's own
         termination_message_policy="FallbackToLogsOnError",
         resources=kube.resources("50m", "1", "256Mi"),
         security_context=kube.container_security(),

@@ -42,6 +42,11 @@ def name_of(metadata_output: pulumi.Output[k8s.meta.v1.outputs.ObjectMeta]) -> p
     return metadata_output.apply(lambda made: made.name or "")
 
 
+def service_hosts(service: str, namespace: str) -> list[str]:
+    """Give each name by which a pod may ask for a Service."""
+    return [service, *(f"{service}.{namespace}{end}" for end in ("", ".svc", ".svc.cluster.local"))]
+
+
 def checksum(*inputs: pulumi.Input[str]) -> dict[str, pulumi.Output[str]]:
     """Make the annotation that rolls a pod when what it reads changes.
 

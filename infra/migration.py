@@ -65,7 +65,7 @@ class Migration(pulumi.ComponentResource):
                     service_account=account,
                     init_containers=[_container("wait", CONTRACT.commands.wait, args, self.secret)],
                     containers=[_container("upgrade", CONTRACT.commands.upgrade, args, self.secret)],
-                    volumes=[kube.scratch("tmp")],
+                    volumes=[kube.scratch("tmp"), *args.database.client_volumes],
                     restart_policy="Never",
                 ),
             ),
@@ -92,7 +92,7 @@ def _container(
             k8s.core.v1.EnvVarArgs(name=names.admin_name, value=args.admin_name),
             k8s.core.v1.EnvVarArgs(name=names.house_bankroll, value=str(args.bankroll)),
         ],
-        volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
+        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # the pod's own
         termination_message_policy="FallbackToLogsOnError",  # so that the engine says why, and not only that it failed
         resources=kube.resources("100m", "2", "256Mi"),
         security_context=kube.container_security(),

@@ -57,8 +57,8 @@ class Monitoring(pulumi.ComponentResource):
                     scraped() | kube.checksum(url),
                     uid=CONTRACT.image.uid,
                     service_account=account,
-                    containers=[_figures(args.image, secret)],
-                    volumes=[kube.scratch("tmp")],
+                    containers=[_figures(args, secret)],
+                    volumes=[kube.scratch("tmp"), *args.database.client_volumes],
                 ),
             ),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[args.migration], custom_timeouts=kube.MINUTES),
@@ -106,16 +106,16 @@ def sidecar(image: str) -> k8s.core.v1.ContainerArgs:
     )
 
 
-def _figures(image: str, secret: k8s.core.v1.Secret) -> k8s.core.v1.ContainerArgs:
+def _figures(args: MonitoringArgs, secret: k8s.core.v1.Secret) -> k8s.core.v1.ContainerArgs:
     """Serve the figures. The probes ask the port alone: without a database it says so itself."""
     return k8s.core.v1.ContainerArgs(
         name="figures",
-        image=image,
+        image=args.image,
         image_pull_policy="IfNotPresent",
         command=CONTRACT.commands.figures,
         env=kube.from_secret(secret, CONTRACT.environment.database_url),
         ports=[_port()],
-        volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
+        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # the pod's own
         readiness_probe=kube.tcp_probe("metrics", period=5, failures=2),
         liveness_probe=_alive(),
         resources=kube.resources("10m", "1", "128Mi"),

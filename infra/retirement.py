@@ -51,7 +51,7 @@ class Retirement(pulumi.ComponentResource):
                     uid=CONTRACT.image.uid,
                     service_account=account,
                     containers=[_container(args)],
-                    volumes=[kube.scratch("tmp")],
+                    volumes=[kube.scratch("tmp"), *args.database.client_volumes],
                     restart_policy="Never",
                 ),
             ),
@@ -66,7 +66,7 @@ def _container(args: RetirementArgs) -> k8s.core.v1.ContainerArgs:
         image_pull_policy="IfNotPresent",
         command=[*CONTRACT.commands.close, str(args.number)],
         env=kube.from_secret(args.migration.secret, CONTRACT.environment.database_owner_url),
-        volume_mounts=[kube.mount("tmp", "/tmp")],  # noqa: S108  # the pod's own
+        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # the pod's own
         termination_message_policy="FallbackToLogsOnError",
         resources=kube.resources("100m", "2", "256Mi"),
         security_context=kube.container_security(),

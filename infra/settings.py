@@ -73,6 +73,10 @@ class Postgres(_Section):
     cpu: Cpu = Field(default="250m", description="CPU that is set aside.")
     cpu_limit: Cpu = Field(default="2", description="The most CPU there is.")
     memory: DatabaseMemory = Field(default="1Gi", description="Memory that is set aside, and the most there is.")
+    tls: Switch = Field(default=False, description="Speak TLS alone, with a certificate that every client verifies.")
+    tls_secret: ObjectName = Field(
+        default="", description="A Secret with tls.crt, tls.key and ca.crt in place of a certificate made here."
+    )
 
 
 class Application(_Section):
@@ -145,6 +149,7 @@ class Rotations(_Section):
     application: Rotation = Field(default=Rotation(), description="Password of the role that serves.")
     backup: Rotation = Field(default=Rotation(), description="Password of the role that reads everything.")
     metrics: Rotation = Field(default=Rotation(), description="Password of the role that reads statistics.")
+    tls: Rotation = Field(default=Rotation(), description="Certificate of the database's server.")
     secret_key: Rotation = Field(default=Rotation(), description="SECRET_KEY; another one logs everybody out.")
     admin: Rotation = Field(default=Rotation(), description="Password of the first administrator.")
 
@@ -209,6 +214,8 @@ class Settings(_Section):
             yield 'ingress.host is "": an Ingress needs the name that players type.'
         elif ingress.tls and not ingress.host:
             yield 'ingress.host is "": a certificate (ingress.tlsSecret, ingress.clusterIssuer) needs a host name.'
+        if self.postgres.tls_secret and not self.postgres.tls:
+            yield f'postgres.tlsSecret is "{self.postgres.tls_secret}": it is read where postgres.tls is true.'
         if ingress.tls_secret and ingress.cluster_issuer:
             yield "ingress.tlsSecret and ingress.clusterIssuer are both set: name the one that gives the certificate."
         if self.production:
@@ -223,6 +230,7 @@ class Settings(_Section):
             (bank.replicas > 1, "application.replicas", "it takes at least 2, so that a pod can go"),
             (bank.disruption_budget, "application.disruptionBudget", "it must be true"),
             (bank.rate_limits != "off", "application.rateLimits", "off is for rehearsals"),
+            (self.postgres.tls, "postgres.tls", "it must be true: passwords and balances pass between nodes"),
             (self.network.policies, "network.policies", "it must be true"),
             (
                 not ingress.enabled or ingress.tls,

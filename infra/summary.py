@@ -10,8 +10,8 @@ def summary(settings: Settings) -> dict[str, str]:
     postgres, missing = settings.postgres, list(settings.missing_for_production())
     return {
         "bank": f"{_pods(settings)} ({application.DEPLOYMENT})",
-        "database": f"PostgreSQL {postgres.major} ({postgres.flavour}) with {postgres.memory} of memory, on the volume "
-        f"{postgres.existing_claim or database.CLAIM}",
+        "database": f"PostgreSQL {postgres.major} ({postgres.flavour}) {'by' if postgres.tls else 'without'} TLS, with "
+        f"{postgres.memory} of memory, on the volume {postgres.existing_claim or database.CLAIM}",
         "data": "protected: `pulumi destroy` refuses to delete the volume"
         if settings.protect_data
         else "not protected: `pulumi destroy` deletes the volume",

@@ -1,6 +1,6 @@
 """`make rotate`: raise the number of each secret that is named, with today's date, and deploy what follows from it.
 
-python -m tools.rotate --stack dev [owner application backup metrics secretKey admin]
+python -m tools.rotate --stack dev [owner application backup metrics tls secretKey admin]
 
 This is the one command that writes a stack file, since that is what it is for; comments and order stay as they are.
 """
@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap
 from tools import deploy
 from tools.errors import UserError
 
-SECRETS: Final = ("owner", "application", "backup", "metrics", "secretKey", "admin")
+SECRETS: Final = ("owner", "application", "backup", "metrics", "tls", "secretKey", "admin")
 KEY: Final = "neobank:rotation"
 
 

@@ -2,8 +2,8 @@
 
 `apply` runs infra/__main__.py in a process of its own, with mocks that really create, change and await each Kubernetes
 object as the provider does; the SDK orders them by their inputs and dependencies. What the engine keeps in its state is
-kept in a file: the generated secrets, by name and keepers, and the objects, so that what disappears from the program
-is deleted. Previews, protection, replacement plans and refreshes are the engine's own and not played here.
+kept in a file: generated secrets and certificates, by name and keepers, and the objects, so that what disappears from
+the program is deleted. Previews, protection, replacement plans and refreshes are the engine's own and not played here.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import string
 import subprocess
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,7 @@ from typing import Any, Self
 import pulumi
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 
+from tests.certificates import OUTPUTS, issue
 from tests.cluster.kubectl import Kubectl, KubectlError, Object
 from tests.infra.program import CHECKOUT, Config, engine_environment, execute, plain
 
@@ -85,7 +86,7 @@ class Made:
 
 @dataclass
 class Generated:
-    """A secret that random:* would make."""
+    """A secret that random:* would make, or a key or certificate that tls:* would."""
 
     keepers: dict[str, str]
     result: str
@@ -134,6 +135,8 @@ class RealProviders(Mocks):
         """Do what the resource's provider would, and give its id and state."""
         if args.typ == "random:index/randomPassword:RandomPassword":
             return args.name, {**args.inputs, "result": self._generate(args.name, plain(args.inputs))}
+        if args.typ in OUTPUTS:
+            return args.name, {**args.inputs, OUTPUTS[args.typ]: self._certify(args.name, args.typ, plain(args.inputs))}
         if args.typ == "pulumi:providers:kubernetes":
             self._kubectl = replace(self._kubectl, context=args.inputs.get("context", ""))
         if not args.typ.startswith("kubernetes:"):
@@ -155,13 +158,23 @@ class RealProviders(Mocks):
         self._state.save(self._path)
 
     def _generate(self, name: str, inputs: dict[str, Any]) -> str:
+        def random() -> str:
+            return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(int(inputs["length"])))
+
+        return self._kept(name, inputs["keepers"], random)
+
+    def _certify(self, name: str, kind: str, inputs: dict[str, Any]) -> str:
+        source = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+        return self._kept(name, {"inputs": source}, lambda: issue(kind, inputs))
+
+    def _kept(self, name: str, keepers: dict[str, str], make: Callable[[], str]) -> str:
+        """Give what an earlier application made under this name of the same inputs, or make it."""
         with self._lock:
-            made = self._state.generated.get(name)
-            if made is None or made.keepers != inputs["keepers"]:
-                result = "".join(secrets.choice(_ALPHANUMERIC) for _ in range(int(inputs["length"])))
-                made = self._state.generated[name] = Generated(inputs["keepers"], result)
+            found = self._state.generated.get(name)
+            if found is None or found.keepers != keepers:
+                found = self._state.generated[name] = Generated(keepers, make())
                 self._state.save(self._path)
-            return made.result
+            return found.result
 
     def _read(self, kind: str, identity: str) -> Object:
         namespace, _, name = identity.rpartition("/")

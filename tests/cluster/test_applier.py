@@ -73,6 +73,17 @@ def password(rotation: str) -> MockResourceArgs:
     return MockResourceArgs("random:index/randomPassword:RandomPassword", "password", inputs)
 
 
+def key(**more: str) -> MockResourceArgs:
+    inputs = {"algorithm": "ECDSA", "ecdsaCurve": "P256", **more}
+    return MockResourceArgs("tls:index/privateKey:PrivateKey", "key", inputs)
+
+
+def authority(pem: str) -> MockResourceArgs:
+    inputs = {"privateKeyPem": pem, "isCaCertificate": True, "subject": {"commonName": "authority"}}
+    inputs |= {"validityPeriodHours": 1, "allowedUses": ["cert_signing"]}
+    return MockResourceArgs("tls:index/selfSignedCert:SelfSignedCert", "authority", inputs)
+
+
 def described(kind: str, resource: str, name: str = "", **content: object) -> MockResourceArgs:
     metadata = {"namespace": "bank", **({"name": name} if name else {})}
     inputs = {"apiVersion": "v1", "kind": kind, "metadata": metadata, **content}
@@ -88,6 +99,17 @@ def test_a_password_stays_until_its_keepers_change(stack: Stack) -> None:
     assert first["result"] == again["result"] != other["result"]
     assert len(other["result"]) == 32
     assert stack.state.stat().st_mode & 0o077 == 0
+
+
+def test_a_key_and_its_certificate_stay_until_their_inputs_change(stack: Stack) -> None:
+    [first], [again] = stack.apply(key()), stack.apply(key())
+    assert first["privateKeyPem"] == again["privateKeyPem"]
+    [signed], [kept] = (stack.apply(authority(first["privateKeyPem"])) for _ in range(2))
+    assert signed["certPem"] == kept["certPem"]
+    [other] = stack.apply(key(note="another input"))
+    [renewed] = stack.apply(authority(other["privateKeyPem"]))
+    assert other["privateKeyPem"] != first["privateKeyPem"]
+    assert renewed["certPem"] != signed["certPem"]
 
 
 def test_a_secrets_clear_text_is_sent_as_data_and_never_comes_back(stack: Stack, cluster: FakeCluster) -> None:

@@ -20,6 +20,8 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import SETTINGS, get_root_resource
 from pulumi.runtime.stack import Stack, run_pulumi_func
 
+from tests.certificates import OUTPUTS
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGE = "registry.example/neobank:0123456789abcdef"
 DIGEST_IMAGE = "registry.example/neobank@sha256:" + "0123456789abcdef" * 4
@@ -152,6 +154,8 @@ class FakeProviders(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
         if args.typ == "random:index/randomPassword:RandomPassword":
             return args.name, {**args.inputs, "result": generated(args.name, args.inputs["keepers"]["rotation"])}
+        if args.typ in OUTPUTS:
+            return args.name, {**args.inputs, OUTPUTS[args.typ]: self.pem(args)}
         if args.resource_id:
             name = args.resource_id.rpartition("/")[2]
             return args.resource_id, {"metadata": {"name": name, "uid": f"uid of {name}"}}
@@ -161,6 +165,12 @@ class FakeProviders(Mocks):
         metadata.setdefault("name", f"{args.name}-1a2b3c4d")
         metadata["uid"] = f"uid of {metadata['name']}"
         return f"{args.name}-id", {**args.inputs, "metadata": metadata}
+
+    def pem(self, args: MockResourceArgs) -> str:
+        """Give a key or certificate of the provider `tls`; other inputs give another one."""
+        what = "EC PRIVATE KEY" if args.typ.endswith("PrivateKey") else "CERTIFICATE"
+        source = json.dumps(plain(args.inputs), sort_keys=True)
+        return f"-----BEGIN {what}-----\n{generated(args.name, source)}\n-----END {what}-----\n"
 
 
 def generated(name: str, rotation: str) -> str:

@@ -70,8 +70,8 @@ def test_psql_gets_the_serving_roles_password_from_a_file_that_goes_with_it(dev:
     assert not PASSWORD_FILE.exists()
     done = shell.paste(dev.outputs["psqlCommand"], stdin="SELECT 1;\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "SELECT 1;\n", "")
-    assert shell.seen.read_text().split() == ["127.0.0.1:*:*:*:application-secret", "600"]
-    assert "psql --host=127.0.0.1 --username=neobank_0 neobank\n" in shell.calls.read_text()
+    assert shell.seen.read_text().split() == ["*:*:*:*:application-secret", "600"]
+    assert "psql host=127.0.0.1 user=neobank_0 dbname=neobank\n" in shell.calls.read_text()
     assert "application-secret" not in shell.calls.read_text()
     assert not PASSWORD_FILE.exists()
 
@@ -86,7 +86,7 @@ def test_a_backup_is_taken_as_its_own_role(dev: Program, shell: Shell) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert shell.seen.read_text() == "backup-secret"
     assert (
-        "pg_dump --host=127.0.0.1 --format=custom --exclude-schema=administration --username=neobank_backup neobank\n"
+        "pg_dump --format=custom --exclude-schema=administration host=127.0.0.1 user=neobank_backup dbname=neobank\n"
         in shell.calls.read_text()
     )
     assert "backup-secret" not in shell.calls.read_text()
@@ -97,6 +97,16 @@ def test_a_backup_that_fails_leaves_the_last_one(dev: Program, shell: Shell) -> 
     (shell.folder / "neobank.dump").write_text("the last one")
     assert shell.paste(dev.outputs["backupCommand"], status=1).returncode == 1
     assert (shell.folder / "neobank.dump").read_text() == "the last one"
+
+
+def test_with_tls_the_server_in_the_pod_itself_is_verified(prod: Program, shell: Shell) -> None:
+    server = "host=postgres-service.neotropolis.svc hostaddr=127.0.0.1 sslmode=verify-full"
+    server += " sslrootcert=/etc/neobank/tls/ca.crt"
+    assert shell.paste(prod.outputs["psqlCommand"]).returncode == 0
+    assert shell.paste(prod.outputs["backupCommand"]).returncode == 0
+    calls = shell.calls.read_text()
+    assert f"psql {server} user=neobank_0 dbname=neobank\n" in calls
+    assert f"administration {server} user=neobank_backup dbname=neobank\n" in calls
 
 
 def test_the_port_forward_names_the_service_and_its_port(dev: Program) -> None:

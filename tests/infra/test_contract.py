@@ -39,4 +39,4 @@ def test_each_login_may_reach_the_database() -> None:
 
 
 def test_every_role_has_a_rotation_number() -> None:
-    assert set(ROLES) | {"secret_key", "admin"} == set(Rotations.model_fields)
+    assert set(ROLES) | {"tls", "secret_key", "admin"} == set(Rotations.model_fields)

@@ -30,6 +30,7 @@ PLAIN = {
     "export",
     "grep",
     "mkdir",
+    "openssl",
     "sed",
     "sha256sum",
     "sh",

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -103,8 +104,10 @@ def forms_of(values: Iterable[str]) -> set[str]:
 
 
 def generated_by(program: Program) -> set[str]:
-    """Give every password that a program makes."""
-    return {generated(it.name, it.inputs["keepers"]["rotation"]) for it in program.of_kind("RandomPassword")}
+    """Give every password and key that a program makes."""
+    passwords = {generated(it.name, it.inputs["keepers"]["rotation"]) for it in program.of_kind("RandomPassword")}
+    keys = program.of_kind("PrivateKey")
+    return passwords | {generated(it.name, json.dumps(it.inputs, sort_keys=True)) for it in keys}
 
 
 def test_what_is_generated_is_readable_nowhere_whatever_the_option() -> None:
@@ -122,7 +125,7 @@ def test_what_is_generated_is_readable_nowhere_whatever_the_option() -> None:
 
 def test_the_walk_would_find_a_secret_left_open() -> None:
     for option in options():
-        opened = visible([plain(it.raw) for it in option.program.of_kind("Secret")])
+        opened = visible([plain(it.raw) for it in option.program.resources])
         assert all(value in opened for value in generated_by(option.program)), option.name
 
 

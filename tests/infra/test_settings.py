@@ -16,7 +16,7 @@ from tests.infra.program import CHECKOUT, PROD, Config, FakeProviders, Recorder,
 
 SECTIONS = "namespace, createNamespace, protectData, production, priorityClasses, kubeContext, imageRepository, "
 SECTIONS += "storageClass, adminName, postgres, application, ingress, network, migration, rotation, casino"
-POSTGRES = "major, flavour, storage, existingClaim, cpu, cpuLimit, memory"
+POSTGRES = "major, flavour, storage, existingClaim, cpu, cpuLimit, memory, tls, tlsSecret"
 ORIGINS = "exact origins such as https://panel.example.org, with commas between them, or ''"
 LIMITS = "on, off, or other limits such as payments=60/minute,logins=9/hour"
 NUMBER = "a whole number from 1 to 64"
@@ -76,6 +76,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("postgres", {"cpu": "1.5"}, 'postgres.cpu is "1.5": it takes CPUs such as 250m or 2.'),
     ("postgres", {"memory": "511Mi"}, f'postgres.memory is "511Mi": it takes {MEMORY}.'),
     ("postgres", {"memory": "1G"}, f'postgres.memory is "1G": it takes {MEMORY}.'),
+    ("postgres", {"tls": "verify-full"}, 'postgres.tls is "verify-full": it takes true or false.'),
+    ("postgres", {"tlsSecret": "My Secret"}, f'postgres.tlsSecret is "My Secret": it takes {OBJECT}.'),
     (
         "postgres",
         {"majour": 16},
@@ -130,7 +132,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     (
         "rotation",
         {"app": {}},
-        "rotation.app is not a key: there are owner, application, backup, metrics, secretKey, admin.",
+        "rotation.app is not a key: there are owner, application, backup, metrics, tls, secretKey, admin.",
     ),
     ("rotation", {"owner": 2}, "rotation.owner is 2: it takes an object with the keys number, since."),
     ("rotation", {"owner": {"number": 0}}, f"rotation.owner.number is 0: it takes {ROTATION}."),
@@ -174,6 +176,7 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: object, sentence: str
             {"ingress": {"host": "bank.example.org", "tlsSecret": "a", "clusterIssuer": "b"}},
             "ingress.tlsSecret and ingress.clusterIssuer are both set",
         ),
+        ({"postgres": {"tlsSecret": "own"}}, 'postgres.tlsSecret is "own": it is read where postgres.tls is true.'),
         ({"ingress": {"tlsSecret": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
         ({"ingress": {"clusterIssuer": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
         ({"application": {"cpu": "2500m"}}, "application.cpu is 2500m: that is more than application.cpuLimit, which"),
@@ -194,6 +197,7 @@ def test_settings_that_do_not_go_together_are_refused(config: Config, sentence: 
         ({"application": {"disruptionBudget": False}}, "application.disruptionBudget"),
         ({"application": {"rateLimits": "off"}}, "application.rateLimits"),
         ({"network": {"policies": False}}, "network.policies"),
+        ({"postgres": {"tls": False}}, "postgres.tls"),
         ({"ingress": {"clusterIssuer": ""}}, "ingress.tlsSecret"),
     ],
 )
@@ -219,7 +223,9 @@ def test_production_takes_no_image_without_a_digest() -> None:
 
 def test_every_key_has_a_wrong_value_in_the_table() -> None:
     named = {sentence.split(" is ")[0] for _, _, sentence in REFUSED}
-    shared = {f"rotation.{secret}" for secret in ("owner", "application", "backup", "metrics", "secretKey", "admin")}
+    shared = {
+        f"rotation.{secret}" for secret in ("owner", "application", "backup", "metrics", "tls", "secretKey", "admin")
+    }
     generic = {f"{secret}.{field}" for secret in shared for field in ("number", "since")}
     assert {path for path, _ in leaves()} - generic <= named
     assert {"rotation.owner.number", "rotation.admin.since"} <= named

@@ -1,0 +1,214 @@
+"""With the program's certificate, PostgreSQL speaks TLS alone, and its clients know it from anybody else."""
+
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from pulumi.runtime.mocks import MockResourceArgs
+
+from tests.certificates import issue
+from tests.database import sixteen
+from tests.database.conftest import BINARIES, end
+from tests.database.support import Pod, Where, as_role, as_superuser, ask, pod, refusal
+from tests.infra.program import DIGEST_IMAGE, PROD, FakeProviders, Recorder, merged, plain, run
+from tools.postgres import LOGINS, Postgres
+
+SERVICE = "postgres-service"
+HOSTS = [SERVICE, *(f"{SERVICE}.neotropolis{end}" for end in ("", ".svc", ".svc.cluster.local"))]
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+
+
+class RealCertificates(FakeProviders):
+    """Makes keys and certificates as the provider does, and keeps them from one run of the program to the next."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, str] = {}
+
+    def pem(self, args: MockResourceArgs) -> str:
+        if args.name not in self._made:
+            self._made[args.name] = issue(args.typ, plain(args.inputs))
+        return self._made[args.name]
+
+
+def files(providers: RealCertificates, number: int = 1) -> dict[str, str]:
+    """Give what the program puts into the server's Secret at a rotation number."""
+    config = merged(PROD, {"rotation": {"tls": {"number": number}}})
+    program = run(config, "prod", DIGEST_IMAGE, Recorder(providers))
+    entries: dict[str, str] = program.find("Secret", "postgres-tls").inputs["stringData"]
+    return entries
+
+
+class Encrypted(Postgres):
+    """A server with a folder of certificate files, as the pod has it."""
+
+    @property
+    def tls(self) -> Path:
+        return self.volume.parent / "tls"
+
+    def install(self, entries: dict[str, str]) -> None:
+        """Put the files there, for nobody else to read: here they are the server's own, and not root's."""
+        self.tls.mkdir(exist_ok=True)
+        for name, text in entries.items():
+            (self.tls / name).unlink(missing_ok=True)
+            (self.tls / name).touch(mode=0o600)
+            (self.tls / name).write_text(text, encoding="utf-8")
+
+    def _environment(self) -> dict[str, str]:
+        return Postgres._environment(self) | {"NEOBANK_TLS": str(self.tls)}
+
+
+def verifying(server: Encrypted, role: str, **changes: str) -> Where:
+    """Give the parameters with which the program's clients log in, with changes."""
+    parameters = {"host": f"{SERVICE}.neotropolis.svc", "hostaddr": "127.0.0.1", "sslmode": "verify-full"}
+    return as_role(server, role, **parameters | {"sslrootcert": str(server.tls / "ca.crt")} | changes)
+
+
+def served(server: Encrypted) -> str:
+    """Give the certificate that the server shows whoever asks for TLS, once it is verified."""
+    context = ssl.create_default_context(cafile=str(server.tls / "ca.crt"))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as plainly:
+        plainly.sendall(SSL_REQUEST)
+        assert plainly.recv(1) == b"S"
+        with context.wrap_socket(plainly, server_hostname=SERVICE) as encrypted:
+            shown = encrypted.getpeercert(binary_form=True)
+    assert shown is not None
+    return ssl.DER_cert_to_PEM_cert(shown)
+
+
+@pytest.fixture(scope="module")
+def providers() -> RealCertificates:
+    return RealCertificates()
+
+
+@pytest.fixture(scope="module", params=["16", "17"])
+def encrypted(
+    providers: RealCertificates, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Encrypted]:
+    """A running server of each major whose binaries have TLS."""
+    home = tmp_path_factory.mktemp("encrypted")
+    server = described(home, request.param)
+    server.install(files(providers))
+    try:
+        server.start()
+        yield server
+    finally:
+        end(server)
+
+
+@pytest.fixture
+def stopped(providers: RealCertificates, tmp_path: Path) -> Iterator[Encrypted]:
+    """A server on an empty volume, with its files."""
+    server = described(tmp_path, "17")
+    server.install(files(providers))
+    yield server
+    end(server)
+
+
+def described(home: Path, major: str) -> Encrypted:
+    server = Encrypted.embedded(home)
+    assert isinstance(server, Encrypted)
+    programs = home / "programs"
+    programs.mkdir()
+    server.binaries = sixteen.binaries(programs) if major == "16" else BINARIES[major]
+    return server
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_client_that_verifies_gets_in_by_each_name(encrypted: Encrypted, host: str) -> None:
+    [found] = ask(
+        verifying(encrypted, "application", host=host),
+        "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+    )
+    assert found == (True, "TLSv1.3")
+
+
+@pytest.mark.parametrize("role", LOGINS)
+def test_nobody_gets_in_without(encrypted: Encrypted, role: str) -> None:
+    assert ask(verifying(encrypted, role), "SELECT 1") == [(1,)]
+    refused = refusal(as_role(encrypted, role, sslmode="disable"))
+    assert "no pg_hba.conf entry" in refused
+    assert "no encryption" in refused
+
+
+def test_the_superuser_has_the_socket_and_no_other_way(encrypted: Encrypted) -> None:
+    rules = "SELECT DISTINCT type, auth_method FROM pg_hba_file_rules ORDER BY 1"
+    assert ask(as_superuser(encrypted), rules) == [("hostssl", "scram-sha-256"), ("local", "peer")]
+    assert "no pg_hba.conf entry" in refusal(verifying(encrypted, "owner", user="postgres"))
+
+
+def test_a_client_refuses_a_server_of_another_authority(encrypted: Encrypted, tmp_path: Path) -> None:
+    another = tmp_path / "ca.crt"
+    another.write_text(files(RealCertificates())["ca.crt"], encoding="utf-8")
+    with pytest.raises(psycopg2.OperationalError, match="certificate verify failed"):
+        ask(verifying(encrypted, "application", sslrootcert=str(another)), "SELECT 1")
+
+
+@pytest.mark.parametrize("host", ["elsewhere.neotropolis.svc", f"{SERVICE}.neotropolis-dev.svc", "127.0.0.1"])
+def test_a_client_refuses_a_server_of_another_name(encrypted: Encrypted, host: str) -> None:
+    with pytest.raises(psycopg2.OperationalError, match=r"server certificate for .* does not match host name"):
+        ask(verifying(encrypted, "application", host=host), "SELECT 1")
+
+
+def prepared(server: Encrypted) -> Pod:
+    run_once = pod(server, "prepare")
+    assert run_once.ends() == 1
+    return run_once
+
+
+@pytest.mark.parametrize("file", ["tls.crt", "tls.key", "ca.crt"])
+@pytest.mark.parametrize("content", [None, ""])
+def test_a_file_that_is_missing_or_empty_is_named(stopped: Encrypted, file: str, content: str | None) -> None:
+    (stopped.tls / file).unlink()
+    if content is not None:
+        (stopped.tls / file).write_text(content, encoding="utf-8")
+    assert f"the file {stopped.tls / file} is missing, empty or not readable." in prepared(stopped).says()
+    assert list(stopped.volume.iterdir()) == []
+
+
+def test_a_key_that_others_may_read_is_refused_in_words(stopped: Encrypted) -> None:
+    (stopped.tls / "tls.key").chmod(0o644)
+    said = prepared(stopped)
+    assert 'tls.key" has group or world access' in said.says() + said.stdout.read_text(encoding="utf-8")
+
+
+def test_a_key_of_another_certificate_is_refused_in_words(stopped: Encrypted) -> None:
+    stopped.install({"tls.key": files(RealCertificates())["tls.key"]})
+    said = prepared(stopped)
+    assert "key values mismatch" in said.says() + said.stdout.read_text(encoding="utf-8")
+
+
+def test_a_server_without_tls_says_so(providers: RealCertificates, tmp_path: Path) -> None:
+    server = described(tmp_path, "18")
+    server.install(files(providers))
+    said = prepared(server)
+    assert "SSL is not supported by this build" in said.says() + said.stdout.read_text(encoding="utf-8")
+
+
+def test_a_renewed_certificate_is_the_servers_after_a_restart_and_clients_notice_nothing(
+    stopped: Encrypted, providers: RealCertificates
+) -> None:
+    first, second = files(providers), files(providers, number=2)
+    assert first["ca.crt"] == second["ca.crt"]
+    assert first["tls.key"] != second["tls.key"]
+    stopped.start()
+    assert served(stopped) == first["tls.crt"]
+    stopped.install({name: second[name] for name in ("tls.crt", "tls.key")})  # the clients keep what they have
+    stopped.stop()
+    stopped.start()
+    assert served(stopped) == second["tls.crt"]
+    assert ask(verifying(stopped, "application"), "SELECT 1") == [(1,)]
+
+
+def test_tls_can_be_switched_off_again(stopped: Encrypted) -> None:
+    stopped.start()
+    stopped.stop()
+    plainly = Postgres(stopped.volume, stopped.credentials, stopped.port, stopped.binaries, stopped.log)
+    plainly.start()
+    try:
+        assert ask(as_role(plainly, "application", sslmode="disable"), "SELECT 1") == [(1,)]
+    finally:
+        plainly.stop()

@@ -1,0 +1,129 @@
+"""TLS to PostgreSQL: who holds the key, who verifies the server and by what, and what a renewal rolls."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.infra.program import DIGEST_IMAGE, PROD, Program, generated, merged, run, visible
+from tests.infra.test_pods import containers
+from tests.infra.test_secrets import checksums
+
+FOLDER = "/etc/neobank/tls"
+QUERY = f"?sslmode=verify-full&sslrootcert={FOLDER}/ca.crt"
+CLIENTS = {"neobank-deployment/neobank", "neobank-db-init/wait", "neobank-db-init/upgrade"}
+CLIENTS |= {"neobank-db-retire/close", "neobank-figures/figures", "neobank-expire/expire"}
+SERVERS = {"postgres-deployment/prepare", "postgres-deployment/postgres"}
+
+
+@pytest.fixture(scope="module")
+def rotated() -> Program:
+    return changed(rotation={"application": {"number": 2}})
+
+
+def changed(**keys: Any) -> Program:  # noqa: ANN401
+    return run(merged(PROD, keys), "prod", DIGEST_IMAGE)
+
+
+def volumes(program: Program, kind: str) -> dict[str, Any]:
+    """Give the source of the volume of that name in each pod that has it."""
+    found = {name: it for name, pod in program.pods() for it in pod["spec"]["volumes"] if it["name"] == kind}
+    return {name: volume["projected"] for name, volume in found.items()}
+
+
+def test_the_certificate_names_the_server_as_its_clients_do(prod: Program) -> None:
+    request, signed, authority = (prod.find(kind) for kind in ("CertRequest", "LocallySignedCert", "SelfSignedCert"))
+    names = request.inputs["dnsNames"]
+    assert names == [f"postgres-service{end}" for end in ("", *(f".neotropolis{it}" for it in ("", *SUFFIXES)))]
+    assert prod.outputs["databaseHost"] in names
+    assert set(signed.inputs["allowedUses"]) == {"digital_signature", "server_auth"}
+    assert authority.inputs["isCaCertificate"] is True
+    assert authority.inputs["validityPeriodHours"] >= 10 * signed.inputs["validityPeriodHours"]
+    assert {it.inputs["ecdsaCurve"] for it in prod.of_kind("PrivateKey")} == {"P256"}
+
+
+SUFFIXES = (".svc", ".svc.cluster.local")
+
+
+def test_every_way_in_verifies_the_server(prod: Program) -> None:
+    for secret in prod.of_kind("Secret"):
+        entries = secret.inputs["stringData"]
+        urls = [value for name, value in entries.items() if name.endswith("_URL")]
+        assert all(url.endswith(f".svc:5432/neobank{QUERY}") for url in urls), secret.name
+        if "PGHOST" in entries:
+            assert entries["PGSSLMODE"] == "verify-full"
+            assert entries["PGSSLROOTCERT"] == f"{FOLDER}/ca.crt"
+    assert prod.outputs["databaseUrl"].endswith(QUERY)
+
+
+def test_whoever_has_a_way_in_has_the_authority_and_only_the_server_has_the_key(rotated: Program) -> None:
+    mounts = {
+        name: {it["name"] for it in described["volumeMounts"] if it["mountPath"] == FOLDER and it["readOnly"]}
+        for name, described in containers(rotated)
+    }
+    logging_in = {
+        name
+        for name, described in containers(rotated)
+        if any(it["name"].endswith("_URL") for it in described.get("env", []))
+    }
+    assert logging_in == CLIENTS
+    assert {name for name, mounted in mounts.items() if mounted == {"authority"}} == CLIENTS
+    assert {name for name, mounted in mounts.items() if mounted == {"tls"}} == SERVERS
+    assert volumes(rotated, "tls") == {
+        "postgres-deployment": {"defaultMode": 0o440, "sources": [{"secret": {"name": "postgres-tls"}}]}
+    }
+    authority = {"name": "postgres-tls", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    for projected in volumes(rotated, "authority").values():
+        assert projected == {"sources": [{"secret": authority}]}
+
+
+def test_the_server_is_told_where_its_certificate_is(prod: Program, dev: Program) -> None:
+    for name in SERVERS:
+        assert {"name": "NEOBANK_TLS", "value": FOLDER} in dict(containers(prod))[name]["env"]
+        assert "NEOBANK_TLS" not in {it["name"] for it in dict(containers(dev))[name]["env"]}
+
+
+def test_the_authoritys_key_is_nowhere_in_the_cluster_and_marked_in_the_state(prod: Program) -> None:
+    key = prod.find("PrivateKey", "authority-key")
+    made = generated(key.name, json.dumps(key.inputs, sort_keys=True))
+    assert [it.name for it in prod.resources if made in json.dumps(it.inputs)] == [
+        "authority",
+        "server-certificate-1",
+    ]
+    assert not [it.name for it in prod.resources if made in visible(it.raw)]
+    entries = prod.find("Secret", "postgres-tls").inputs
+    assert entries["type"] == "kubernetes.io/tls"
+    assert entries["stringData"].keys() == {"tls.crt", "tls.key", "ca.crt"}
+
+
+def test_a_renewal_rolls_the_server_and_no_client(prod: Program) -> None:
+    renewed = changed(rotation={"tls": {"number": 2}})
+    kinds = ("PrivateKey", "SelfSignedCert", "CertRequest", "LocallySignedCert")
+    before, after = ({it.name: it.raw for it in program.of_kind(*kinds)} for program in (prod, renewed))
+    assert {name: before[name] for name in before.keys() & after.keys()} == {
+        name: after[name] for name in ("authority", "authority-key")
+    }
+    assert after.keys() - before.keys() == {"server-key-2", "server-request-2", "server-certificate-2"}
+    assert {name for name, sum_ in checksums(prod).items() if checksums(renewed)[name] != sum_} == {
+        "postgres-deployment"
+    }
+
+
+def test_a_secret_of_ones_own_takes_the_place_of_the_certificate(prod: Program) -> None:
+    program = changed(postgres={"tlsSecret": "own"})
+    assert not [it for it in program.resources if it.type.startswith("tls:")]
+    assert "postgres-tls" not in {it.object_name for it in program.of_kind("Secret")}
+    assert volumes(program, "tls")["postgres-deployment"]["sources"] == [{"secret": {"name": "own"}}]
+    assert volumes(program, "authority").keys() == volumes(prod, "authority").keys()
+    assert {it["sources"][0]["secret"]["name"] for it in volumes(program, "authority").values()} == {"own"}
+    again = changed(postgres={"tlsSecret": "own"}, rotation={"tls": {"number": 2}})  # another one under that name
+    assert {name for name, sum_ in checksums(program).items() if checksums(again)[name] != sum_} == {
+        "postgres-deployment"
+    }
+
+
+def test_without_tls_there_is_none_of_it(dev: Program) -> None:
+    assert not [it for it in dev.resources if it.type.startswith("tls:")]
+    assert not volumes(dev, "tls")
+    assert not volumes(dev, "authority")
+    assert not [it.name for it in dev.of_kind("Secret") if "ssl" in json.dumps(it.inputs).lower()]
