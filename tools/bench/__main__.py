@@ -1,6 +1,6 @@
 """Measure, print one table. Nothing here passes or fails: a shared machine's figures are for reading, not for CI.
 
-python -m tools.bench [--rounds 5] [--seconds 5] [--large]
+python -m tools.bench [--rounds 9] [--seconds 3] [--large]
 """
 
 import argparse
@@ -14,14 +14,13 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from neobank.database import connect
-from neobank.ledger.verification import verify
-from tools.bench.bank import Bench, Traffic
+from tools.bench.bank import Bench
 from tools.bench.core import Callers
 from tools.bench.load import Load, send
-from tools.bench.pgbench import Pgbench
-from tools.bench.report import Measured, alternate, header, line, note
-from tools.bench.server import Server
+from tools.bench.pgbench import SAFE, Pgbench
+from tools.bench.report import Goal, alternate, header, line, note
+from tools.bench.server import HARDLY_LIMITED, UNLIMITED, Server
+from tools.bench.traffic import Traffic
 from tools.errors import UserError
 from tools.postgres import REPOSITORY, Postgres, PostgresError
 
@@ -30,7 +29,8 @@ WORKERS: Final = 2
 HISTORY: Final = 10_000  # rows
 LARGE_HISTORY: Final = 1_000_000  # rows
 SOAK: Final = 10_000  # requests
-YARDSTICK: Final = "pgbench -s 100 (TPC-B)"
+LARGE_SCALE: Final = 100
+ONE_BUSY_ROW: Final = 1  # a scale at which all transactions update one row, as all spins do the house's
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,71 +38,124 @@ class Run:
     """One run of the bench: how long, and on what."""
 
     bench: Bench
-    yardstick: Pgbench
+    transfers_yardstick: Pgbench
+    spins_yardstick: Pgbench
+    log: Path
     rounds: int
     seconds: float
 
-    def core(self) -> None:
+    def payments_in_core(self) -> None:
         """Measure the ledger without the web."""
+        yardstick, uniform = self.transfers_yardstick, "transfers, core"
+        one_row, shards = f"{uniform}: all to one row", f"{uniform}: all to 32 shards"
         with Callers(self.bench.urls["application"], CLIENTS) as callers:
-            measured = self.alternate("core", lambda traffic: callers.rate(traffic, self.seconds))
-        self.show(measured, "core", reach=0.8, contended=None)
+            measured = alternate(
+                {
+                    yardstick.name: self.rate(yardstick),
+                    uniform: lambda: callers.rate(self.bench.uniform, self.seconds),
+                    one_row: lambda: callers.rate(self.bench.to_one_row, self.seconds),
+                    shards: lambda: callers.rate(self.bench.to_shards, self.seconds),
+                },
+                self.rounds,
+            )
+        line(measured, yardstick.name)
+        line(measured, uniform, Goal(yardstick.name, reach=0.8, aim=1.0))
+        line(measured, one_row, Goal(uniform))
+        line(measured, shards, Goal(uniform))
 
-    def http(self, *, rows: int) -> None:
+    def payments_over_http(self, *, rows: int) -> None:
         """Measure the service, with at least so many rows of history."""
-        found = self.bench.fill_history(rows)
-        name = f"HTTP on {rows:_} rows".replace("_", " ")
-        loads: dict[Traffic, list[Load]] = {}
-        with Server(self.bench.environment, workers=WORKERS) as server:
-
-            def rate(traffic: Traffic) -> float:
-                load = send(server.port, traffic, CLIENTS, self.seconds)
-                loads.setdefault(traffic, []).append(load)
-                return load.rate
-
-            measured = self.alternate(name, rate)
-        self.show(measured, name, reach=0.15, contended=0.8)
-        note("  p95 of uniform pairs", f"{median(load.p95 for load in loads[self.bench.uniform]) * 1000:.0f} ms")
+        yardstick, found = self.transfers_yardstick, self.bench.fill_history(rows)
+        uniform = f"transfers, HTTP, {rows:_} rows".replace("_", " ")
+        limited, one_row, shards = (f"{uniform}: {how}" for how in ("limits on", "all to one row", "all to 32 shards"))
+        phones = Phones(self.seconds)
+        with self.server(WORKERS) as server, self.server(WORKERS, HARDLY_LIMITED) as limiting:
+            measured = alternate(
+                {
+                    yardstick.name: self.rate(yardstick),
+                    uniform: phones.rate(uniform, server, self.bench.uniform),
+                    limited: phones.rate(limited, limiting, self.bench.uniform),
+                    one_row: phones.rate(one_row, server, self.bench.to_one_row),
+                    shards: phones.rate(shards, server, self.bench.to_shards),
+                },
+                self.rounds,
+            )
+        line(measured, yardstick.name)
+        line(measured, uniform, Goal(yardstick.name, reach=0.15, aim=0.25))
+        line(measured, limited, Goal(uniform, reach=0.75))
+        line(measured, one_row, Goal(uniform, reach=0.8))
+        line(measured, shards, Goal(uniform, reach=0.8))
         note("  rows before", str(found))
-        client_share = max(load.client_share for several in loads.values() for load in several)
-        note("  the clients' share of one core, at most", f"{client_share:.0%}")
+        phones.tell()
 
-    def alternate(self, name: str, rate: Callable[[Traffic], float]) -> Measured:
-        """Measure the yardstick and every kind of traffic in turn."""
-        return alternate(
-            {
-                YARDSTICK: lambda: self.yardstick.rate(CLIENTS, self.seconds),
-                f"{name}: uniform pairs": lambda: rate(self.bench.uniform),
-                f"{name}: all pay one row": lambda: rate(self.bench.to_one_row),
-                f"{name}: all pay 32 shards": lambda: rate(self.bench.to_shards),
-            },
-            self.rounds,
-        )
-
-    def show(self, measured: Measured, name: str, *, reach: float, contended: float | None) -> None:
-        """Print the lines of one part of the table, with the ratios to reach."""
-        line(measured, YARDSTICK)
-        line(measured, f"{name}: uniform pairs", base=YARDSTICK, reach=reach)
-        line(measured, f"{name}: all pay one row", base=f"{name}: uniform pairs", reach=contended)
-        line(measured, f"{name}: all pay 32 shards", base=f"{name}: uniform pairs", reach=contended)
+    def spins(self) -> None:
+        """Measure the casino, without the web and with it."""
+        yardstick, core, http = self.spins_yardstick, "spins, core", "spins, HTTP"
+        phones = Phones(self.seconds)
+        with Callers(self.bench.urls["application"], CLIENTS) as callers, self.server(WORKERS) as server:
+            measured = alternate(
+                {
+                    yardstick.name: self.rate(yardstick),
+                    core: lambda: callers.rate(self.bench.spins, self.seconds),
+                    http: phones.rate(http, server, self.bench.spins),
+                },
+                self.rounds,
+            )
+        line(measured, yardstick.name)
+        line(measured, core, Goal(yardstick.name, reach=0.9, aim=1.1))
+        line(measured, http, Goal(yardstick.name, reach=0.22, aim=0.38))
+        phones.tell()
 
     def process(self) -> None:
         """Measure one worker: how soon it serves, and what memory it holds after many requests."""
-        with Server(self.bench.environment, workers=1) as server:
+        with self.server(1) as server:
             note("one worker: from start to ready", f"{server.startup:.2f} s")
-            sent = send(server.port, self.bench.uniform, CLIENTS, 0).requests
+            sent = send(server.port, self.bench.uniform, CLIENTS, 0).answers
             early = server.worker_memory()
             while sent < SOAK:
-                sent += send(server.port, self.bench.uniform, CLIENTS, self.seconds).requests
+                sent += send(server.port, self.bench.uniform, CLIENTS, self.seconds).answers
             note(f"its memory after {sent} requests", f"{server.worker_memory() / 2**20:.0f} MiB")
             note("  and after the first 16", f"{early / 2**20:.0f} MiB")
+
+    def rate(self, yardstick: Pgbench) -> Callable[[], float]:
+        """Give what measures a yardstick."""
+        return lambda: yardstick.rate(CLIENTS, self.seconds)
+
+    def server(self, workers: int, limits: str = UNLIMITED) -> Server:
+        """Give the service, not started yet."""
+        return Server(self.bench.environment, self.log, workers=workers, limits=limits)
+
+
+class Phones:
+    """What was seen over HTTP in all rounds, by the name of what was done."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loads: dict[str, list[Load]] = {}
+
+    def rate(self, name: str, server: Server, traffic: Traffic) -> Callable[[], float]:
+        """Give what measures a server."""
+
+        def measure() -> float:
+            load = send(server.port, traffic, CLIENTS, self._seconds)
+            self._loads.setdefault(name, []).append(load)
+            return load.rate
+
+        return measure
+
+    def tell(self) -> None:
+        """Print what else was seen."""
+        for name, loads in self._loads.items():
+            note(f"  p95 of {name}", f"{median(load.p95 for load in loads) * 1000:.0f} ms")
+        share = max(load.client_share for loads in self._loads.values() for load in loads)
+        note("  the phones' share of one core, at most", f"{share:.0%}")
 
 
 def main() -> None:
     """Measure everything on a database that is thrown away."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; medians are shown")
-    parser.add_argument("--seconds", type=float, default=5, help="how long each is measured")
+    parser.add_argument("--rounds", type=int, default=9, help="how often each is measured; medians are shown")
+    parser.add_argument("--seconds", type=float, default=3, help="how long each is measured")
     parser.add_argument("--large", action="store_true", help=f"also with {LARGE_HISTORY} rows of history")
     arguments = parser.parse_args()
     home = REPOSITORY / ".local" / "bench"
@@ -122,27 +175,21 @@ def measure(home: Path, *, rounds: int, seconds: float, large: bool) -> None:
         postgres = Postgres.embedded(home)
         postgres.start()
         stack.callback(postgres.stop)
-        yardstick = Pgbench(postgres)
-        yardstick.prepare()
-        run = Run(Bench.prepare(postgres, home), yardstick, rounds, seconds)
-        header(clients=CLIENTS, workers=WORKERS, rounds=rounds, seconds=seconds, load=os.getloadavg()[0])
-        run.http(rows=HISTORY)
-        run.core()
+        yardsticks = Pgbench(postgres, LARGE_SCALE), Pgbench(postgres, ONE_BUSY_ROW)
+        for yardstick in yardsticks:
+            yardstick.prepare()
+        run = Run(Bench.prepare(postgres, home), *yardsticks, home / "service.log", rounds, seconds)
+        header(
+            clients=CLIENTS, workers=WORKERS, rounds=rounds, seconds=seconds, load=os.getloadavg()[0], settings_on=SAFE
+        )
+        run.payments_over_http(rows=HISTORY)
+        run.payments_in_core()
+        run.spins()
         if large:
-            run.http(rows=LARGE_HISTORY)
+            run.payments_over_http(rows=LARGE_HISTORY)
         run.process()
-        require_sound_books(run.bench)
-
-
-def require_sound_books(bench: Bench) -> None:
-    """Refuse figures that were made by losing money. Raises UserError."""
-    engine = connect(bench.urls["owner"])
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
-        verdict = verify(connection)
-    engine.dispose()
-    if not verdict.sound:
-        raise UserError(f"the books are wrong after this run: {verdict.differences[:5]}")
-    note("books", f"sound: {verdict.transfers} transfers")
+        transfers, rounds_played = run.bench.prove()
+        note("books", f"sound: {transfers} transfers, {rounds_played} rounds played again")
 
 
 if __name__ == "__main__":

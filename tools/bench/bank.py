@@ -1,6 +1,5 @@
 """The bank under the bench: players who are logged in, accounts that all pay, a history that fits the balances."""
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,38 +8,24 @@ from typing import Final
 from sqlalchemy import URL, Connection, make_url, text
 
 from neobank import migrations
+from neobank.casino.seeds import renew_all
+from neobank.casino.verification import verify_rounds
 from neobank.database import connect
+from neobank.ledger.models import SYSTEM_ID
+from neobank.ledger.operations import Kind, Move, pay_many
+from neobank.ledger.verification import verify
 from neobank.players.operations import register
 from neobank.settings import ServingSettings, UpgradeSettings
 from neobank.web import create_app, sessions
 from neobank.web.bank import current_bank
+from tools.bench.traffic import Payments, Player, Spins
+from tools.errors import UserError
 from tools.postgres import LOGINS, Postgres
 from tools.run import service_environment
 
 PLAYERS: Final = 1000
 SHARDS: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Player:
-    """Somebody with an account, money and a session."""
-
-    account_id: int
-    number: str
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Who pays whom: any of the payers any of the receivers."""
-
-    payers: tuple[Player, ...]
-    receivers: tuple[Player, ...]
-
-    def draw(self, chance: random.Random) -> tuple[Player, Player]:
-        """Draw a payer and a receiver who are not the same."""
-        payer, receiver = chance.choice(self.payers), chance.choice(self.receivers)
-        return (payer, receiver) if payer is not receiver else self.draw(chance)
+STAKE: Final = 100_000_000  # hundredths for each player: nobody loses so much in a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +34,10 @@ class Bench:
 
     urls: Mapping[str, URL]
     environment: Mapping[str, str]
-    uniform: Traffic
-    to_one_row: Traffic
-    to_shards: Traffic
+    uniform: Payments
+    to_one_row: Payments
+    to_shards: Payments
+    spins: Spins
 
     @classmethod
     def prepare(cls, postgres: Postgres, home: Path) -> "Bench":
@@ -62,7 +48,15 @@ class Bench:
         one_row, shards, *others = join(ServingSettings.from_environment(environment), PLAYERS + 2)
         crowd = tuple(others)
         split(urls["owner"], shards)
-        return cls(urls, environment, Traffic(crowd, crowd), Traffic(crowd, (one_row,)), Traffic(crowd, (shards,)))
+        stake(urls["owner"], crowd)
+        return cls(
+            urls,
+            environment,
+            Payments(crowd, crowd),
+            Payments(crowd, (one_row,)),
+            Payments(crowd, (shards,)),
+            Spins(crowd),
+        )
 
     def fill_history(self, rows: int) -> int:
         """Add transfers as the owner until there are at least so many; gives how many there are."""
@@ -73,6 +67,22 @@ class Bench:
             connection.execute(text("ANALYZE transfers, balances, accounts"))
         engine.dispose()
         return max(rows, found)
+
+    def prove(self) -> tuple[int, int]:
+        """Verify every balance and, with all seeds retired, every round; gives the transfers and the rounds.
+
+        Raises UserError for figures that were made by losing money.
+        """
+        engine = connect(self.urls["owner"])
+        with engine.begin() as connection:
+            renew_all(connection)
+        with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
+            verdict = verify(connection)
+            fairness = verify_rounds(connection)
+        engine.dispose()
+        if not verdict.sound or fairness.problems:
+            raise UserError(f"the books are wrong after this run: {[*verdict.differences, *fairness.problems][:5]}")
+        return verdict.transfers, fairness.rounds
 
 
 def join(settings: ServingSettings, count: int) -> list[Player]:
@@ -103,6 +113,15 @@ def split(owner: URL, player: Player) -> None:
             ),
             values,
         )
+    engine.dispose()
+
+
+def stake(owner: URL, players: tuple[Player, ...]) -> None:
+    """Give every player enough to play with."""
+    engine = connect(owner)
+    moves = [Move(SYSTEM_ID, player.account_id, STAKE) for player in players]
+    with engine.begin() as connection:
+        pay_many(connection, moves, kind=Kind.ADMIN_ADJUSTMENT, memo="To play with", actor=SYSTEM_ID)
     engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""The ledger's core under load: processes that call `pay` as the service does, with no web in between."""
+"""The core under load: processes that call it as the service does, with no web in between."""
 
 import multiprocessing
 import random
@@ -9,9 +9,8 @@ from typing import Self
 
 from sqlalchemy import URL, Engine
 
-from neobank.database import connect
-from neobank.ledger.operations import Kind, pay
-from tools.bench.bank import Traffic
+from neobank.database import connect, transactional
+from tools.bench.traffic import Traffic
 
 
 class Callers:
@@ -29,8 +28,8 @@ class Callers:
         self._pool.shutdown()
 
     def rate(self, traffic: Traffic, seconds: float) -> float:
-        """Give the transfers per second that all of them make together."""
-        return sum(self._pool.map(_pay, [traffic] * self._clients, [seconds] * self._clients, range(self._clients)))
+        """Give how often a second all of them together do what the traffic is."""
+        return sum(self._pool.map(_act, [traffic] * self._clients, [seconds] * self._clients, range(self._clients)))
 
 
 _engine: Engine
@@ -42,22 +41,14 @@ def _open(url: URL, together: Barrier) -> None:
     _engine, _together = connect(url, single_statements=True), together
 
 
-def _pay(traffic: Traffic, seconds: float, seed: int) -> float:
+def _act(traffic: Traffic, seconds: float, seed: int) -> float:
     chance = random.Random(seed)  # noqa: S311  # the same each time
-    paid = 0
-    with _engine.connect() as connection:  # held throughout, as pgbench holds its own
+    done = 0
+    engine = transactional(_engine) if traffic.in_transactions else _engine
+    with engine.connect() as connection:  # held throughout, as pgbench holds its own
         _together.wait(60)
         started = time.monotonic()
         while time.monotonic() < started + seconds:
-            payer, receiver = traffic.draw(chance)
-            pay(
-                connection,
-                debit=payer.account_id,
-                credit_number=receiver.number,
-                amount=1,
-                kind=Kind.TRANSFER,
-                memo="",
-                actor=payer.account_id,
-            )
-            paid += 1
-        return paid / (time.monotonic() - started)
+            traffic.act(connection, chance)
+            done += 1
+        return done / (time.monotonic() - started)

@@ -1,4 +1,4 @@
-"""Phones that pay over HTTP: keep-alive connections of one light process, each with one request under way."""
+"""Phones that ask over HTTP: keep-alive connections of one light process, each with one request under way."""
 
 import random
 import selectors
@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from tools.bench.bank import Traffic
+from tools.bench.traffic import Request, Traffic
 from tools.errors import UserError
 
 PATIENCE: Final = 30  # seconds for an answer
@@ -15,11 +15,11 @@ PATIENCE: Final = 30  # seconds for an answer
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What was seen while the phones paid."""
+    """What was seen while the phones asked."""
 
-    requests: int
+    answers: int
     rate: float
-    """Transfers per second."""
+    """Answers per second."""
     p95: float
     """Seconds within which 95 of 100 were answered."""
     client_share: float
@@ -33,26 +33,22 @@ class Phone:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
+        self._wanted = b""
         self._asked = 0.0
 
-    def pay(self, traffic: Traffic, chance: random.Random) -> None:
-        """Send a payment of one hundredth."""
-        payer, receiver = traffic.draw(chance)
-        body = f'{{"to_account": "{receiver.number}", "amount": 0.01, "memo": "for the call"}}'
-        head = (
-            "POST /api/v1/transactions HTTP/1.1\r\nHost: bank\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {payer.token}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+    def ask(self, request: Request) -> None:
+        """Send a request."""
+        self._wanted = f"HTTP/1.1 {request.status.value} ".encode()
         self._asked = time.monotonic()
-        self.socket.sendall((head + body).encode())
+        self.socket.sendall(request.encode())
 
     def receive(self) -> float | None:
-        """Read what there is; gives the seconds it took once the answer is whole. Raises UserError if it is no 201."""
+        """Read what there is; gives the seconds it took once the answer is whole. Raises UserError if it is bad."""
         more = self.socket.recv(65536)
         self._received += more
         head, end, body = self._received.partition(b"\r\n\r\n")
-        if not more or (end and not head.startswith(b"HTTP/1.1 201 ")):
-            raise UserError(f"the bank answered a payment with {self._received[:500]!r}")
+        if not more or (end and not head.startswith(self._wanted)):
+            raise UserError(f"the bank answered {self._received[:500]!r}")
         if not end or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]):
             return None
         self._received = b""
@@ -60,14 +56,14 @@ class Phone:
 
 
 def send(port: int, traffic: Traffic, clients: int, seconds: float) -> Load:
-    """Pay from so many phones for so long, each at least once. Raises UserError for an answer other than 201."""
+    """Ask from so many phones for so long, each at least once. Raises UserError for an answer that is not good."""
     chance = random.Random(clients)  # noqa: S311  # the same each time
     times: list[float] = []
     started, busy = time.monotonic(), time.process_time()
     with selectors.DefaultSelector() as selector:
         for phone in [Phone(port) for _ in range(clients)]:
             selector.register(phone.socket, selectors.EVENT_READ, phone)
-            phone.pay(traffic, chance)
+            phone.ask(traffic.draw(chance))
         while selector.get_map():
             ready = selector.select(PATIENCE)
             if not ready:
@@ -79,7 +75,7 @@ def send(port: int, traffic: Traffic, clients: int, seconds: float) -> Load:
                     continue
                 times.append(took)
                 if time.monotonic() < started + seconds:
-                    phone.pay(traffic, chance)
+                    phone.ask(traffic.draw(chance))
                 else:
                     selector.unregister(phone.socket)
                     phone.socket.close()

@@ -1,10 +1,28 @@
 """Measuring in turns, since the machine is shared, and the table that comes of it."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import cpu_count
 from statistics import median
+from typing import Final
+
+WIDTH: Final = 52
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a subject is compared with, and the ratios that it should reach and aims at."""
+
+    base: str
+    reach: float | None = None
+    aim: float | None = None
+
+    @property
+    def wanted(self) -> str:
+        """Say the goal."""
+        reach = f", to reach {self.reach:g}" if self.reach else ""
+        return reach + (f", aim {self.aim:g}" if self.aim else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +52,23 @@ def alternate(subjects: Mapping[str, Callable[[], float]], rounds: int) -> Measu
     return Measured({name: found[1:] for name, found in rates.items()})
 
 
-def header(*, clients: int, workers: int, rounds: int, seconds: float, load: float) -> None:
+def header(*, clients: int, workers: int, rounds: int, seconds: float, load: float, settings_on: Sequence[str]) -> None:
     """Say where and how this was measured."""
     print(
         f"{cpu_count()} cores with a load of {load:.1f} from others and this, Python {platform.python_version()}; "
+        f"PostgreSQL with {', '.join(settings_on)} on;\n"
         f"{clients} clients, {workers} workers; medians of {rounds} rounds of {seconds:g} s.\n\n"
-        f"{'':42}{'per second':>12}{'ratio':>8}",
+        f"{'':{WIDTH}}{'per second':>12}{'ratio':>8}",
         flush=True,
     )
 
 
-def line(measured: Measured, name: str, *, base: str | None = None, reach: float | None = None) -> None:
-    """Print a subject's rate, and its ratio to a base."""
-    ratio = f"{measured.ratio(name, base):8.2f} of {base}" if base else ""
-    wanted = f", to reach {reach:g}" if reach else ""
-    print(f"{name:42}{measured.rate(name):12.0f}{ratio}{wanted}", flush=True)
+def line(measured: Measured, name: str, goal: Goal | None = None) -> None:
+    """Print a subject's rate, and its ratio to the base of its goal."""
+    told = "" if goal is None else f"{measured.ratio(name, goal.base):8.2f} of {goal.base}{goal.wanted}"
+    print(f"{name:{WIDTH}}{measured.rate(name):12.0f}{told}", flush=True)
 
 
 def note(name: str, value: str) -> None:
     """Print a figure that is no rate."""
-    print(f"{name:42}{value:>12}", flush=True)
+    print(f"{name:{WIDTH}}{value:>12}", flush=True)

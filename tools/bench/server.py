@@ -5,31 +5,43 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from neobank.contract import CONTRACT
+from neobank.settings import Limit
 from tools.errors import UserError
 from tools.postgres import free_port
 from tools.run import await_service
+
+UNLIMITED: Final = "off"
+HARDLY_LIMITED: Final = f"{Limit.PAYMENTS}=999999/minute"  # a few clients stand for a crowd: counted, and never refused
 
 
 class Server:
     """A running service; `startup` is the seconds from its start until it was ready."""
 
-    def __init__(self, environment: Mapping[str, str], *, workers: int) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, *, workers: int, limits: str = UNLIMITED) -> None:
         self.port = free_port()
         names = CONTRACT.environment
-        unlimited = {**environment, names.rate_limits: "off"}  # a few clients stand for a crowd here
-        self._environment = {**unlimited, names.port: str(self.port), names.workers: str(workers)}
+        self._environment = {
+            **environment,
+            names.port: str(self.port),
+            names.workers: str(workers),
+            names.rate_limits: limits,
+            names.log_level: "info",  # as in a pod: a line for each request
+            names.metrics_folder: f"{environment[names.metrics_folder]}-{self.port}",
+        }
+        self._log = log
         self.startup = 0.0
 
     def __enter__(self) -> Self:
         command = [str(Path(sys.executable).with_name(CONTRACT.serve[0])), *CONTRACT.serve[1:]]
         started = time.monotonic()
-        self._process = subprocess.Popen(command, env=self._environment, start_new_session=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=self._environment, stderr=log, start_new_session=True)
         if not await_service(self._process, self.port):
             self.__exit__()
-            raise UserError("the service did not become ready; its own words are above.")
+            raise UserError(f"the service did not become ready: {self._log.read_text()[-500:]}")
         self.startup = time.monotonic() - started
         return self
 
