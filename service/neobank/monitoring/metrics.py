@@ -63,7 +63,14 @@ class Metrics:
     @contextmanager
     def connection(self, engine: Engine) -> Iterator[Connection]:
         """Give a connection of an engine's pool, and show meanwhile that it is waited for, then that it is in use."""
-        with self._pool_waiting.track_inprogress():
+        self._pool_waiting.inc()
+        try:
             connection = engine.connect()
-        with self._pool_in_use.track_inprogress(), connection:
-            yield connection
+        finally:
+            self._pool_waiting.dec()
+        self._pool_in_use.inc()
+        try:
+            with connection:
+                yield connection
+        finally:
+            self._pool_in_use.dec()

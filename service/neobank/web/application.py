@@ -1,6 +1,8 @@
 """The application factory: settings in, a WSGI application out."""
 
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 from apiflask import APIFlask
 
@@ -51,12 +53,18 @@ BLUEPRINTS = (
 
 MAX_BODY = 64 * 1024  # bytes
 
+View = TypeVar("View", bound=Callable[..., object])
+
 
 class Application(APIFlask):
     """Flask, reading JSON as the bank needs it read, and keeping what was sent out of the log."""
 
     request_class = JSONRequest
     json_provider_class = JSONProvider
+
+    def ensure_sync(self, func: View) -> View:
+        """Call views and hooks as they are: none is asynchronous, and Flask would look at each in every request."""
+        return func
 
     def log_exception(
         self, exc_info: tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]

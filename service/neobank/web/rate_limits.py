@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Final, TypeVar, cast
 
 from flask import Flask, Response, request
@@ -43,8 +44,13 @@ def by_address() -> str:
     return f"address:{client_network()}"
 
 
-# It holds nothing of an application: limits and counters are those of the bank that serves the request.
-_limiter = Limiter(by_address, storage_uri=f"{CounterStorage.STORAGE_SCHEME[0]}://", strategy="fixed-window")
+# It holds nothing of an application: limits and counters are those of the bank that serves the request. So it is given
+# one that nobody asks anything: its hooks would look in every request for limits of a whole application, and find none.
+_limiter = Limiter(
+    by_address, app=Flask("limits"), storage_uri=f"{CounterStorage.STORAGE_SCHEME[0]}://", strategy="fixed-window"
+)
+# It would log whatever was sent as a name; that a request was answered with 429, its own line in the log tells.
+_limiter.logger.setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +63,18 @@ class Limited:
 
 def limited(limit: Limit, by: Callable[[], str]) -> Callable[[View], View]:
     """Decorate a view: beyond the settings' rate of this limit, each caller that `by` tells apart gets 429."""
-    counting = _limiter.shared_limit(
-        lambda: current_bank().settings.rate_limits.get(limit, ""), scope=limit, key_func=by
-    )
+    counting = _limiter.shared_limit(lambda: current_bank().settings.rate_limits[limit], scope=limit, key_func=by)
 
     def decorate(view: View) -> View:
         vars(view)[_MARK] = Limited(limit, by.__name__.removeprefix("by_"))  # every further decorator copies it
-        return cast("View", counting(view))
+        counted = counting(view)
+
+        @wraps(counted)
+        def serve(*arguments: object, **named: object) -> object:
+            limits = current_bank().settings.rate_limits
+            return (counted if limit in limits else view)(*arguments, **named)
+
+        return cast("View", serve)
 
     return decorate
 
@@ -76,9 +87,6 @@ def limit_of(view: Callable[..., object]) -> Limited | None:
 
 def register(app: Flask) -> None:
     """Make an application keep the limits of its settings, or say loudly that there are none."""
-    _limiter.init_app(app)
-    # It would log whatever was sent as a name; that a request was answered with 429, its own line in the log tells.
-    _limiter.logger.setLevel(logging.WARNING)
     app.register_error_handler(RateLimitExceeded, _exceeded)
     with app.app_context():
         if not current_bank().settings.rate_limits:
