@@ -1,0 +1,77 @@
+"""One of the processes that all play at once on a few accounts; only refusals in words may stop it."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import URL, Engine
+
+import neobank.web  # noqa: F401  # before its parts, which need one another
+from neobank.casino import seeds
+from neobank.casino.games import GAMES
+from neobank.casino.spins import Spun, attempt, spin
+from neobank.database import connect, transactional
+from neobank.errors import BankError
+
+ZONE = ZoneInfo("UTC")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Who plays there: ids and numbers of the accounts."""
+
+    url: URL
+    accounts: tuple[tuple[int, str], ...]
+
+
+@dataclass
+class Played:
+    """What came of one process's operations: what it was told of each round, and how its operations ended."""
+
+    rounds: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """Account, bet and win by the round's id."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+
+def play(table: Table, seed: int, operations: int) -> Played:
+    """Run one process's operations."""
+    chance = random.Random(seed)  # noqa: S311  # the same each time
+    engine = connect(table.url, single_statements=True)
+    played = Played()
+    for _ in range(operations):
+        account, number = chance.choice(table.accounts)
+        try:
+            if chance.random() < 0.06:
+                with transactional(engine).begin() as connection:
+                    seeds.rotate(connection, account, number, f"seed-{chance.random()}")
+                played.outcomes["rotated"] += 1
+            else:
+                spin_once(engine, account, number, chance, played)
+        except BankError as refused:
+            played.outcomes[type(refused).__name__] += 1
+    engine.dispose()
+    return played
+
+
+def spin_once(engine: Engine, account: int, number: str, chance: random.Random, played: Played) -> None:
+    game = chance.choice([*GAMES.values()])
+    line_bet = chance.choice([game.bets.minimum, game.bets.step * 10, game.bets.maximum]) * 100
+
+    def act(way: int) -> Spun:
+        played.outcomes[f"way {way}"] += 1
+        with transactional(engine).begin() as connection:
+            return spin(
+                connection,
+                account_id=account,
+                account_number=number,
+                game=game,
+                line_bet=line_bet,
+                zone=ZONE,
+                way=way,
+            )
+
+    spun = attempt(act)
+    assert spun.round_id not in played.rounds
+    played.rounds[spun.round_id] = (account, spun.terms.bet, spun.win)
+    played.outcomes["free" if spun.terms.free else "paid"] += 1

@@ -1,0 +1,112 @@
+"""Processes that spin and rotate at once on few accounts, with a house that is rich, short, and nearly broke.
+
+No error but a refusal in words reaches any of them; a deadlock would. After each wave every round is computed anew, and
+every win that was told is in the books.
+"""
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import pytest
+from sqlalchemy import Engine, text
+
+from neobank.casino.seeds import rotate
+from neobank.casino.verification import verify_rounds
+from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER, SYSTEM_ID
+from neobank.ledger.operations import Kind, pay
+from neobank.players.operations import register
+from tests.service.casino_storm import Table, play
+from tests.service.gambling import house
+from tests.service.support import Database
+
+PROCESSES = 8
+PLAYERS = 3
+SYSTEM_NUMBER = "NC-SYST-EM00"
+ROUNDS = text("SELECT id, account_id, bet, win FROM rounds WHERE id > :after ORDER BY id")
+NEWEST = text("SELECT coalesce(max(id), 0) FROM rounds")
+FREE_SPINS = text("""
+    SELECT sum(round.awarded) - count(*) FILTER (WHERE round.free),
+        (SELECT coalesce(sum(remaining), 0) FROM free_spins WHERE free_spins.account_id = round.account_id)
+    FROM rounds AS round GROUP BY round.account_id
+""")
+BELOW = text("SELECT account_id, shard, balance FROM balances WHERE balance < floor")
+HOUSES = {"rich": 1_000_000_000, "short": 20_000_000, "nearly broke": 150_000}
+"""What the house has when a wave begins, in hundredths: ¤10 million, ¤200 000, ¤1500."""
+
+
+@pytest.fixture
+def table(database: Database, owner: Engine, fresh: object) -> Table:
+    """A few players who can bet for long."""
+    del fresh
+    with owner.begin() as connection:
+        opened = [register(connection, name=f"P{it}", password_hash="none", faction=None) for it in range(PLAYERS)]
+    accounts = tuple((one.account_id, one.account_number) for one in opened)
+    for _, number in accounts:
+        move(owner, SYSTEM_ID, number, 1_000_000_000)
+    return Table(database.url("application"), accounts)
+
+
+def move(owner: Engine, debit: int, credit: str, amount: int) -> None:
+    with owner.begin() as connection:
+        pay(
+            connection,
+            debit=debit,
+            credit_number=credit,
+            amount=amount,
+            kind=Kind.ADMIN_ADJUSTMENT,
+            memo="",
+            actor=SYSTEM_ID,
+        )
+
+
+def set_house(owner: Engine, wanted: int) -> None:
+    missing = wanted - house(owner)
+    if missing > 0:
+        move(owner, SYSTEM_ID, HOUSE_NUMBER, missing)
+    elif missing < 0:
+        move(owner, HOUSE_ID, SYSTEM_NUMBER, -missing)
+
+
+@pytest.mark.parametrize(
+    ("waves", "operations"),
+    [(1, 60), pytest.param(10, 1500, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])],
+)
+def test_playing_at_once_keeps_every_promise(
+    table: Table, owner: Engine, engine: Engine, books: Callable[[], None], waves: int, operations: int
+) -> None:
+    seen: Counter[str] = Counter()
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
+        for wave, (name, held) in enumerate([*HOUSES.items()] * waves):
+            set_house(owner, held)
+            with engine.connect() as connection:
+                before = connection.execute(NEWEST).scalar_one()
+            told: dict[int, tuple[int, int, int]] = {}
+            seeds = range(wave * PROCESSES, (wave + 1) * PROCESSES)
+            for played in pool.map(partial(play, table, operations=operations), seeds):
+                told |= played.rounds
+                seen += Counter({f"{name}: {what}": times for what, times in played.outcomes.items()})
+            with engine.connect() as connection:
+                kept = {
+                    id_: (account, bet, win) for id_, account, bet, win in connection.execute(ROUNDS, {"after": before})
+                }
+                assert kept == told, seen
+                assert all(waiting == left for waiting, left in connection.execute(FREE_SPINS))
+                assert connection.execute(BELOW).all() == []
+            check_every_round(table, engine)
+            books()
+    assert {f"{name}: {what}" for name in HOUSES for what in ("paid", "rotated")} <= set(seen), seen
+    assert {"short: way 2", "short: way 3", "nearly broke: way 3", "nearly broke: HouseCannotPay"} <= set(seen), seen
+    assert any(what.endswith("free") for what in seen), seen
+    assert "rich: HouseCannotPay" not in seen, seen
+
+
+def check_every_round(table: Table, engine: Engine) -> None:
+    """Retire all seeds, so that nothing is hidden, and compute what was played on them."""
+    with engine.begin() as connection:
+        for account, number in table.accounts:
+            rotate(connection, account, number, None)
+    with engine.connect() as connection:
+        assert verify_rounds(connection).problems == []
