@@ -93,5 +93,9 @@ SELECT format($text$
     END $body$ $text$, :number, :'previous') \gexec
 REVOKE ALL ON SCHEMA administration FROM PUBLIC;
 REVOKE ALL ON FUNCTION administration.close_previous_login FROM PUBLIC;
-GRANT USAGE ON SCHEMA administration TO neobank_owner;
+GRANT USAGE ON SCHEMA administration TO neobank_owner, neobank_metrics;
 GRANT EXECUTE ON FUNCTION administration.close_previous_login TO neobank_owner;
+
+-- Which statements take time, without their values; start.sh loads it where this build has it.
+SELECT 'CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA administration'
+FROM pg_available_extensions WHERE name = 'pg_stat_statements' \gexec

@@ -90,13 +90,14 @@ clean_data_directory() {
     sed "s/^host /$over_tcp /" "$files/pg_hba.conf" >"$PGDATA/pg_hba.conf"
 }
 
-# A server that nobody else can reach: no network, a socket in a directory of its own, no statement in its log.
+# A server that nobody else can reach: no network, a socket in a directory of its own, no statement in log or statistics.
 synchronise_roles() {
     private=$(mktemp -d)
     trap 'pg_ctl stop --silent --mode=fast 2>/dev/null || true; rm -rf "$private"' EXIT
     pg_ctl start --silent --wait --timeout=3600 -o "$(printf '%q ' "${options[@]}" -c listen_addresses= \
         -c unix_socket_directories="$private" \
-        -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic)" 2>&1 ||
+        -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic \
+        -c pg_stat_statements.track=none)" 2>&1 ||
         refuse "PostgreSQL did not start; its log above says why."
     psql --no-psqlrc --quiet --tuples-only --host="$private" --username=postgres --dbname=postgres --file="$files/roles.sql"
     pg_ctl stop --silent --wait --timeout=3600 --mode=fast
@@ -124,6 +125,11 @@ export PGDATA
 volume=$(dirname "$PGDATA")
 files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 options=(-c config_file="$files/postgresql.conf" -c hba_file="$PGDATA/pg_hba.conf" -c ident_file="$PGDATA/pg_ident.conf")
+# The library lies where this build of PostgreSQL has its own; not every build has it.
+programs=$(dirname "$(readlink -f "$(command -v postgres)")")
+for library in "$programs"/../lib/{,postgresql/}pg_stat_statements.so; do
+    [ ! -e "$library" ] || options+=(-c shared_preload_libraries=pg_stat_statements)
+done
 over_tcp=host
 if [ -n "${NEOBANK_TLS:-}" ]; then
     require_files "$NEOBANK_TLS" tls.crt tls.key ca.crt

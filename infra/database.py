@@ -9,6 +9,7 @@ import pulumi_kubernetes as k8s
 
 import certificate
 import kube
+import tuning
 from certificate import Certificate
 from contract import CHECKOUT, CONTRACT
 from credentials import ROLES, Credentials, Role, current_login
@@ -130,7 +131,9 @@ class SingleDatabase(Database):
         self, claim: k8s.core.v1.PersistentVolumeClaim, secret: k8s.core.v1.Secret, entries: list[pulumi.Input[str]]
     ) -> k8s.apps.v1.Deployment:
         """Recreate, never two pods: the lock in start.sh would only make the second one wait."""
+        postgres = self._args.postgres
         files = {file: (CHECKOUT / "database" / file).read_text(encoding="utf-8") for file in FILES}
+        files["tuning.conf"] = tuning.as_file(tuning.by_size(postgres.memory, postgres.storage) | postgres.settings)
         config_map = k8s.core.v1.ConfigMap(
             CONFIG_MAP,
             metadata=kube.metadata(self._args.namespace, COMPONENT, CONFIG_MAP),
@@ -142,10 +145,10 @@ class SingleDatabase(Database):
         template = kube.pod(
             COMPONENT,
             kube.checksum(*files.values(), *entries, *(tls.version if tls else ())),
-            uid=_UIDS[self._args.postgres.flavour],
+            uid=_UIDS[postgres.flavour],
             service_account=account,
-            init_containers=[_prepare(self._args.postgres)],
-            containers=[_serve(self._args.postgres)],
+            init_containers=[_prepare(postgres)],
+            containers=[_serve(postgres)],
             volumes=[
                 *_volumes(kube.name_of(claim.metadata), kube.name_of(config_map.metadata)),
                 *([tls.server_volume()] if tls else ()),

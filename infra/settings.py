@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+import tuning
 from contract import CONTAINERFILE, CONTEXT
 from image import ImageError, image_reference
 from values import (
@@ -41,6 +42,7 @@ from values import (
     Repository,
     RotationNumber,
     Seconds,
+    ServerSettings,
     Since,
     Switch,
     TimeZone,
@@ -73,6 +75,7 @@ class Postgres(_Section):
     cpu: Cpu = Field(default="250m", description="CPU that is set aside.")
     cpu_limit: Cpu = Field(default="2", description="The most CPU there is.")
     memory: DatabaseMemory = Field(default="1Gi", description="Memory that is set aside, and the most there is.")
+    settings: ServerSettings = Field(default={}, description="Settings of the server that outrank those by its size.")
     tls: Switch = Field(default=False, description="Speak TLS alone, with a certificate that every client verifies.")
     tls_secret: ObjectName = Field(
         default="", description="A Secret with tls.crt, tls.key and ca.crt in place of a certificate made here."
@@ -214,12 +217,29 @@ class Settings(_Section):
             yield 'ingress.host is "": an Ingress needs the name that players type.'
         elif ingress.tls and not ingress.host:
             yield 'ingress.host is "": a certificate (ingress.tlsSecret, ingress.clusterIssuer) needs a host name.'
-        if self.postgres.tls_secret and not self.postgres.tls:
-            yield f'postgres.tlsSecret is "{self.postgres.tls_secret}": it is read where postgres.tls is true.'
         if ingress.tls_secret and ingress.cluster_issuer:
             yield "ingress.tlsSecret and ingress.clusterIssuer are both set: name the one that gives the certificate."
+        yield from self._contradictions_of_the_database()
         if self.production:
             yield from (f"{sentence[:-1]}, where production is true." for sentence in self.missing_for_production())
+
+    def _contradictions_of_the_database(self) -> Iterator[str]:
+        postgres, needed = self.postgres, self.connections()
+        for name in filter(tuning.is_own, postgres.settings):
+            yield f"postgres.settings.{name} is the program's own, as are access, files and connections: leave it out."
+        if needed > (most := tuning.max_connections(postgres.memory)):
+            yield (
+                f"postgres.memory is {postgres.memory}: that is for {most} connections, and the bank's threads, those "
+                f"of one pod more while they roll, and others take {needed}: raise it."
+            )
+        if postgres.tls_secret and not postgres.tls:
+            yield f'postgres.tlsSecret is "{postgres.tls_secret}": it is read where postgres.tls is true.'
+
+    def connections(self) -> int:
+        """Say how many connections to the database there may be at the same time; one pod is added while they roll."""
+        bank = self.application
+        serving = ((bank.max_replicas or bank.replicas) + 1) * bank.workers * bank.threads
+        return serving + tuning.OTHER_CONNECTIONS
 
     def missing_for_production(self) -> Iterator[str]:
         """Give a sentence for each setting with which no event should run."""

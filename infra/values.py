@@ -1,5 +1,6 @@
 """What the keys of a stack file take: each type with its check and the words of its error message."""
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -42,6 +43,19 @@ def _at_least(minimum: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _server_settings(value: object) -> dict[str, str]:
+    """Write numbers and switches as postgresql.conf has them."""
+    if not isinstance(value, dict):
+        raise ValueError  # noqa: TRY004  # pydantic takes this one for a refusal
+    texts = {name: json.dumps(it) if isinstance(it, bool | int | float) else it for name, it in value.items()}
+    for name, text in texts.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?", name):
+            raise ValueError
+        if not (isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_.,:*/% +-]{0,200}", text)):
+            raise ValueError
+    return texts
+
+
 def _day(value: object) -> object:
     """Undo what the engine's YAML reader makes of a date that stands without quotes."""
     return value.removesuffix(" 00:00:00 +0000 UTC") if isinstance(value, str) else value
@@ -65,6 +79,11 @@ Repository = Annotated[
 ]
 Switch = Annotated[bool, Allowed("true or false")]
 Cpu = Annotated[str, _matching(r"([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})"), Allowed("CPUs such as 250m or 2")]
+ServerSettings = Annotated[
+    dict[str, str],
+    BeforeValidator(_server_settings),
+    Allowed("names and values of postgresql.conf, such as {work_mem: 8MB}"),
+]
 Volume = Annotated[str, _at_least("1Gi"), Allowed("a size of at least 1Gi, such as 10Gi")]
 DatabaseMemory = Annotated[str, _at_least("512Mi"), Allowed("a size of at least 512Mi, such as 1Gi")]
 ApplicationMemory = Annotated[str, _at_least("256Mi"), Allowed("a size of at least 256Mi, such as 512Mi")]

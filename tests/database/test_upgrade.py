@@ -141,7 +141,8 @@ PERMISSIONS = {
     "columns": "SELECT grantee::text, table_name::text, column_name::text, privilege_type::text FROM"
     " information_schema.column_privileges WHERE grantee ~ '^neobank' AND table_schema = 'public' ORDER BY 1, 2, 3, 4",
     "functions": "SELECT p.oid::regprocedure::text, prosecdef, proconfig, proowner::regrole::text, proacl::text"
-    " FROM pg_proc AS p WHERE pronamespace IN ('public'::regnamespace, 'administration'::regnamespace) ORDER BY 1",
+    " FROM pg_proc AS p WHERE pronamespace IN ('public'::regnamespace, 'administration'::regnamespace)"
+    " AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = p.oid AND deptype = 'e') ORDER BY 1",  # an extension's own
     "owners": "SELECT relname::text, relkind::text, relpersistence::text, relowner::regrole::text FROM pg_class"
     " WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
     "constraints": "SELECT conrelid::regclass::text, conname::text, pg_get_constraintdef(oid), convalidated"

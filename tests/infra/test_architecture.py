@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import tuning
 from tests.infra.program import CHECKOUT, IMAGE, Config, Program, Registered, run, stack_file
 
 FIXED_NAMES = {
@@ -295,4 +296,6 @@ def test_every_value_of_the_stack_arrives() -> None:
 def test_the_database_reads_the_files_of_the_repository(dev: Program) -> None:
     folder = CHECKOUT / "database"
     config = dev.find("ConfigMap", "postgres-config").inputs["data"]
-    assert config == {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+    settings = tuning.as_file(tuning.by_size("512Mi", "1Gi"))
+    files = {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+    assert config == {**files, "tuning.conf": settings}

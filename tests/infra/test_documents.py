@@ -34,6 +34,7 @@ PLAIN = {
     "sed",
     "sha256sum",
     "sh",
+    "psql",
     "pg_dump",
     "pg_restore",
     "echo",

@@ -16,7 +16,8 @@ from tests.infra.program import CHECKOUT, PROD, Config, FakeProviders, Recorder,
 
 SECTIONS = "namespace, createNamespace, protectData, production, priorityClasses, kubeContext, imageRepository, "
 SECTIONS += "storageClass, adminName, postgres, application, ingress, network, migration, rotation, casino"
-POSTGRES = "major, flavour, storage, existingClaim, cpu, cpuLimit, memory, tls, tlsSecret"
+POSTGRES = "major, flavour, storage, existingClaim, cpu, cpuLimit, memory, settings, tls, tlsSecret"
+LINES = "names and values of postgresql.conf, such as {work_mem: 8MB}"
 ORIGINS = "exact origins such as https://panel.example.org, with commas between them, or ''"
 LIMITS = "on, off, or other limits such as payments=60/minute,logins=9/hour"
 NUMBER = "a whole number from 1 to 64"
@@ -76,6 +77,18 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("postgres", {"cpu": "1.5"}, 'postgres.cpu is "1.5": it takes CPUs such as 250m or 2.'),
     ("postgres", {"memory": "511Mi"}, f'postgres.memory is "511Mi": it takes {MEMORY}.'),
     ("postgres", {"memory": "1G"}, f'postgres.memory is "1G": it takes {MEMORY}.'),
+    ("postgres", {"settings": ["work_mem"]}, f'postgres.settings is ["work_mem"]: it takes {LINES}.'),
+    (
+        "postgres",
+        {"settings": {"work_mem": "8MB'\nfsync = 'off"}},
+        f'postgres.settings is {{"work_mem": "8MB\'\\nfsync = \'off"}}: it takes {LINES}.',
+    ),
+    (
+        "postgres",
+        {"settings": {"include 'x'": "a"}},
+        f'postgres.settings is {{"include \'x\'": "a"}}: it takes {LINES}.',
+    ),
+    ("postgres", {"settings": {"jit": None}}, f'postgres.settings is {{"jit": null}}: it takes {LINES}.'),
     ("postgres", {"tls": "verify-full"}, 'postgres.tls is "verify-full": it takes true or false.'),
     ("postgres", {"tlsSecret": "My Secret"}, f'postgres.tlsSecret is "My Secret": it takes {OBJECT}.'),
     (
@@ -177,6 +190,15 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: object, sentence: str
             "ingress.tlsSecret and ingress.clusterIssuer are both set",
         ),
         ({"postgres": {"tlsSecret": "own"}}, 'postgres.tlsSecret is "own": it is read where postgres.tls is true.'),
+        ({"postgres": {"settings": {"ssl": False}}}, "postgres.settings.ssl is the program's own, as are access"),
+        (
+            {"postgres": {"settings": {"max_connections": 900}}},
+            "postgres.settings.max_connections is the program's own",
+        ),
+        (
+            {"application": {"replicas": 2, "maxReplicas": 9}},
+            "postgres.memory is 1Gi: that is for 170 connections, and the bank's threads, those of one pod more",
+        ),
         ({"ingress": {"tlsSecret": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
         ({"ingress": {"clusterIssuer": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
         ({"application": {"cpu": "2500m"}}, "application.cpu is 2500m: that is more than application.cpuLimit, which"),
@@ -256,7 +278,7 @@ TYPED = [(path, key) for path, key in leaves() if "." in path or key.info.annota
 
 @pytest.mark.parametrize(("path", "key"), TYPED)
 def test_a_key_of_another_type_is_refused_and_its_sentence_says_what_it_takes(path: str, key: Key) -> None:
-    assert refusal(nested(path, {"a": "list"})) == [f'{path} is {{"a": "list"}}: it takes {key.allowed}.']
+    assert refusal(nested(path, {"a": []})) == [f'{path} is {{"a": []}}: it takes {key.allowed}.']
     assert key.info.description
     assert key.info.description.endswith(".")
     assert not key.info.is_required()

@@ -1,0 +1,161 @@
+"""The server takes what the program writes for a size of pod, and what it sees and logs holds no secret."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tuning
+from tests.database import sixteen
+from tests.database.conftest import BINARIES, end
+from tests.database.support import as_role, as_superuser, ask, eventually, pod, refusal
+from tests.infra.program import merged, run, stack_file
+from tools import postgres
+from tools.postgres import Postgres
+
+MAJORS = ["16", "17", "18"]
+TEXTS = "SELECT query FROM administration.pg_stat_statements"
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> dict[str, str]:
+    """Put the files of a stack with these settings where the server reads them; gives its postgres-config."""
+    folder.mkdir(exist_ok=True)
+    program = run(merged(stack_file("dev"), {"postgres": settings}))
+    files: dict[str, str] = program.find("ConfigMap", "postgres-config").inputs["data"]
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(postgres, "START", folder / "start.sh")
+    return files
+
+
+@pytest.fixture(params=MAJORS)
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Postgres]:
+    """A server of each major on an empty volume, not started."""
+    made = Postgres.embedded(tmp_path / "home")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    made.binaries = sixteen.binaries(programs) if request.param == "16" else BINARIES[request.param]
+    yield made
+    end(made)
+
+
+def test_a_server_runs_with_what_follows_from_its_size_and_with_less_of_it_again(
+    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for memory, storage in (("4Gi", "20Gi"), ("512Mi", "1Gi"), ("16Gi", "2Ti")):
+        install(tmp_path / "files", monkeypatch, memory=memory, storage=storage)
+        server.start()
+        for name, value in tuning.by_size(memory, storage).items():
+            assert normal(server, show(server, name)) == normal(server, value), name
+        server.stop()
+
+
+def show(server: Postgres, name: str) -> str:
+    [(value,)] = ask(as_superuser(server), f"SHOW {name}")
+    return str(value)
+
+
+def normal(server: Postgres, value: str) -> object:
+    """Give a size in bytes and a number as it is, since the server says 1GB for 1024MB."""
+    return ask(as_superuser(server), f"SELECT pg_size_bytes('{value}')")
+
+
+def test_a_stacks_own_settings_are_in_force(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own: dict[str, Any] = {"work_mem": "12MB", "random_page_cost": 1.1, "jit": False, "checkpoint_timeout": "7min"}
+    install(tmp_path / "files", monkeypatch, settings=own)
+    server.start()
+    assert {name: show(server, name) for name in own} == {
+        "work_mem": "12MB",
+        "random_page_cost": "1.1",
+        "jit": "off",
+        "checkpoint_timeout": "7min",
+    }
+
+
+def test_a_setting_that_there_is_not_is_named_before_the_server_starts(
+    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "files", monkeypatch, settings={"work_memory": "12MB"})
+    prepare = pod(server, "prepare")
+    assert prepare.ends() == 1
+    assert 'unrecognized configuration parameter "work_memory"' in prepare.stdout.read_text(encoding="utf-8")
+    assert "PostgreSQL did not start; its log above says why." in prepare.says()
+
+
+def test_connections_definitions_and_slow_statements_are_logged_and_no_parameter_is(
+    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "files", monkeypatch, settings={"log_min_duration_statement": "100ms"})
+    server.start()
+    ask(as_role(server, "owner"), "CREATE TABLE seen (id bigint PRIMARY KEY)")
+    ask(as_role(server, "owner"), "INSERT INTO seen VALUES (1)")
+    refusal(as_role(server, "owner"), "INSERT INTO seen SELECT 1 AS mistaken")
+    bind(server, "SELECT pg_sleep(0.2), $1 AS slow", "swordfish")
+    log = ""
+
+    def complete() -> bool:
+        nonlocal log
+        log = server.log.read_text(encoding="utf-8")
+        return "AS slow" in log
+
+    eventually(complete, "the slow statement in the log", lambda: log)
+    assert "connection authorized: user=neobank_owner database=neobank" in log
+    assert "neobank_owner@neobank LOG:  statement: CREATE TABLE seen" in log
+    assert "duplicate key value" in log
+    assert "swordfish" not in log
+    assert "mistaken" not in log  # the text of what failed
+    assert "INSERT INTO seen VALUES" not in log  # what is neither slow nor a definition
+    for role in postgres.CREDENTIALS:
+        assert (server.credentials / role).read_text(encoding="utf-8") not in log
+
+
+def bind(server: Postgres, statement: str, parameter: str) -> None:
+    """Send a parameter apart from its statement, which the service's driver does not."""
+    where = as_role(server, "owner")
+    login = [f"--{name}={where[key]}" for name, key in (("host", "host"), ("port", "port"), ("username", "user"))]
+    subprocess.run(
+        [str(BINARIES["18"] / "psql"), *login, "--dbname=neobank", "--no-psqlrc", "--quiet", "--file=-"],
+        input=f"{statement} \\bind {parameter} \\g\n",
+        env={"PATH": os.environ["PATH"], "PGPASSWORD": where["password"]},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_metrics_role_reads_what_statements_cost_without_their_values(server: Postgres) -> None:
+    server.start()
+    ask(as_role(server, "application"), "SELECT 'swordfish' AS value, 4711 AS number")
+    seen = TEXTS + " WHERE calls = 1 AND query LIKE '%AS value%'"
+    assert ask(as_role(server, "metrics"), seen) == [("SELECT $1 AS value, $2 AS number",)]
+    texts = str(ask(as_superuser(server), TEXTS))
+    assert "PASSWORD" not in texts
+    assert "SCRAM" not in texts
+    assert "permission denied for schema administration" in refusal(as_role(server, "application"), TEXTS)
+    assert set(ask(as_role(server, "backup"), TEXTS + " WHERE query !~ 'query'")) == {("<insufficient privilege>",)}
+    for role in ("owner", "metrics"):
+        reset = "SELECT administration.pg_stat_statements_reset()"
+        assert "permission denied" in refusal(as_role(server, role), reset)
+    server.stop()
+    server.start()  # a second preparation finds it there
+    assert ask(as_role(server, "metrics"), TEXTS)
+
+
+def test_a_server_whose_build_lacks_the_statistics_runs_without_them(kept: Postgres, tmp_path: Path) -> None:
+    complete = BINARIES["18"].parent
+    package = complete.parent
+    lacking = tmp_path / "lacking" / package.name / complete.name
+    shutil.copytree(complete / "bin", lacking / "bin")
+    for folder in ("lib", "share"):
+        ignored = shutil.ignore_patterns("pg_stat_statements*")
+        shutil.copytree(complete / folder, lacking / folder, ignore=ignored, copy_function=os.symlink)
+    libraries = f"{package.name}.libs"  # which the programs find beside their package
+    (tmp_path / "lacking" / libraries).symlink_to(package.with_name(libraries))
+    kept.binaries = lacking / "bin"
+    kept.start()
+    assert ask(as_superuser(kept), "SHOW shared_preload_libraries") == [("",)]
+    assert ask(as_role(kept, "application"), "SELECT 1") == [(1,)]

@@ -1,0 +1,80 @@
+"""What follows from the size of the database's pod: it fits in there, and a stack's own settings come after it."""
+
+import re
+
+import pytest
+
+import tuning
+from tests.infra.program import CHECKOUT, Config, merged, run, stack_file
+from values import mebibytes
+
+SIZES = ["512Mi", "768Mi", "1Gi", "3Gi", "4Gi", "16Gi", "64Gi", "1Ti"]
+KEPT = 3
+"""MiB that a connection keeps for itself once it has served every kind of request, as seen with PostgreSQL 18."""
+
+_KIBIBYTES = {"kB": 1, "MB": 1024}
+
+
+def kibibytes(setting: str) -> int:
+    found = re.fullmatch(r"([0-9]+)(kB|MB)", setting)
+    assert found, setting
+    return int(found[1]) * _KIBIBYTES[found[2]]
+
+
+@pytest.mark.parametrize("memory", SIZES)
+@pytest.mark.parametrize("storage", ["1Gi", "20Gi", "2Ti"])
+def test_the_settings_fit_into_the_pod_and_onto_the_volume(memory: str, storage: str) -> None:
+    found = tuning.by_size(memory, storage)
+    available, connections = 1024 * mebibytes(memory), int(found["max_connections"])
+    cache, work = kibibytes(found["shared_buffers"]), kibibytes(found["work_mem"])
+    assert available // 5 <= cache <= available // 3
+    assert cache + connections * (work + KEPT * 1024) <= available
+    assert kibibytes(found["maintenance_work_mem"]) * 4 <= available  # with autovacuum's three
+    assert cache < kibibytes(found["effective_cache_size"]) < available
+    assert work >= 1024
+    assert kibibytes(found["min_wal_size"]) < kibibytes(found["max_wal_size"]) <= 1024 * mebibytes(storage) // 4
+
+
+def test_more_memory_is_never_fewer_connections_or_less_cache() -> None:
+    found = [tuning.by_size(memory, "10Gi") for memory in SIZES]
+    for name in ("shared_buffers", "effective_cache_size", "maintenance_work_mem"):
+        sizes = [kibibytes(it[name]) for it in found]
+        assert sizes == sorted(sizes)
+    connections = [int(it["max_connections"]) for it in found]
+    assert connections == sorted(connections)
+    assert (connections[0], connections[-1]) == (85, tuning.MOST_CONNECTIONS)
+
+
+def tuned(settings: Config) -> list[str]:
+    """Give the lines that a stack with these settings of the server has."""
+    program = run(merged(stack_file("dev"), {"postgres": {"settings": settings}}))
+    lines: str = program.find("ConfigMap", "postgres-config").inputs["data"]["tuning.conf"]
+    return lines.splitlines()
+
+
+def test_a_stacks_own_settings_outrank_those_by_size_and_come_but_once() -> None:
+    lines = tuned({"work_mem": "12MB", "jit": False, "random_page_cost": 1.1, "pg_stat_statements.max": 1000})
+    assert [line for line in lines if line.startswith(("work_mem", "jit", "random", "pg_"))] == [
+        "work_mem = '12MB'",
+        "jit = 'false'",
+        "random_page_cost = '1.1'",
+        "pg_stat_statements.max = '1000'",
+    ]
+    assert len({line.split(" ")[0] for line in lines}) == len(lines)
+
+
+def test_what_decides_over_access_and_files_is_the_programs_own() -> None:
+    """Whatever stands in its files, or on start.sh's command line, for another reason than size."""
+    script = (CHECKOUT / "database" / "start.sh").read_text(encoding="utf-8")
+    said = set(re.findall(r"-c ([a-z_]+)=", script)) - {"log_statement", "log_min_duration_statement"}
+    said -= {"log_min_error_statement"}  # of the private server alone
+    assert {"hba_file", "ssl_key_file", "shared_preload_libraries", "listen_addresses"} <= said
+    for name in {*said, "password_encryption", "data_directory", "port", "include", "max_connections"}:
+        assert tuning.is_own(name), name
+    for name in ("work_mem", "shared_buffers", "log_min_duration_statement", "autovacuum_naptime"):
+        assert not tuning.is_own(name), name
+
+
+def test_the_others_are_no_fewer_than_there_are() -> None:
+    """Owner's Jobs, expiry, figures, a backup and a prompt, two each, and what the server keeps for its superuser."""
+    assert tuning.OTHER_CONNECTIONS >= 2 * 6 + 3
