@@ -14,6 +14,8 @@ from expiry import Expiry, ExpiryArgs
 from migration import Migration, MigrationArgs
 from monitoring import Monitoring, MonitoringArgs
 from network import Network, NetworkArgs
+from pooler import SERVICE as POOLER_SERVICE
+from pooler import Pooler, PoolerArgs
 from retirement import Retirement, RetirementArgs
 from settings import Settings
 from summary import summary
@@ -31,6 +33,7 @@ certificate = (
         "certificate",
         CertificateArgs(
             namespace=namespace,
+            server="postgres",
             hosts=kube.service_hosts(DATABASE_SERVICE, settings.namespace),
             number=settings.rotation.tls.number,
             existing=settings.postgres.tls_secret,
@@ -67,11 +70,29 @@ migration = Migration(
     ),
     in_cluster,
 )
+serving = (
+    Pooler(
+        "pooler",
+        PoolerArgs(
+            namespace=namespace,
+            database=database,
+            credentials=credentials,
+            settings=settings.pgbouncer,
+            clients=settings.threads(),
+            certificate=certificate
+            and certificate.beside("pgbouncer", kube.service_hosts(POOLER_SERVICE, settings.namespace)),
+            priority_class=priorities.application,
+        ),
+        in_cluster,
+    )
+    if settings.pgbouncer.enabled
+    else database
+)
 application = Application(
     "application",
     ApplicationArgs(
         namespace=namespace,
-        database=database,
+        database=serving,
         migration=migration,
         image=settings.image,
         secret_key=credentials.secret_key,
@@ -106,11 +127,16 @@ Monitoring(
 )
 Network(
     "network",
-    NetworkArgs(namespace=namespace, ingress=settings.ingress, settings=settings.network),
+    NetworkArgs(
+        namespace=namespace,
+        ingress=settings.ingress,
+        settings=settings.network,
+        pooled=settings.pgbouncer.enabled,
+    ),
     in_cluster,
 )
 
-serving = database.logins["application"]
+login = database.logins["application"]
 kubectl = commands.kubectl(settings.kube_context, settings.namespace)
 to_itself = commands.to_itself(settings.namespace, tls=settings.postgres.tls)
 
@@ -120,14 +146,14 @@ pulumi.export("url", application.url)
 pulumi.export("databaseHost", database.host)
 pulumi.export("databasePort", database.port)
 pulumi.export("databaseName", database.name)
-pulumi.export("databaseUser", serving.user)
-pulumi.export("databasePassword", serving.password)
-pulumi.export("databaseUrl", serving.url)
+pulumi.export("databaseUser", login.user)
+pulumi.export("databasePassword", login.password)
+pulumi.export("databaseUrl", login.url)
 pulumi.export("adminName", settings.admin_name)
 pulumi.export("adminPassword", credentials.admin_password)
 pulumi.export("image", settings.image)
 pulumi.export("rotations", settings.rotation.model_dump(by_alias=True))
 pulumi.export("portForwardCommand", commands.port_forward(kubectl))
-pulumi.export("psqlCommand", commands.psql(kubectl, to_itself, serving.user))
+pulumi.export("psqlCommand", commands.psql(kubectl, to_itself, login.user))
 pulumi.export("backupCommand", commands.backup(kubectl, to_itself))
 pulumi.export("verifyCommand", commands.verify(kubectl))

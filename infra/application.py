@@ -21,9 +21,6 @@ SECRET = "neobank-secret"  # noqa: S105  # an object's name
 SERVICE = "neobank-service"
 SERVICE_PORT = 80
 
-DRAIN_SECONDS = 5
-"""How long a pod that ends still accepts connections, until every node has stopped sending it new ones."""
-
 GRACE_SECONDS = 45
 """From the order to stop until the kill: the drain, gunicorn's graceful timeout, and some seconds more."""
 
@@ -87,7 +84,9 @@ class Application(pulumi.ComponentResource):
         if args.settings.max_replicas is not None:
             self._autoscaler(deployment, args.settings.max_replicas)
         if args.settings.disruption_budget:
-            self._disruption_budget()
+            kube.disruption_budget(
+                "neobank-disruption-budget", args.namespace, COMPONENT, pulumi.ResourceOptions(parent=self)
+            )
         service = kube.name_of(self._service().metadata)
         inside = pulumi.Output.concat("http://", service, ".", args.namespace, ".svc")
         scheme = "https" if args.ingress.tls else "http"
@@ -115,10 +114,7 @@ class Application(pulumi.ComponentResource):
             metadata=kube.metadata(self._args.namespace, COMPONENT, DEPLOYMENT, kube.PATCH_FORCE),
             spec=k8s.apps.v1.DeploymentSpecArgs(
                 replicas=self._args.settings.replicas,
-                strategy=k8s.apps.v1.DeploymentStrategyArgs(
-                    type="RollingUpdate",
-                    rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0),
-                ),
+                strategy=kube.one_by_one(),
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
                 template=template,
             ),
@@ -160,19 +156,6 @@ class Application(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _disruption_budget(self) -> None:
-        """Let one pod at a time be evicted; one that is not ready counts as gone, and may go."""
-        k8s.policy.v1.PodDisruptionBudget(
-            "neobank-disruption-budget",
-            metadata=kube.metadata(self._args.namespace, COMPONENT, "neobank-disruption-budget"),
-            spec=k8s.policy.v1.PodDisruptionBudgetSpecArgs(
-                max_unavailable=1,
-                selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
-                unhealthy_pod_eviction_policy="AlwaysAllow",
-            ),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-
     def _service(self) -> k8s.core.v1.Service:
         return k8s.core.v1.Service(
             SERVICE,
@@ -207,9 +190,7 @@ def _container(
         startup_probe=kube.http_probe(paths.live, period=1, failures=60),
         readiness_probe=kube.http_probe(paths.ready, period=5, failures=2),
         liveness_probe=kube.http_probe(paths.live, period=10, failures=3),
-        lifecycle=k8s.core.v1.LifecycleArgs(
-            pre_stop=k8s.core.v1.LifecycleHandlerArgs(sleep=k8s.core.v1.SleepActionArgs(seconds=DRAIN_SECONDS))
-        ),
+        lifecycle=kube.drain(),
         resources=kube.resources(args.settings.cpu, args.settings.cpu_limit, args.settings.memory),
         security_context=kube.container_security(),
     )

@@ -1,7 +1,7 @@
-"""The certificate by which the database's clients know it, and where its files are in a pod."""
+"""The certificates by which clients know the database and what stands before it, and where the files are in a pod."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -10,7 +10,6 @@ import pulumi_tls as tls
 import kube
 
 COMPONENT = "certificate"
-SECRET = "postgres-tls"  # noqa: S105  # an object's name
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 
 FOLDER = "/etc/neobank/tls"
@@ -26,14 +25,27 @@ _OWNER_AND_GROUP_READ = 0o440
 _SERVER, _CLIENT = "tls", "authority"
 
 
+@dataclass(frozen=True)
+class Authority:
+    """Who signs."""
+
+    key: pulumi.Output[str]
+    certificate: pulumi.Output[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CertificateArgs:
-    """Whom the certificate names; `number` is its rotation, and `existing` a Secret that takes its place."""
+    """Whom the certificate names; `number` is its rotation, and `existing` a Secret that takes its place.
+
+    `server` is for the names of its Secret and resources. Without an authority one is made.
+    """
 
     namespace: pulumi.Input[str]
+    server: str
     hosts: Sequence[str]
     number: int
     existing: str
+    authority: Authority | None = None
 
 
 class Certificate(pulumi.ComponentResource):
@@ -47,63 +59,78 @@ class Certificate(pulumi.ComponentResource):
     version: Sequence[pulumi.Input[str]]
     """Another one means that the server has to read its files anew."""
 
+    authority: Authority | None
+    """Who has signed it, if it was made here."""
+
     def __init__(self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("neobank:infra:Certificate", name, None, opts)
         self._args = args
         if args.existing:
+            self.authority = None
             self.secret = pulumi.Output.from_input(args.existing)
             self.version = [args.existing, str(args.number)]
         else:
-            entries = self._entries()
+            self.authority = args.authority or self._authority()
+            entries = self._entries(self.authority)
             self.secret = kube.name_of(self._secret(entries).metadata)
             self.version = list(entries.values())
         self.register_outputs({})
 
-    def _entries(self) -> dict[str, pulumi.Input[str]]:
-        """Sign a certificate. Its number is in the resources' names, so that another one makes others beside them."""
-        child = pulumi.ResourceOptions(parent=self)
-        authority_key = self._key("authority-key")
-        authority = tls.SelfSignedCert(
+    def _authority(self) -> Authority:
+        key = self._key("authority-key")
+        made = tls.SelfSignedCert(
             "authority",
-            private_key_pem=authority_key,
+            private_key_pem=key,
             is_ca_certificate=True,
             set_subject_key_id=True,
             subject=tls.SelfSignedCertSubjectArgs(common_name="NeoBank's database authority"),
             validity_period_hours=AUTHORITY_HOURS,
             allowed_uses=["cert_signing", "crl_signing"],
-            opts=child,
+            opts=pulumi.ResourceOptions(parent=self),
         )
-        key = self._key(f"server-key-{self._args.number}")
+        return Authority(key, made.cert_pem)
+
+    def _entries(self, authority: Authority) -> dict[str, pulumi.Input[str]]:
+        """Sign a certificate. Its number is in the resources' names, so that another one makes others beside them."""
+        child = pulumi.ResourceOptions(parent=self)
+        server, number = self._args.server, self._args.number
+        key = self._key(f"{server}-key-{number}")
         request = tls.CertRequest(
-            f"server-request-{self._args.number}",
+            f"{server}-request-{number}",
             private_key_pem=key,
             dns_names=list(self._args.hosts),
             subject=tls.CertRequestSubjectArgs(common_name=self._args.hosts[0]),
             opts=child,
         )
         signed = tls.LocallySignedCert(
-            f"server-certificate-{self._args.number}",
+            f"{server}-certificate-{number}",
             cert_request_pem=request.cert_request_pem,
-            ca_cert_pem=authority.cert_pem,
-            ca_private_key_pem=authority_key,
+            ca_cert_pem=authority.certificate,
+            ca_private_key_pem=authority.key,
             validity_period_hours=CERTIFICATE_HOURS,
             allowed_uses=["digital_signature", "server_auth"],
             opts=child,
         )
-        return {CERTIFICATE: signed.cert_pem, KEY: key, AUTHORITY: authority.cert_pem}
+        return {CERTIFICATE: signed.cert_pem, KEY: key, AUTHORITY: authority.certificate}
 
     def _key(self, name: str) -> pulumi.Output[str]:
         made = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=pulumi.ResourceOptions(parent=self))
         return pulumi.Output.secret(made.private_key_pem)
 
     def _secret(self, entries: dict[str, pulumi.Input[str]]) -> k8s.core.v1.Secret:
+        name = f"{self._args.server}-tls"
         return k8s.core.v1.Secret(
-            SECRET,
-            metadata=kube.metadata(self._args.namespace, COMPONENT, SECRET),
+            name,
+            metadata=kube.metadata(self._args.namespace, COMPONENT, name),
             type="kubernetes.io/tls",
             string_data=entries,
             opts=pulumi.ResourceOptions(parent=self),
         )
+
+    def beside(self, server: str, hosts: Sequence[str]) -> "Certificate":
+        """Give another server one by the same authority; a Secret of somebody else's is for both."""
+        args = replace(self._args, server=server, hosts=hosts, authority=self.authority)
+        return Certificate(f"{server}-certificate", args, pulumi.ResourceOptions(parent=self))
 
     def server_volume(self) -> k8s.core.v1.VolumeArgs:
         """Give a server's pod all of it; PostgreSQL takes a key of root's that its group may read, and nobody else."""

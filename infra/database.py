@@ -60,6 +60,15 @@ class Database(pulumi.ComponentResource):
     client_mounts: Sequence[k8s.core.v1.VolumeMountArgs]
     """What a client's pod needs beside its login: with TLS, the authority by which it knows the server."""
 
+    verification: Mapping[str, str]
+    """The parameters of libpq by which a client talks to this server and no other."""
+
+    def login(self, user: str, password: pulumi.Output[str]) -> Login:
+        """Say how somebody gets in."""
+        query = urlencode(self.verification, safe="/")
+        address = pulumi.Output.concat(self.host, f":{self.port}/{self.name}{query and '?'}{query}")
+        return Login(user, password, pulumi.Output.concat(f"postgresql://{user}:", password, "@", address))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SingleDatabaseArgs:
@@ -87,6 +96,8 @@ class SingleDatabase(Database):
         self.name = CONTRACT.database.name
         self.client_volumes = [args.certificate.client_volume()] if args.certificate else []
         self.client_mounts = [certificate.client_mount()] if args.certificate else []
+        tls = {"sslmode": "verify-full", "sslrootcert": certificate.AUTHORITY_FILE}
+        self.verification = tls if args.certificate else {}
 
         claim = self._claim()
         self.data_id = claim.metadata.apply(lambda metadata: metadata.uid or "")
@@ -100,7 +111,9 @@ class SingleDatabase(Database):
         server = self._deployment(claim, secret, list(entries.values()))
         service = self._service()
         self.host = pulumi.Output.concat(kube.name_of(service.metadata), ".", args.namespace, ".svc")
-        self.logins = {role: self._login(role) for role in ROLES}
+        self.logins = {
+            role: self.login(_users(args.credentials)[role], args.credentials.passwords[role]) for role in ROLES
+        }
         for role in ("backup", "metrics"):
             self._client_secret(f"neobank-{role}-secret", self.logins[role], after=server)
         self.register_outputs({"host": self.host, "port": self.port, "name": self.name})
@@ -181,24 +194,6 @@ class SingleDatabase(Database):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _login(self, role: Role) -> Login:
-        names, credentials = CONTRACT.database, self._args.credentials
-        users: dict[Role, str] = {
-            "owner": names.owner,
-            "application": current_login(credentials.application_number),
-            "backup": names.backup,
-            "metrics": names.metrics,
-        }
-        user, password = users[role], credentials.passwords[role]
-        query = urlencode(self._verification(), safe="/")
-        address = pulumi.Output.concat(self.host, f":{self.port}/{self.name}{query and '?'}{query}")
-        return Login(user, password, pulumi.Output.concat(f"postgresql://{user}:", password, "@", address))
-
-    def _verification(self) -> dict[str, str]:
-        """Give the parameters of libpq by which a client talks to this server and no other."""
-        tls = {"sslmode": "verify-full", "sslrootcert": certificate.AUTHORITY_FILE}
-        return tls if self._args.certificate else {}
-
     def _client_secret(self, name: str, login: Login, *, after: pulumi.Resource) -> None:
         """Make a Secret in the words of libpq, which every PostgreSQL tool reads from its environment."""
         k8s.core.v1.Secret(
@@ -210,10 +205,20 @@ class SingleDatabase(Database):
                 "PGDATABASE": self.name,
                 "PGUSER": login.user,
                 "PGPASSWORD": login.password,
-                **{f"PG{name.upper()}": value for name, value in self._verification().items()},
+                **{f"PG{name.upper()}": value for name, value in self.verification.items()},
             },
             opts=pulumi.ResourceOptions(parent=self, depends_on=[after]),
         )
+
+
+def _users(credentials: Credentials) -> dict[Role, str]:
+    names = CONTRACT.database
+    return {
+        "owner": names.owner,
+        "application": current_login(credentials.application_number),
+        "backup": names.backup,
+        "metrics": names.metrics,
+    }
 
 
 def _server_entries(credentials: Credentials) -> dict[str, pulumi.Input[str]]:

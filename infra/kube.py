@@ -21,6 +21,9 @@ JOB_DEADLINE_SECONDS = 540
 """Less than the create timeout, so that a Job itself says that it failed."""
 
 
+DRAIN_SECONDS = 5
+
+
 def selector(component: str) -> dict[str, str]:
     """Give the labels by which a workload finds its pods; they may never change."""
     return {"app.kubernetes.io/name": "neobank", "app.kubernetes.io/component": component}
@@ -138,6 +141,29 @@ def service_account(
     )
 
 
+def disruption_budget(
+    name: str, namespace: pulumi.Input[str], component: str, opts: pulumi.ResourceOptions
+) -> k8s.policy.v1.PodDisruptionBudget:
+    """Let one pod of a component at a time be evicted; one that is not ready counts as gone, and may go."""
+    return k8s.policy.v1.PodDisruptionBudget(
+        name,
+        metadata=metadata(namespace, component, name),
+        spec=k8s.policy.v1.PodDisruptionBudgetSpecArgs(
+            max_unavailable=1,
+            selector=k8s.meta.v1.LabelSelectorArgs(match_labels=selector(component)),
+            unhealthy_pod_eviction_policy="AlwaysAllow",
+        ),
+        opts=opts,
+    )
+
+
+def one_by_one() -> k8s.apps.v1.DeploymentStrategyArgs:
+    """Replace pods one after the other, each by one that is ready."""
+    return k8s.apps.v1.DeploymentStrategyArgs(
+        type="RollingUpdate", rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0)
+    )
+
+
 def scratch(name: str, *, memory: str | None = None) -> k8s.core.v1.VolumeArgs:
     """Make an empty folder that ends with the pod, on the node's disk or, with a size, in the pod's memory."""
     source = k8s.core.v1.EmptyDirVolumeSourceArgs(medium="Memory" if memory else None, size_limit=memory)
@@ -147,6 +173,12 @@ def scratch(name: str, *, memory: str | None = None) -> k8s.core.v1.VolumeArgs:
 def mount(name: str, path: str, *, read_only: bool = False) -> k8s.core.v1.VolumeMountArgs:
     """Mount a volume of the pod."""
     return k8s.core.v1.VolumeMountArgs(name=name, mount_path=path, read_only=read_only)
+
+
+def drain() -> k8s.core.v1.LifecycleArgs:
+    """Let a container that ends still accept connections, until every node has stopped sending it new ones."""
+    sleep = k8s.core.v1.SleepActionArgs(seconds=DRAIN_SECONDS)
+    return k8s.core.v1.LifecycleArgs(pre_stop=k8s.core.v1.LifecycleHandlerArgs(sleep=sleep))
 
 
 def http_probe(path: str, *, period: int, failures: int) -> k8s.core.v1.ProbeArgs:

@@ -12,6 +12,7 @@ import expiry
 import kube
 import migration
 import monitoring
+import pooler
 import retirement
 from contract import CONTRACT
 from settings import Ingress as IngressSettings
@@ -19,13 +20,10 @@ from settings import Network as NetworkSettings
 
 COMPONENT = "network"
 CERTIFICATE = "neobank-tls"
-DATABASE_CLIENTS = (
-    application.COMPONENT,
-    migration.COMPONENT,
-    retirement.COMPONENT,
-    expiry.COMPONENT,
-    monitoring.COMPONENT,
-)
+APPLICATION_LOGIN = (application.COMPONENT, expiry.COMPONENT)
+"""Who logs in as the application, by way of PgBouncer where there is one."""
+
+OTHER_LOGINS = (migration.COMPONENT, retirement.COMPONENT, monitoring.COMPONENT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +33,7 @@ class NetworkArgs:
     namespace: pulumi.Input[str]
     ingress: IngressSettings
     settings: NetworkSettings
+    pooled: bool
 
 
 class Network(pulumi.ComponentResource):
@@ -80,26 +79,17 @@ class Network(pulumi.ComponentResource):
         DNS goes to any address: a selector of its pods never matches a cache on the node.
         """
         everybody = k8s.meta.v1.LabelSelectorArgs()
-        clients = _any_of(DATABASE_CLIENTS)
-        server = _any_of((database.COMPONENT,))
         bank = _any_of((application.COMPONENT,))
-        to_database = [_port(CONTRACT.ports.database)]
         self._policy("deny-all", everybody, ingress=[], egress=[])
         self._policy(
             "allow-dns",
             everybody,
             egress=[k8s.networking.v1.NetworkPolicyEgressRuleArgs(ports=[_port(53, "UDP"), _port(53)])],
         )
-        self._policy(
-            "allow-clients-to-database",
-            clients,
-            egress=[k8s.networking.v1.NetworkPolicyEgressRuleArgs(to=[_pods(server)], ports=to_database)],
-        )
-        self._policy(
-            "allow-database-from-clients",
-            server,
-            ingress=[k8s.networking.v1.NetworkPolicyIngressRuleArgs(from_=[_pods(clients)], ports=to_database)],
-        )
+        if self._args.pooled:
+            self._flow_to_database(pooler.COMPONENT, APPLICATION_LOGIN)
+        direct = (pooler.COMPONENT,) if self._args.pooled else APPLICATION_LOGIN
+        self._flow_to_database(database.COMPONENT, (*direct, *OTHER_LOGINS))
         self._policy(
             "allow-metrics-from-monitoring",
             _any_of((application.COMPONENT, monitoring.COMPONENT)),
@@ -121,6 +111,21 @@ class Network(pulumi.ComponentResource):
                     )
                 ],
             )
+
+    def _flow_to_database(self, server: str, clients: Sequence[str]) -> None:
+        """Let the clients reach the server, on both ends."""
+        to, from_ = _any_of((server,)), _any_of(clients)
+        ports = [_port(CONTRACT.ports.database)]
+        self._policy(
+            f"allow-clients-to-{server}",
+            from_,
+            egress=[k8s.networking.v1.NetworkPolicyEgressRuleArgs(to=[_pods(to)], ports=ports)],
+        )
+        self._policy(
+            f"allow-{server}-from-clients",
+            to,
+            ingress=[k8s.networking.v1.NetworkPolicyIngressRuleArgs(from_=[_pods(from_)], ports=ports)],
+        )
 
     def _policy(
         self,

@@ -26,6 +26,7 @@ from values import (
     Allowed,
     ApplicationMemory,
     Bankroll,
+    Connections,
     Context,
     Count,
     Cpu,
@@ -36,6 +37,7 @@ from values import (
     ObjectName,
     Origins,
     Percent,
+    PinnedImage,
     PlayerName,
     Proxies,
     RateLimits,
@@ -80,6 +82,15 @@ class Postgres(_Section):
     tls_secret: ObjectName = Field(
         default="", description="A Secret with tls.crt, tls.key and ca.crt in place of a certificate made here."
     )
+
+
+class PgBouncer(_Section):
+    """What lets the bank's threads share connections to the database."""
+
+    enabled: Switch = Field(default=False, description="Put PgBouncer between the bank and the database.")
+    image: PinnedImage = Field(default="", description="An image with `pgbouncer` on its PATH; none is official.")
+    replicas: Count = Field(default=2, description="How many pods.")
+    connections: Connections = Field(default=20, description="Connections to the database of a pod, at most.")
 
 
 class Application(_Section):
@@ -183,6 +194,7 @@ class Settings(_Section):
     storage_class: ObjectName = Field(default="", description="Class of the volume; '' is the cluster's default.")
     admin_name: PlayerName = Field(default="admin", description="The first administrator.")
     postgres: Postgres = Field(default=Postgres(), description="The database server.")
+    pgbouncer: PgBouncer = Field(default=PgBouncer(), description="What lets threads share connections.")
     application: Application = Field(default=Application(), description="The pods that serve the bank.")
     ingress: Ingress = Field(default=Ingress(), description="The way in from outside the cluster.")
     network: Network = Field(default=Network(), description="Who may talk to whom.")
@@ -228,17 +240,27 @@ class Settings(_Section):
         for name in filter(tuning.is_own, postgres.settings):
             yield f"postgres.settings.{name} is the program's own, as are access, files and connections: leave it out."
         if needed > (most := tuning.max_connections(postgres.memory)):
+            who, remedy = "the bank's threads", "raise it, or set pgbouncer.enabled"
+            if self.pgbouncer.enabled:
+                who, remedy = "PgBouncer's", "raise it, or lower pgbouncer.connections"
             yield (
-                f"postgres.memory is {postgres.memory}: that is for {most} connections, and the bank's threads, those "
-                f"of one pod more while they roll, and others take {needed}: raise it."
+                f"postgres.memory is {postgres.memory}: that is for {most} connections, and {who}, with one pod more "
+                f"while they roll, and others take {needed}: {remedy}."
             )
+        if self.pgbouncer.enabled and not self.pgbouncer.image:
+            yield 'pgbouncer.image is "": name one with `pgbouncer` on its PATH, by its digest; none is official.'
         if postgres.tls_secret and not postgres.tls:
             yield f'postgres.tlsSecret is "{postgres.tls_secret}": it is read where postgres.tls is true.'
 
-    def connections(self) -> int:
-        """Say how many connections to the database there may be at the same time; one pod is added while they roll."""
+    def threads(self) -> int:
+        """Say how many threads may want the database at the same time; one pod is added while they roll."""
         bank = self.application
-        serving = ((bank.max_replicas or bank.replicas) + 1) * bank.workers * bank.threads
+        return ((bank.max_replicas or bank.replicas) + 1) * bank.workers * bank.threads
+
+    def connections(self) -> int:
+        """Say how many connections to the database there may be at the same time."""
+        pooler = self.pgbouncer
+        serving = (pooler.replicas + 1) * pooler.connections if pooler.enabled else self.threads()
         return serving + tuning.OTHER_CONNECTIONS
 
     def missing_for_production(self) -> Iterator[str]:
@@ -251,6 +273,11 @@ class Settings(_Section):
             (bank.disruption_budget, "application.disruptionBudget", "it must be true"),
             (bank.rate_limits != "off", "application.rateLimits", "off is for rehearsals"),
             (self.postgres.tls, "postgres.tls", "it must be true: passwords and balances pass between nodes"),
+            (
+                not self.pgbouncer.enabled or self.pgbouncer.replicas > 1,
+                "pgbouncer.replicas",
+                "it takes at least 2, so that a pod can go",
+            ),
             (self.network.policies, "network.policies", "it must be true"),
             (
                 not ingress.enabled or ingress.tls,

@@ -8,8 +8,9 @@ from settings import Settings
 def summary(settings: Settings) -> dict[str, str]:
     """Describe a stack; nothing in it is secret."""
     postgres, missing = settings.postgres, list(settings.missing_for_production())
+    by_way_of = ", which reach the database through PgBouncer" if settings.pgbouncer.enabled else ""
     return {
-        "bank": f"{_pods(settings)} ({application.DEPLOYMENT})",
+        "bank": f"{_pods(settings)} ({application.DEPLOYMENT}){by_way_of}",
         "database": f"PostgreSQL {postgres.major} ({postgres.flavour}) {'by' if postgres.tls else 'without'} TLS, with "
         f"{postgres.memory} of memory, on the volume {postgres.existing_claim or database.CLAIM}",
         "data": "protected: `pulumi destroy` refuses to delete the volume"

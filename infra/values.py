@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 _NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _SUBDOMAIN = rf"{_NAME}(\.{_NAME})*"
+_REPOSITORY = r"[a-z0-9]+([._:/-]+[a-z0-9]+)*"
 _MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024 * 1024}
 _DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 
@@ -74,8 +75,13 @@ Context = Annotated[
 ]
 Repository = Annotated[
     str,
-    _matching(r"[a-z0-9]+([._:/-]+[a-z0-9]+)*"),
+    _matching(_REPOSITORY),
     Allowed("an image name without a tag, such as registry.example/neobank"),
+]
+PinnedImage = Annotated[
+    str,
+    _matching(rf"({_REPOSITORY}@sha256:[0-9a-f]{{64}})?"),
+    Allowed("an image by its digest, such as registry.example/pgbouncer@sha256:…, or ''"),
 ]
 Switch = Annotated[bool, Allowed("true or false")]
 Cpu = Annotated[str, _matching(r"([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})"), Allowed("CPUs such as 250m or 2")]
@@ -100,6 +106,7 @@ Origins = Annotated[
     Allowed("exact origins such as https://panel.example.org, with commas between them, or ''"),
 ]
 Count = Annotated[int, Field(ge=1, le=64), Allowed("a whole number from 1 to 64")]
+Connections = Annotated[int, Field(ge=1, le=500), Allowed("a whole number from 1 to 500")]
 Maximum = Annotated[
     Annotated[int, Field(ge=1, le=64)] | None, Allowed("a whole number from 1 to 64, or null for as many as `replicas`")
 ]

@@ -25,6 +25,7 @@ BY_VERSION = ("docker.io/library/postgres:",)
 """Images whose tag is a version on purpose, in production, too: a new pod takes the newest minor release."""
 
 _PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
+_PASSWORD_IN_SETTINGS = re.compile(r"(?i)\bpassword\s*=\s*\w")
 _SECRET_NAME = re.compile(
     r"(?i)(^|[_.-])(password|passwd|pgpassword|secret|token|credentials?|private[_.-]?key|secret[_.-]?key)$"
 )
@@ -214,7 +215,8 @@ def _no_secret_in_plain(resource: Resource) -> Iterator[str]:
     for name, value in entries:
         text = value if isinstance(value, str) else ""
         is_path = text.startswith("/")  # PGPASSFILE and the like name where a secret is mounted
-        if (text and not is_path and _SECRET_NAME.search(name)) or _PASSWORD_IN_URL.search(text) or _PEM.search(text):
+        named = text and not is_path and _SECRET_NAME.search(name)
+        if named or any(pattern.search(text) for pattern in (_PASSWORD_IN_URL, _PASSWORD_IN_SETTINGS, _PEM)):
             yield f"{name} holds a secret that everybody may read: a Secret is the place for it."
 
 

@@ -51,6 +51,8 @@ def others(path: str, key: Key) -> list[Any]:
         return [7]
     if path.endswith(".number"):
         return [2]
+    if path.endswith(".image"):
+        return [DIGEST_IMAGE]
     # A host, the name of an object, or whatever else may be left out.
     return ["bank.example.org"] if annotation is str and default == "" else []
 
@@ -70,6 +72,17 @@ def accepted(config: Config) -> bool:
     return True
 
 
+def beside(change: Config) -> Config:
+    """Give a value for every other key of the section, where one alone may lack what it needs."""
+    [section] = change
+    found: Config = {}
+    for path, key in leaves():
+        if path.startswith(f"{section}."):
+            for value in others(path, key):
+                found = merged(found, nested(path, value))
+    return found
+
+
 def configurations() -> Iterator[tuple[str, str, Config]]:
     """Give a name, a stack and its configuration: each stack as it is, prod with one change, dev with all of them."""
     dev = stack_file("dev")
@@ -78,6 +91,8 @@ def configurations() -> Iterator[tuple[str, str, Config]]:
     changes = [(nested(path, it), it != key.info.default) for path, key in leaves() for it in others(path, key)]
     for change, _ in changes:
         alone = merged(PROD, change)
+        if not accepted(alone):
+            alone = merged(merged(PROD, beside(change)), change)
         if accepted(alone) and read(alone) != read(PROD):
             yield f"prod {change}", "prod", alone
     everything = dev

@@ -8,6 +8,10 @@ import pytest
 from tests.infra.program import DIGEST_IMAGE, PROD, Config, Program, merged, run
 
 NAMESPACE = "neotropolis"
+POOLED = merged(
+    PROD,
+    {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE}, "rotation": {"application": {"number": 2}}},
+)
 OUTSIDE = "an address outside the cluster"
 
 
@@ -68,9 +72,13 @@ def allows(policies: list[dict[str, Any]], side: str, pod: Peer, other: Peer, po
     rules = [rule for it in mine for rule in it.get(side.lower()) or []]
     peers = "from" if side == "Ingress" else "to"
     return not mine or any(
-        admits(rule.get(peers, []), other) and port in {(it["protocol"], it["port"]) for it in rule["ports"]}
-        for rule in rules
+        admits(rule.get(peers) or [], other) and opens(rule.get("ports") or [], port) for rule in rules
     )
+
+
+def opens(ports: list[dict[str, Any]], port: tuple[str, int]) -> bool:
+    """Evaluate the ports of a rule: none at all is every port."""
+    return not ports or port in {(it.get("protocol", "TCP"), it["port"]) for it in ports}
 
 
 PORTS = [("TCP", 53), ("UDP", 53), ("TCP", 5432), ("TCP", 5000), ("TCP", 9464), ("TCP", 443)]
@@ -110,11 +118,58 @@ def test_each_flow_is_allowed_by_name_and_no_other_is(prod: Program) -> None:
     assert dns(prod) <= table(prod)
 
 
-def test_no_policy_is_there_for_nothing(prod: Program) -> None:
-    names = [it.name for it in prod.of_kind("NetworkPolicy")]
-    assert len(names) == 6
+def test_with_pgbouncer_the_application_reaches_it_and_not_the_database(prod: Program) -> None:
+    pooled = run(POOLED, "prod", DIGEST_IMAGE)
+    by_way_of = {
+        ("neobank-deployment", "pgbouncer-deployment", "TCP", 5432),
+        ("neobank-expire", "pgbouncer-deployment", "TCP", 5432),
+        ("pgbouncer-deployment", "postgres-deployment", "TCP", 5432),
+        ("neobank-db-retire", "postgres-deployment", "TCP", 5432),
+    }
+    direct = {("neobank-deployment", "postgres-deployment", "TCP", 5432)}
+    direct |= {("neobank-expire", "postgres-deployment", "TCP", 5432)}
+    assert table(pooled) - dns(pooled) == (table(prod) - dns(prod) - direct) | by_way_of
+
+
+@pytest.mark.parametrize(("config", "policies"), [(PROD, 6), (POOLED, 8)], ids=["prod", "pooled"])
+def test_no_policy_is_there_for_nothing(config: Config, policies: int) -> None:
+    program = run(config, "prod", DIGEST_IMAGE)
+    names = [it.name for it in program.of_kind("NetworkPolicy")]
+    assert len(names) == policies
+    whole = table(program)
     for name in names:
-        assert table(prod, without=name) != table(prod), name
+        assert table(program, without=name) != whole, name
+
+
+SHOP = Peer("shop", NAMESPACE, frozenset({("app", "shop")}))
+TILL = Peer("till", NAMESPACE, frozenset({("app", "till")}))
+THIEF = Peer("thief", "elsewhere", frozenset({("app", "till")}))
+SAFE = {"podSelector": {"matchLabels": {"app": "shop"}}, "policyTypes": ["Ingress"]}
+OF_TILLS = {"podSelector": {"matchLabels": {"app": "till"}}}
+OF_ELSEWHERE = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}}
+AT_80 = {"ports": [{"protocol": "TCP", "port": 80}]}
+
+
+@pytest.mark.parametrize(
+    ("policies", "let_in"),
+    [
+        ([], {"till", "thief"}),
+        ([SAFE], set()),
+        ([{**SAFE, "podSelector": {}}], set()),
+        ([{**SAFE, "podSelector": OF_TILLS["podSelector"]}], {"till", "thief"}),
+        ([{**SAFE, "policyTypes": ["Egress"]}], {"till", "thief"}),
+        ([{**SAFE, "ingress": [{}]}], {"till", "thief"}),
+        ([{**SAFE, "ingress": [{"from": [OF_TILLS]}]}], {"till"}),
+        ([{**SAFE, "ingress": [{"from": [OF_ELSEWHERE]}]}], {"thief"}),
+        ([{**SAFE, "ingress": [{"from": [OF_ELSEWHERE, OF_TILLS]}]}], {"till", "thief"}),
+        ([{**SAFE, "ingress": [{"from": [OF_ELSEWHERE | OF_TILLS]}]}], {"thief"}),
+        ([{**SAFE, "ingress": [{"from": [OF_TILLS], "ports": [{"port": 81}]}]}], set()),
+        ([{**SAFE, "ingress": [{"from": [OF_TILLS], **AT_80}]}], {"till"}),
+        ([SAFE, {**SAFE, "ingress": [{"from": [OF_TILLS]}]}], {"till"}),
+    ],
+)
+def test_policies_are_evaluated_as_kubernetes_defines_them(policies: list[dict[str, Any]], let_in: set[str]) -> None:
+    assert {it.name for it in (TILL, THIEF) if allows(policies, "Ingress", SHOP, it, ("TCP", 80))} == let_in
 
 
 def test_without_policies_everybody_reaches_everybody(dev: Program) -> None:

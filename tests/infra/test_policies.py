@@ -38,6 +38,8 @@ def test_everything_the_program_registers_keeps_to_the_rules() -> None:
 def test_the_options_are_those_of_the_settings() -> None:
     kinds = {resource.kind for option in options() for resource in option.program.resources}
     assert {"Ingress", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass"} <= kinds
+    names = {resource.object_name for option in options() for resource in option.program.resources}
+    assert {"pgbouncer-deployment", "postgres-tls"} <= names
     assert {option.production for option in options()} == {True, False}
     assert len(options()) > 15
 
@@ -84,6 +86,7 @@ def another_variable(name: str, value: str) -> Callable[[Document], None]:
 
 BANK, DATABASE, JOB = "neobank-deployment", "postgres-deployment", "neobank-db-init"
 URL = "postgresql://neobank:hunter2@postgres-service/neobank"
+POOLER = "[databases]\nneobank = host=postgres-service password=hunter2"
 KEY = "-----BEGIN EC PRIVATE KEY-----\nMHc"
 
 MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
@@ -146,6 +149,7 @@ MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
     ("no-secret-in-plain", "neobank-config", put("data", "DATABASE_URL", value=URL)),
     ("no-secret-in-plain", "neobank-config", put("data", "SECRET_KEY", value="swordfish")),
     ("no-secret-in-plain", "postgres-config", put("data", "server.key", value=KEY)),
+    ("no-secret-in-plain", "postgres-config", put("data", "pgbouncer.ini", value=POOLER)),
     ("no-secret-in-plain", BANK, another_variable("DATABASE_URL", URL)),
     ("no-secret-in-plain", BANK, another_variable("PGPASSWORD", "hunter2")),
     ("no-secret-in-plain", JOB, another_variable("ADMIN_PASSWORD", "hunter2")),

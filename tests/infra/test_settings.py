@@ -12,18 +12,20 @@ from pydantic import BaseModel
 from contract import CONTRACT
 from settings import Key, Settings, keys
 from tests.infra.options import leaves, nested, read
-from tests.infra.program import CHECKOUT, PROD, Config, FakeProviders, Recorder, merged, run, stack_file
+from tests.infra.program import CHECKOUT, DIGEST_IMAGE, PROD, Config, FakeProviders, Recorder, merged, run, stack_file
 
 SECTIONS = "namespace, createNamespace, protectData, production, priorityClasses, kubeContext, imageRepository, "
-SECTIONS += "storageClass, adminName, postgres, application, ingress, network, migration, rotation, casino"
+SECTIONS += "storageClass, adminName, postgres, pgbouncer, application, ingress, network, migration, rotation, casino"
 POSTGRES = "major, flavour, storage, existingClaim, cpu, cpuLimit, memory, settings, tls, tlsSecret"
 LINES = "names and values of postgresql.conf, such as {work_mem: 8MB}"
 ORIGINS = "exact origins such as https://panel.example.org, with commas between them, or ''"
 LIMITS = "on, off, or other limits such as payments=60/minute,logins=9/hour"
+PINNED = "an image by its digest, such as registry.example/pgbouncer@sha256:…, or ''"
 NUMBER = "a whole number from 1 to 64"
 ROTATION = "a whole number from 1 to 1000000"
 DATE = "a date such as 2026-11-22, or ''"
 MEMORY = "a size of at least 512Mi, such as 1Gi"
+FEW = "postgres.memory is 1Gi: that is for 170 connections"
 OBJECT = "the name of an object in the cluster (a-z, 0-9, '-' and '.'), or ''"
 HOST = "a host name such as bank.example.org, or ''"
 DNS = "a DNS label: 1 to 63 of a-z, 0-9 and '-'"
@@ -125,6 +127,14 @@ REFUSED: list[tuple[str, Any, str]] = [
     ),
     ("application", {"targetCpu": 100}, "application.targetCpu is 100: it takes a whole number from 10 to 95."),
     ("application", {"disruptionBudget": 1}, "application.disruptionBudget is 1: it takes true or false."),
+    ("pgbouncer", {"enabled": 1}, "pgbouncer.enabled is 1: it takes true or false."),
+    ("pgbouncer", {"image": "pgbouncer:1.24"}, f'pgbouncer.image is "pgbouncer:1.24": it takes {PINNED}.'),
+    ("pgbouncer", {"replicas": 0}, f"pgbouncer.replicas is 0: it takes {NUMBER}."),
+    (
+        "pgbouncer",
+        {"connections": 501},
+        "pgbouncer.connections is 501: it takes a whole number from 1 to 500.",
+    ),
     ("ingress", {"enabled": "true"}, 'ingress.enabled is "true": it takes true or false.'),
     ("ingress", {"className": "Traefik!"}, f'ingress.className is "Traefik!": it takes {OBJECT}.'),
     ("ingress", {"host": "bank"}, f'ingress.host is "bank": it takes {HOST}.'),
@@ -197,8 +207,13 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: object, sentence: str
         ),
         (
             {"application": {"replicas": 2, "maxReplicas": 9}},
-            "postgres.memory is 1Gi: that is for 170 connections, and the bank's threads, those of one pod more",
+            f"{FEW}, and the bank's threads, with one pod more while they roll, and others take 176: raise it, or set",
         ),
+        (
+            {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE, "replicas": 4, "connections": 40}},
+            f"{FEW}, and PgBouncer's, with one pod more while they roll, and others take 216: raise it, or lower",
+        ),
+        ({"pgbouncer": {"enabled": True}}, 'pgbouncer.image is "": name one with `pgbouncer` on its PATH'),
         ({"ingress": {"tlsSecret": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
         ({"ingress": {"clusterIssuer": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
         ({"application": {"cpu": "2500m"}}, "application.cpu is 2500m: that is more than application.cpuLimit, which"),
@@ -219,6 +234,7 @@ def test_settings_that_do_not_go_together_are_refused(config: Config, sentence: 
         ({"application": {"disruptionBudget": False}}, "application.disruptionBudget"),
         ({"application": {"rateLimits": "off"}}, "application.rateLimits"),
         ({"network": {"policies": False}}, "network.policies"),
+        ({"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE, "replicas": 1}}, "pgbouncer.replicas"),
         ({"postgres": {"tls": False}}, "postgres.tls"),
         ({"ingress": {"clusterIssuer": ""}}, "ingress.tlsSecret"),
     ],
@@ -226,6 +242,13 @@ def test_settings_that_do_not_go_together_are_refused(config: Config, sentence: 
 def test_production_refuses_what_no_event_should_run_on(change: Config, named: str) -> None:
     assert named in [sentence.split(":")[0] for sentence in refusal(merged(PROD, change))]
     read({**merged(PROD, change), "production": False})
+
+
+def test_more_threads_than_connections_are_fine_behind_pgbouncer() -> None:
+    crowd = {"application": {"replicas": 20, "workers": 4, "threads": 16}}
+    [said] = refusal(crowd)
+    assert said.startswith(FEW)
+    assert read({**crowd, "pgbouncer": {"enabled": True, "image": DIGEST_IMAGE}}).connections() == 76
 
 
 def test_the_committed_prod_stack_asks_for_what_only_an_event_knows() -> None:

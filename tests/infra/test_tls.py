@@ -88,7 +88,7 @@ def test_the_authoritys_key_is_nowhere_in_the_cluster_and_marked_in_the_state(pr
     made = generated(key.name, json.dumps(key.inputs, sort_keys=True))
     assert [it.name for it in prod.resources if made in json.dumps(it.inputs)] == [
         "authority",
-        "server-certificate-1",
+        "postgres-certificate-1",
     ]
     assert not [it.name for it in prod.resources if made in visible(it.raw)]
     entries = prod.find("Secret", "postgres-tls").inputs
@@ -103,7 +103,7 @@ def test_a_renewal_rolls_the_server_and_no_client(prod: Program) -> None:
     assert {name: before[name] for name in before.keys() & after.keys()} == {
         name: after[name] for name in ("authority", "authority-key")
     }
-    assert after.keys() - before.keys() == {"server-key-2", "server-request-2", "server-certificate-2"}
+    assert after.keys() - before.keys() == {"postgres-key-2", "postgres-request-2", "postgres-certificate-2"}
     assert {name for name, sum_ in checksums(prod).items() if checksums(renewed)[name] != sum_} == {
         "postgres-deployment"
     }

@@ -1,0 +1,204 @@
+"""PgBouncer with the program's own files before a real server: both logins, TLS on both sides, few connections."""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from tests.absence import no_program, not_here
+from tests.database.conftest import BINARIES, end
+from tests.database.support import Where, as_superuser, ask, eventually, refusal, session
+from tests.database.test_tls import Encrypted, RealCertificates, described
+from tests.infra.program import DIGEST_IMAGE, PROD, Config, Program, Recorder, merged, run
+from tools.postgres import NOBODY, Postgres, free_port
+
+NAMESPACE = "neotropolis.svc"
+HOSTS = f"127.0.0.1 localhost postgres-service.{NAMESPACE} pgbouncer-service.{NAMESPACE}\n"
+IN_NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--", "sh", "-c"]
+WITH_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
+CONNECTIONS = 3
+POOLED = {
+    "pgbouncer": {"enabled": True, "image": DIGEST_IMAGE, "connections": CONNECTIONS},
+    "rotation": {"application": {"number": 2}},
+}
+
+
+@dataclass(frozen=True)
+class Pooler:
+    """One PgBouncer, with the folder of its certificate and the server behind it."""
+
+    port: int
+    tls: Path
+    server: Postgres
+    log: Path
+
+    def way_in(self, user: str, file: str, **changes: str) -> Where:
+        """Give the parameters with which the program's application comes, with changes."""
+        password = (self.server.credentials / file).read_text(encoding="utf-8")
+        login = {"host": f"pgbouncer-service.{NAMESPACE}", "hostaddr": "127.0.0.1", "port": str(self.port)}
+        login |= {"user": user, "password": password, "dbname": "neobank"}
+        return login | {"sslmode": "verify-full", "sslrootcert": str(self.tls / "ca.crt")} | changes
+
+
+def registered(providers: RealCertificates, changes: Config) -> Program:
+    return run(merged(merged(PROD, POOLED), changes), "prod", DIGEST_IMAGE, Recorder(providers))
+
+
+def entries(program: Program, secret: str) -> dict[str, str]:
+    found: dict[str, str] = program.find("Secret", secret).inputs["stringData"]
+    return found
+
+
+@contextmanager
+def pgbouncer(folder: Path, program: Program, server: Postgres, **other: str) -> Iterator[Pooler]:
+    """Run it with a program's files, at other addresses and paths; `other` replaces files of its certificate."""
+    executable = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
+    if executable is None:
+        no_program("pgbouncer", "pgbouncer")
+    port, tls, hosts = free_port(), folder / "tls", folder / "hosts"
+    tls.mkdir()
+    if isinstance(server, Encrypted):
+        for name, text in entries(program, "pgbouncer-tls").items():
+            (tls / name).write_text(other.get(name, text), encoding="utf-8")
+    hosts.write_text(HOSTS, encoding="utf-8")
+    (folder / "userlist.txt").write_text(entries(program, "pgbouncer-secret")["userlist.txt"], encoding="utf-8")
+    written: str = program.find("ConfigMap", "pgbouncer-config").inputs["data"]["pgbouncer.ini"]
+    moved = {
+        "/etc/neobank/credentials": str(folder),
+        "/etc/neobank/tls": str(tls),
+        "listen_addr = *": "listen_addr = 127.0.0.1",
+        "listen_port = 5432": f"listen_port = {port}",
+        "port=5432": f"port={server.port}",
+    }
+    for what, where in moved.items():
+        written = written.replace(what, where)
+    (folder / "pgbouncer.ini").write_text(written, encoding="utf-8")
+    somebody = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
+    command = [*IN_NAMESPACES, WITH_HOSTS, str(hosts), *somebody, executable, str(folder / "pgbouncer.ini")]
+    log = folder / "pgbouncer.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        eventually(lambda: listens(process, port, log), "PgBouncer's answer", lambda: log.read_text(encoding="utf-8"))
+        yield Pooler(port, tls, server, log)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def listens(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
+    assert process.poll() is None, log.read_text(encoding="utf-8")
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def providers() -> RealCertificates:
+    return RealCertificates()
+
+
+@pytest.fixture(scope="module")
+def program(providers: RealCertificates) -> Program:
+    return registered(providers, {})
+
+
+@contextmanager
+def started(server: Postgres, program: Program) -> Iterator[None]:
+    """Start a server with a program's passwords and, if it has TLS, its certificate."""
+    if subprocess.run([*IN_NAMESPACES, "true"], check=False, capture_output=True).returncode != 0:
+        not_here("this machine forbids user namespaces, in which the services' names lead here")
+    for name, text in entries(program, "postgres-secret").items():
+        (server.credentials / name).write_text(text, encoding="utf-8")
+    if isinstance(server, Encrypted):
+        server.install(entries(program, "postgres-tls"))
+    try:
+        server.start()
+        yield
+    finally:
+        end(server)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, program: Program) -> Iterator[Encrypted]:
+    server = described(tmp_path_factory.mktemp("server"), "17")
+    with started(server, program):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pooler(tmp_path_factory: pytest.TempPathFactory, program: Program, server: Encrypted) -> Iterator[Pooler]:
+    with pgbouncer(tmp_path_factory.mktemp("pooler"), program, server) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("user", "file"), [("neobank_1", "application"), ("neobank_0", "application_previous")])
+def test_both_logins_come_in_and_tls_is_on_both_ways(pooler: Pooler, user: str, file: str) -> None:
+    way_in = pooler.way_in(user, file)
+    behind = "SELECT current_user::text, ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    assert ask(way_in, behind) == [(user, True, "TLSv1.3")]
+    with session(way_in) as connection:
+        assert connection.info.ssl_attribute("protocol") == "TLSv1.3"
+
+
+def test_the_roles_limits_hold_behind_it(pooler: Pooler) -> None:
+    assert ask(pooler.way_in("neobank_1", "application"), "SHOW statement_timeout") == [("10s",)]
+
+
+@pytest.mark.parametrize("user", ["neobank_owner", "neobank_backup", "postgres", "neobank"])
+def test_nobody_else_comes_in(pooler: Pooler, user: str) -> None:
+    refused = refusal(pooler.way_in(user, "owner"))
+    assert "no such user" in refused or "authentication failed" in refused
+
+
+def test_no_wrong_password_no_other_database_and_no_console(pooler: Pooler) -> None:
+    way_in = pooler.way_in("neobank_1", "application")
+    assert "authentication failed" in refusal({**way_in, "password": "wrong"})
+    assert "no such database" in refusal({**way_in, "dbname": "postgres"})
+    assert "not allowed" in refusal({**way_in, "dbname": "pgbouncer"}, "SHOW CONFIG")
+
+
+def test_a_client_speaks_tls_and_verifies_it(pooler: Pooler) -> None:
+    way_in = pooler.way_in("neobank_1", "application")
+    assert "SSL required" in refusal({**way_in, "sslmode": "disable"})
+    assert "does not match host name" in refusal({**way_in, "host": f"postgres-service.{NAMESPACE}"})
+
+
+def test_it_refuses_a_server_of_another_authority(tmp_path: Path, program: Program, server: Encrypted) -> None:
+    stranger = entries(registered(RealCertificates(), {}), "pgbouncer-tls")["ca.crt"]
+    with pgbouncer(tmp_path, program, server, **{"ca.crt": stranger}) as other:
+        own = str(server.tls / "ca.crt")
+        with pytest.raises(psycopg2.OperationalError):  # to the service that is "try again"
+            ask(other.way_in("neobank_1", "application", sslrootcert=own), "SELECT 1")
+        assert "certificate verify failed" in other.log.read_text(encoding="utf-8")
+
+
+def test_many_clients_of_both_logins_share_few_connections(pooler: Pooler) -> None:
+    logins = [("neobank_1", "application"), ("neobank_0", "application_previous")] * 8
+    ways = [pooler.way_in(*login) for login in logins]
+    held = "SELECT count(*) FROM pg_stat_activity WHERE usename ~ '^neobank_[01]$'"
+    with ThreadPoolExecutor(len(ways)) as pool:
+        answers = [pool.submit(ask, way_in, *["SELECT pg_sleep(0.02), 1"] * 20) for way_in in ways]
+        most = 0
+        while not all(it.done() for it in answers):
+            most = max(most, int(str(ask(as_superuser(pooler.server), held)[0][0])))
+    assert {it.result()[-1][1] for it in answers} == {1}
+    assert 1 <= most <= CONNECTIONS
+
+
+def test_without_tls_it_works_as_well(tmp_path: Path, providers: RealCertificates) -> None:
+    plainly = registered(providers, {"production": False, "postgres": {"tls": False}})
+    server = Postgres.embedded(tmp_path / "server")
+    server.binaries = BINARIES["17"]
+    with started(server, plainly), pgbouncer(tmp_path, plainly, server) as pooler:
+        way_in = pooler.way_in("neobank_1", "application", sslmode="disable")
+        assert ask({**way_in, "sslrootcert": ""}, "SELECT current_user::text") == [("neobank_1",)]
