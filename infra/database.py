@@ -27,7 +27,6 @@ FILES = ("start.sh", "roles.sql", "pg_hba.conf", "postgresql.conf")
 _FILES_PATH = "/etc/neobank/database"
 _CREDENTIALS_PATH = "/etc/neobank/credentials"
 _VOLUME_PATH = "/pgdata"
-_SHARED_MEMORY = "256Mi"
 _OWNER_AND_GROUP_READ = 0o440
 
 _UIDS = {"alpine": 70, "debian": 999}
@@ -290,7 +289,7 @@ def _volumes(claim: pulumi.Output[str], config_map: pulumi.Output[str]) -> list[
         k8s.core.v1.VolumeArgs(name="files", config_map=k8s.core.v1.ConfigMapVolumeSourceArgs(name=config_map)),
         kube.scratch("tmp"),
         kube.scratch("run"),
-        kube.scratch("shared-memory", memory=_SHARED_MEMORY),
+        kube.scratch("shared-memory", memory=tuning.SHARED_MEMORY),
     ]
 
 

@@ -239,6 +239,11 @@ class Settings(_Section):
         postgres, needed = self.postgres, self.connections()
         for name in filter(tuning.is_own, postgres.settings):
             yield f"postgres.settings.{name} is the program's own, as are access, files and connections: leave it out."
+        if not tuning.fits(cache := postgres.settings.get("shared_buffers", "0"), postgres.memory):
+            yield (
+                f"postgres.settings.shared_buffers is {cache}: with /dev/shm ({tuning.SHARED_MEMORY}) that is more "
+                f"than postgres.memory, which is {postgres.memory}."
+            )
         if needed > (most := tuning.max_connections(postgres.memory)):
             who, remedy = "the bank's threads", "raise it, or set pgbouncer.enabled"
             if self.pgbouncer.enabled:

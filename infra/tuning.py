@@ -11,8 +11,14 @@ OTHER_CONNECTIONS = 16
 MOST_CONNECTIONS = 500
 """More of them, and a server spends its time on telling them apart; PgBouncer lets many threads share few."""
 
+SHARED_MEMORY = "256Mi"
+"""For /dev/shm, where workers of a parallel query meet; it counts towards the pod's limit."""
+
 MEBIBYTES_A_CONNECTION = 6
 """What one keeps for itself after a while (3 MiB were seen), its sorts, and its share of the server's cache."""
+
+_BLOCKS = {None: 1, "kB": 1 / 8, "MB": 128, "GB": 128 * 1024, "TB": 128 * 1024 * 1024}
+"""How many of the server's blocks a unit is; a size without one counts them."""
 
 _OWN = re.compile(
     r"(include\w*|data_directory|\w+_file|listen_addresses|port|unix_socket_\w+|ssl\w*|password_encryption"
@@ -24,6 +30,13 @@ _OWN = re.compile(
 def is_own(name: str) -> bool:
     """Whether a setting is the program's, and not for a stack file."""
     return bool(_OWN.fullmatch(name))
+
+
+def fits(cache: str, memory: str) -> bool:
+    """Whether there is room in a pod for a cache of that size, as postgresql.conf has sizes, and for /dev/shm."""
+    found = re.fullmatch(r"([0-9]+) ?(kB|MB|GB|TB)?", cache)
+    blocks = int(found[1]) * _BLOCKS[found[2]] if found else 0  # the server itself refuses what is no size
+    return blocks <= (mebibytes(memory) - mebibytes(SHARED_MEMORY)) * _BLOCKS["MB"]
 
 
 def max_connections(memory: str) -> int:

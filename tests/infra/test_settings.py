@@ -214,6 +214,14 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: object, sentence: str
             f"{FEW}, and PgBouncer's, with one pod more while they roll, and others take 216: raise it, or lower",
         ),
         ({"pgbouncer": {"enabled": True}}, 'pgbouncer.image is "": name one with `pgbouncer` on its PATH'),
+        (
+            {"postgres": {"settings": {"shared_buffers": "769MB"}}},
+            "postgres.settings.shared_buffers is 769MB: with /dev/shm (256Mi) that is more than postgres.memory, which",
+        ),
+        (
+            {"application": {"maxReplicas": 4, "cpu": "0"}},
+            'application.cpu is "0": it takes CPUs',  # against which an autoscaler measures
+        ),
         ({"ingress": {"tlsSecret": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
         ({"ingress": {"clusterIssuer": "a"}}, 'ingress.host is "": a certificate (ingress.tlsSecret, '),
         ({"application": {"cpu": "2500m"}}, "application.cpu is 2500m: that is more than application.cpuLimit, which"),

@@ -30,9 +30,19 @@ def test_the_settings_fit_into_the_pod_and_onto_the_volume(memory: str, storage:
     assert available // 5 <= cache <= available // 3
     assert cache + connections * (work + KEPT * 1024) <= available
     assert kibibytes(found["maintenance_work_mem"]) * 4 <= available  # with autovacuum's three
+    assert cache + 1024 * mebibytes(tuning.SHARED_MEMORY) <= available
+    assert tuning.fits(found["shared_buffers"], memory)
     assert cache < kibibytes(found["effective_cache_size"]) < available
     assert work >= 1024
     assert kibibytes(found["min_wal_size"]) < kibibytes(found["max_wal_size"]) <= 1024 * mebibytes(storage) // 4
+
+
+@pytest.mark.parametrize(
+    ("cache", "fits"),
+    [("768MB", True), ("769MB", False), ("1GB", False), ("786432kB", True), ("98304", True), ("98305", False)],
+)
+def test_a_cache_has_room_beside_the_shared_memory(cache: str, *, fits: bool) -> None:
+    assert tuning.fits(cache, "1Gi") is fits
 
 
 def test_more_memory_is_never_fewer_connections_or_less_cache() -> None:
