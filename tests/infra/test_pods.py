@@ -7,6 +7,7 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
+from tests.infra.options import options
 from tests.infra.program import CHECKOUT, IMAGE, Program
 
 OLDEST_CLUSTER = "1.32"
@@ -195,5 +196,9 @@ def test_the_application_has_time_to_finish_its_requests(dev: Program) -> None:
 @pytest.mark.parametrize("version", [OLDEST_CLUSTER, NEWEST_CLUSTER])
 def test_every_object_is_valid_kubernetes(dev: Program, version: str) -> None:
     assert len(dev.kubernetes()) == 22
-    for registered in dev.kubernetes():
+    everything = options()[-1].program.kubernetes()
+    assert {"Ingress", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass"} < {
+        it.kind for it in everything
+    }
+    for registered in [*dev.kubernetes(), *everything]:
         kubernetes_validate.validate(registered.inputs, version, strict=True)
