@@ -43,22 +43,27 @@ def rotate(who: LoggedIn, **body: object) -> Answered:
 def set_seed(owner: Engine, who: LoggedIn, server_seed: bytes) -> None:
     """Make the next rounds known beforehand; nobody but the owner could."""
     who.ask("GET", "/casino/seed")
+    rig(owner, who.number, server_seed)
+
+
+def rig(owner: Engine, number: str, server_seed: bytes) -> None:
+    """Put another seed in the place of the one in use."""
     with owner.begin() as connection:
         connection.execute(
             text(
                 "UPDATE seeds SET server_seed = :seed FROM casino_players AS player JOIN accounts ON id = account_id"
                 " WHERE seeds.id = player.seed_id AND accounts.number = :number"
             ),
-            {"seed": server_seed, "number": who.number},
+            {"seed": server_seed, "number": number},
         )
 
 
-def seed_that(who: LoggedIn, game: str, wanted: Callable[[int, bool], bool]) -> bytes:
+def seed_that(number: str, game: str, wanted: Callable[[int, bool], bool]) -> bytes:
     """Find a server seed whose first round pays and triggers as wanted, while the client seed is the first one."""
-    for number in range(100_000):
-        seed = number.to_bytes(32)
+    for candidate in range(100_000):
+        seed = candidate.to_bytes(32)
         sheet = GAMES[game.replace("-", "_")]
-        drawn = draw_round(sheet, Seeds(seed, who.number), 0, 10_200)
+        drawn = draw_round(sheet, Seeds(seed, number), 0, 10_200)
         outcome = play(sheet, drawn.stops, loose=drawn.loose)
         if wanted(outcome.award, outcome.triggers):
             return seed

@@ -54,7 +54,7 @@ def test_a_spin_answers_every_field_and_moves_exactly_its_bet_and_win(neo: Logge
 def test_a_win_is_paid_and_both_sides_of_it_are_in_the_history(
     owner: Engine, neo: LoggedIn, game: str, line: int
 ) -> None:
-    set_seed(owner, neo, seed_that(neo, game, lambda award, triggers: award >= 15 and not triggers))
+    set_seed(owner, neo, seed_that(neo.number, game, lambda award, triggers: award >= 15 and not triggers))
     body = played(neo, game, line)
     bet = body.get("total_bet", body.get("bet"))
     won = body["win_amount"]
@@ -97,7 +97,7 @@ def test_a_bet_that_the_game_does_not_take_changes_nothing(neo: LoggedIn, game: 
 
 
 def test_a_bet_that_is_not_there_takes_nothing_though_it_would_win(owner: Engine, neo: LoggedIn) -> None:
-    set_seed(owner, neo, seed_that(neo, STARLIGHT, lambda award, _: award >= 50))
+    set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda award, _: award >= 50))
     status, body = spin(neo, STARLIGHT, 500)
     assert (status, user(neo)["balance"]) == (400, 1000)
     assert "less than ¤4500.00" in str(body["detail"])
@@ -125,7 +125,7 @@ def test_a_spin_is_so_many_statements(app: Flask, neo: LoggedIn, key: str | None
 def test_free_spins_are_played_at_what_awarded_them_and_award_none(
     owner: Engine, organiser: LoggedIn, neo: LoggedIn
 ) -> None:
-    set_seed(owner, neo, seed_that(neo, STARLIGHT, lambda _, triggers: triggers))
+    set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
     first = played(neo, STARLIGHT, 10)
     assert (first["bonus_spins_awarded"], first["free_spins_remaining"], user(neo)["free_spins"]) == (5, 5, 5)
     version = neo.ask("GET", f"/casino/rounds/{first['round']}").get_json()["config_version"]
@@ -150,7 +150,7 @@ def test_free_spins_are_played_at_what_awarded_them_and_award_none(
 def test_free_spins_wait_through_closure_exclusion_and_a_poor_house(
     owner: Engine, organiser: LoggedIn, neo: LoggedIn, fresh: UpgradeSettings
 ) -> None:
-    set_seed(owner, neo, seed_that(neo, STARLIGHT, lambda _, triggers: triggers))
+    set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
     played(neo, STARLIGHT, 10)
     configure(organiser, "starlight_smuggler", is_enabled=False)
     assert spin(neo, STARLIGHT, 10)[0] == 400
@@ -169,7 +169,7 @@ def test_the_house_is_asked_for_the_largest_win_to_the_hundredth(
 ) -> None:
     """The largest win of ¤10 is ¤1000, of which the bet brings ¤10; whether this round wins does not matter."""
     for wanted in (lambda award, _: award == 0, lambda award, _: award > 0):
-        set_seed(owner, neo, seed_that(neo, GLITCH, wanted))
+        set_seed(owner, neo, seed_that(neo.number, GLITCH, wanted))
         give(organiser, HOUSE_NUMBER, (99_000 + spare - house(owner)) / 100)
         given, body = spin(neo, GLITCH, 10)
         assert given == status, body

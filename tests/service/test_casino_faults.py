@@ -213,7 +213,7 @@ def test_a_spin_survives_the_end_of_its_connection_at_any_point(
 @pytest.mark.parametrize("free", [False, True], ids=["awards free spins", "is one of them"])
 def test_a_spin_that_awards_or_takes_free_spins_survives_it_too(table: Table, *, free: bool) -> None:
     neo = table.neo
-    seed = seed_that(neo, STARLIGHT, lambda _, triggers: triggers)
+    seed = seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers)
     left = 0
     for at in range(1, 8):
         if not left:

@@ -13,13 +13,15 @@ from functools import partial
 import pytest
 from sqlalchemy import Engine, text
 
-from neobank.casino.seeds import rotate
+from neobank.casino.games import GAMES
+from neobank.casino.seeds import enter, rotate
+from neobank.casino.spins import spin
 from neobank.casino.verification import verify_rounds
 from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER, SYSTEM_ID
 from neobank.ledger.operations import Kind, pay
 from neobank.players.operations import register
-from tests.service.casino_storm import Table, play
-from tests.service.gambling import house
+from tests.service.casino_storm import ZONE, Table, play
+from tests.service.gambling import STARLIGHT, house, rig, seed_that
 from tests.service.support import Database
 
 PROCESSES = 8
@@ -33,19 +35,33 @@ FREE_SPINS = text("""
     FROM rounds AS round GROUP BY round.account_id
 """)
 BELOW = text("SELECT account_id, shard, balance FROM balances WHERE balance < floor")
-HOUSES = {"rich": 1_000_000_000, "short": 20_000_000, "nearly broke": 150_000}
-"""What the house has when a wave begins, in hundredths: ¤10 million, ¤200 000, ¤1500."""
+SPREAD = text("UPDATE balances SET balance = :each WHERE account_id = :house")
+HOUSES = {"rich": 1_000_000_000, "short": 20_000_000, "nearly broke": 160_000}
+"""What the house has when a wave begins, in hundredths: ¤10 million, ¤200 000, ¤1600; as much on each shard."""
 
 
 @pytest.fixture
 def table(database: Database, owner: Engine, fresh: object) -> Table:
-    """A few players who can bet for long."""
+    """A few players who can bet for long, and whom free spins wait for."""
     del fresh
     with owner.begin() as connection:
         opened = [register(connection, name=f"P{it}", password_hash="none", faction=None) for it in range(PLAYERS)]
     accounts = tuple((one.account_id, one.account_number) for one in opened)
-    for _, number in accounts:
+    for account, number in accounts:
         move(owner, SYSTEM_ID, number, 1_000_000_000)
+        with owner.begin() as connection:
+            enter(connection, account, number)
+        rig(owner, number, seed_that(number, STARLIGHT, lambda _, triggers: triggers))
+        with owner.begin() as connection:
+            spin(
+                connection,
+                account_id=account,
+                account_number=number,
+                game=GAMES["starlight_smuggler"],
+                line_bet=500,
+                zone=ZONE,
+                way=1,
+            )
     return Table(database.url("application"), accounts)
 
 
@@ -68,6 +84,8 @@ def set_house(owner: Engine, wanted: int) -> None:
         move(owner, SYSTEM_ID, HOUSE_NUMBER, missing)
     elif missing < 0:
         move(owner, HOUSE_ID, SYSTEM_NUMBER, -missing)
+    with owner.begin() as connection:
+        connection.execute(SPREAD, {"each": wanted // 32, "house": HOUSE_ID})
 
 
 @pytest.mark.parametrize(
@@ -99,7 +117,7 @@ def test_playing_at_once_keeps_every_promise(
             books()
     assert {f"{name}: {what}" for name in HOUSES for what in ("paid", "rotated")} <= set(seen), seen
     assert {"short: way 2", "short: way 3", "nearly broke: way 3", "nearly broke: HouseCannotPay"} <= set(seen), seen
-    assert any(what.endswith("free") for what in seen), seen
+    assert seen["rich: free"] >= 5 * PLAYERS, seen
     assert "rich: HouseCannotPay" not in seen, seen
 
 
