@@ -123,7 +123,7 @@ def assert_fair(one: Gambler, spins: int) -> None:
     assert nb1.wrong_in_all(rounds, dials) == []
     for shown in rounds:
         assert nb1.wrong_with(shown, sheets[shown["sheet"]]) == []
-        assert nb1.wrong_with({**shown, "nonce": shown["nonce"] + 1}, sheets[shown["sheet"]])
+        assert nb1.wrong_with({**shown, "win": shown["win"] + 1}, sheets[shown["sheet"]])
         assert problems(read_round(json.dumps(shown).encode())) == []
         told = one.told[shown["id"]]
         assert told["win_amount"] == shown["win"]
