@@ -1,0 +1,262 @@
+"""What keeps players from losing more than they meant to: the casino's day by the event's clocks, limits, exclusion."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, event, text
+
+from neobank.casino.protection import Limits, casino_day, in_iso, next_day
+from tests.service.gambling import GLITCH, STARLIGHT, Join, configure, played, seed_that, set_seed, spin, user
+from tests.service.support import LoggedIn
+
+pytestmark = pytest.mark.usefixtures("fair")
+
+BERLIN = ZoneInfo("Europe/Berlin")
+ZONES = [
+    ZoneInfo(name) for name in ("UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe")
+]
+LATER = text("UPDATE casino_players SET pending_from = pending_from - CAST(:by AS interval)")
+LOST = text("UPDATE casino_players SET day = CAST(:day AS date), day_net = :net")
+
+
+@pytest.mark.parametrize(
+    ("moment", "day"),
+    [
+        ("2026-03-28T04:59:59+00:00", date(2026, 3, 27)),
+        ("2026-03-28T05:00:00+00:00", date(2026, 3, 28)),
+        ("2026-03-29T03:59:59+00:00", date(2026, 3, 28)),  # 05:59:59, and this day had 23 hours
+        ("2026-03-29T04:00:00+00:00", date(2026, 3, 29)),
+        ("2026-10-25T04:59:59+00:00", date(2026, 10, 24)),  # this one 25
+        ("2026-10-25T05:00:00+00:00", date(2026, 10, 25)),
+        ("2026-12-31T23:30:00+00:00", date(2026, 12, 31)),
+        ("2027-01-01T04:59:59+00:00", date(2026, 12, 31)),
+    ],
+)
+def test_the_casino_s_day_starts_at_six_by_the_event_s_clocks(moment: str, day: date) -> None:
+    assert casino_day(datetime.fromisoformat(moment), BERLIN) == day
+
+
+@pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 28), 23), (date(2026, 10, 24), 25), (date(2026, 7, 1), 24)])
+def test_a_day_on_which_the_clocks_change_is_as_long_as_it_is(day: date, hours: int) -> None:
+    starts = next_day(day - timedelta(days=1), BERLIN)
+    assert (next_day(day, BERLIN).astimezone(UTC) - starts.astimezone(UTC)) == timedelta(hours=hours)
+
+
+@given(zone=st.sampled_from(ZONES), moment=st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1)))  # noqa: DTZ001
+def test_every_moment_is_within_its_day(zone: ZoneInfo, moment: datetime) -> None:
+    now = moment.replace(tzinfo=UTC)
+    day = casino_day(now, zone)
+    assert next_day(day - timedelta(days=1), zone) <= now < next_day(day, zone)
+
+
+def limit(who: LoggedIn, **change: object) -> dict[str, object]:
+    answer = who.ask("PUT", "/account/limits", **change)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, object] = answer.get_json()
+    return found
+
+
+def today() -> date:
+    return casino_day(datetime.now(UTC), ZoneInfo("UTC"))
+
+
+def lose(owner: Engine, net: int, day: date) -> None:
+    """Say what was lost on a day, in hundredths."""
+    with owner.begin() as connection:
+        connection.execute(LOST, {"net": net, "day": day})
+
+
+def test_a_bet_may_reach_the_limit_and_not_a_hundredth_more(owner: Engine, neo: LoggedIn) -> None:
+    limit(neo, daily_loss_limit=100)
+    for wanted in (lambda award, _: award == 0, lambda award, _: award > 0):
+        set_seed(owner, neo, seed_that(neo.number, GLITCH, wanted))
+        lose(owner, 9_001, today())
+        status, body = spin(neo, GLITCH, 10)
+        assert status == 403
+        day_ends = datetime.fromisoformat(neo.ask("GET", "/account/limits").get_json()["day_ends"])
+        assert f"¤100.00: bet less, or wait for {in_iso(day_ends)}" in str(body["detail"])
+        lose(owner, 9_000, today())
+        assert spin(neo, GLITCH, 10)[0] == 200
+        neo.ask("POST", "/casino/seed", client_seed=neo.number)
+
+
+def test_what_was_lost_counts_on_its_own_day_alone(owner: Engine, neo: LoggedIn) -> None:
+    limit(neo, daily_loss_limit=100)
+    lose(owner, 10_000, today())
+    assert spin(neo, GLITCH, 10)[0] == 403
+    lose(owner, 10_000, today() - timedelta(days=1))
+    assert neo.ask("GET", "/account/limits").get_json()["net_today"] == 0
+    body = played(neo, GLITCH, 10)
+    assert body["net_today"] == 10 - body["win_amount"]  # type: ignore[operator]
+
+
+def test_what_was_won_may_be_bet_again(owner: Engine, neo: LoggedIn) -> None:
+    limit(neo, daily_loss_limit=10)
+    lose(owner, -99_000, today())
+    assert spin(neo, GLITCH, 1000)[0] == 200
+
+
+def test_free_spins_are_played_beyond_the_limit_and_their_wins_count(owner: Engine, neo: LoggedIn) -> None:
+    set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
+    net = played(neo, STARLIGHT, 5)["net_today"]
+    lose(owner, 1_000_000, today())
+    limit(neo, daily_loss_limit=1)
+    for _ in range(5):
+        body = played(neo, STARLIGHT, 5)
+        net = body["net_today"]
+        assert body["was_free_spin"]
+    shown = neo.ask("GET", "/casino/rounds", limit=5).get_json()["rounds"]
+    assert net == 10_000 - sum(it["win"] for it in shown)
+    assert spin(neo, STARLIGHT, 5)[0] == 403
+
+
+def test_a_lower_limit_holds_at_once_and_a_higher_one_after_a_day(owner: Engine, neo: LoggedIn) -> None:
+    assert limit(neo, daily_loss_limit=100)["daily_loss_limit"] == 100
+    assert limit(neo, daily_loss_limit=50)["daily_loss_limit"] == 50
+    raised = limit(neo, daily_loss_limit=200)
+    assert (raised["daily_loss_limit"], raised["pending_daily_loss_limit"]) == (50, 200)
+    ahead = datetime.fromisoformat(str(raised["pending_from"])) - datetime.now(UTC)
+    assert timedelta(hours=23, minutes=55) < ahead <= timedelta(hours=24)
+    assert limit(neo, daily_loss_limit=200)["pending_from"] == raised["pending_from"]  # said again, it waits no longer
+    lose(owner, 4_500, today())
+    assert spin(neo, GLITCH, 10)[0] == 403
+    with owner.begin() as connection:
+        connection.execute(LATER, {"by": "23 hours 59 minutes"})
+    assert spin(neo, GLITCH, 10)[0] == 403
+    with owner.begin() as connection:
+        connection.execute(LATER, {"by": "1 minute"})
+    assert spin(neo, GLITCH, 10)[0] == 200
+    assert neo.ask("GET", "/account/limits").get_json()["daily_loss_limit"] == 200
+
+
+@pytest.mark.parametrize("lower", [50, 49.5])
+def test_a_limit_that_is_set_again_cancels_a_raise(owner: Engine, neo: LoggedIn, lower: float) -> None:
+    limit(neo, daily_loss_limit=50)
+    limit(neo, remove_daily_loss_limit=True)
+    shown = limit(neo, daily_loss_limit=lower)
+    assert (shown["daily_loss_limit"], shown["pending_from"]) == (lower, None)
+    with owner.begin() as connection:
+        connection.execute(LATER, {"by": "25 hours"})
+    assert neo.ask("GET", "/account/limits").get_json()["daily_loss_limit"] == lower
+
+
+def test_a_limit_is_gone_a_day_after_its_removal(owner: Engine, neo: LoggedIn) -> None:
+    limit(neo, daily_loss_limit=10)
+    shown = limit(neo, remove_daily_loss_limit=True)
+    assert (shown["daily_loss_limit"], shown["pending_daily_loss_limit"]) == (10, None)
+    assert shown["pending_from"] is not None
+    assert spin(neo, GLITCH, 20)[0] == 403
+    with owner.begin() as connection:
+        connection.execute(LATER, {"by": "24 hours"})
+    assert spin(neo, GLITCH, 20)[0] == 200
+
+
+def test_a_limit_is_set_or_removed_and_not_both(neo: LoggedIn) -> None:
+    assert neo.ask("PUT", "/account/limits", daily_loss_limit=5, remove_daily_loss_limit=True).status_code == 400
+    assert neo.ask("GET", "/account/limits").get_json()["daily_loss_limit"] is None
+
+
+def ahead(**time: float) -> str:
+    return (datetime.now(UTC) + timedelta(**time)).isoformat()
+
+
+def test_exclusion_closes_both_games_and_nothing_else_and_only_gets_longer(
+    organiser: LoggedIn, owner: Engine, player: Join, neo: LoggedIn
+) -> None:
+    set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
+    played(neo, STARLIGHT, 5)
+    until = limit(neo, self_excluded_until=ahead(days=2))["self_excluded_until"]
+    for game, bet in ((GLITCH, 10), (STARLIGHT, 5)):
+        status, body = spin(neo, game, bet)
+        assert (status, in_iso(datetime.fromisoformat(str(until))) in str(body["detail"])) == (403, True)
+    assert user(neo)["free_spins"] == 5
+    trinity = player("Trinity")
+    assert neo.ask("POST", "/transactions", to_account=trinity.number, amount=1).status_code == 201
+    assert trinity.ask("POST", "/transactions", to_account=neo.number, amount=1).status_code == 201
+
+    def organise(until: str) -> int:
+        body = {"until": until, "reason": "as asked"}
+        path = f"/api/admin/users/{neo.number}/exclusion"
+        return organiser.client.put(path, json=body, headers=organiser.headers).status_code
+
+    for shorter in (ahead(days=1), ahead(seconds=-1), ahead(days=367)):
+        assert neo.ask("PUT", "/account/limits", self_excluded_until=shorter).status_code == 400
+        assert organise(shorter) == 400
+        assert neo.ask("GET", "/account/limits").get_json()["self_excluded_until"] == until
+    assert organise(ahead(days=3)) == 200
+    longer = neo.ask("GET", "/account/limits").get_json()["self_excluded_until"]
+    assert longer > until
+    assert limit(neo, self_excluded_until=ahead(days=4))["self_excluded_until"] > longer
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE casino_players SET excluded_until = clock_timestamp()"))
+    assert played(neo, STARLIGHT, 5)["free_spins_remaining"] == 4
+
+
+def test_an_exclusion_and_a_limit_are_kept_together_or_not_at_all(neo: LoggedIn) -> None:
+    assert neo.ask("PUT", "/account/limits", daily_loss_limit=5, self_excluded_until=ahead(days=-1)).status_code == 400
+    assert neo.ask("GET", "/account/limits").get_json()["daily_loss_limit"] is None
+
+
+def test_a_moment_that_has_come_ends_what_waited_for_it() -> None:
+    now = datetime.now(UTC)
+    found = Limits(now, None, 0, 100, 200, now, now)
+    assert (found.limit, found.pending) == (200, False)
+    found.admit()
+
+
+@contextmanager
+def before_settling(app: Flask, act: Callable[[], None]) -> Iterator[None]:
+    """Let something happen once a spin knows what it depends on, and has moved nothing."""
+    engine: Engine = app.extensions["neobank"].engine
+
+    def listener(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if "settle_spin" in statement:
+            act()
+
+    event.listen(engine, "before_cursor_execute", listener)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", listener)
+
+
+def test_a_spin_in_flight_ends_cleanly_when_its_game_is_closed(
+    app: Flask, owner: Engine, organiser: LoggedIn, neo: LoggedIn
+) -> None:
+    played(neo, GLITCH, 10)
+
+    def close() -> None:
+        with owner.begin() as connection:
+            connection.execute(text("SELECT set_game('glitch_grid', false, 5000, 9000000000000000001)"))
+
+    with before_settling(app, close):
+        body = played(neo, GLITCH, 10)
+    shown = neo.ask("GET", f"/casino/rounds/{body['round']}").get_json()
+    assert shown["dial"] == 102  # as it was when the round began
+    assert spin(neo, GLITCH, 10)[0] == 400
+    configure(organiser, "glitch_grid", is_enabled=True)
+    assert neo.ask("GET", f"/casino/rounds/{played(neo, GLITCH, 10)['round']}").get_json()["dial"] == 50
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE switches SET read_only = {}", "UPDATE accounts SET frozen = {} WHERE id < 9000000000000000001"],
+)
+def test_a_spin_in_flight_is_nothing_when_money_stops(app: Flask, owner: Engine, neo: LoggedIn, statement: str) -> None:
+    played(neo, GLITCH, 10)
+    before = user(neo)["balance"]
+
+    def set_(stopped: str) -> None:
+        with owner.begin() as connection:
+            connection.execute(text(statement.format(stopped)))
+
+    with before_settling(app, lambda: set_("true")):
+        assert spin(neo, GLITCH, 10)[0] == 403
+    set_("false")
+    assert (user(neo)["balance"], neo.ask("GET", "/casino/seed").get_json()["nonce"]) == (before, 1)
