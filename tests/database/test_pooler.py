@@ -17,7 +17,7 @@ from tests.database.conftest import BINARIES, end
 from tests.database.support import Where, as_superuser, ask, eventually, refusal, session
 from tests.database.test_tls import Encrypted, RealCertificates, described
 from tests.infra.program import DIGEST_IMAGE, PROD, Config, Program, Recorder, merged, run
-from tools.postgres import NOBODY, Postgres, free_port
+from tools.postgres import Postgres, free_port
 
 NAMESPACE = "neotropolis.svc"
 HOSTS = f"127.0.0.1 localhost postgres-service.{NAMESPACE} pgbouncer-service.{NAMESPACE}\n"
@@ -80,7 +80,10 @@ def pgbouncer(folder: Path, program: Program, server: Postgres, **other: str) ->
     for what, where in moved.items():
         written = written.replace(what, where)
     (folder / "pgbouncer.ini").write_text(written, encoding="utf-8")
-    somebody = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
+    pod = dict(program.pods())["pgbouncer-deployment"]["spec"]
+    uid, words = int(pod["securityContext"]["runAsUser"]), pod["containers"][0]["command"]
+    assert words == ["pgbouncer", "/etc/neobank/pgbouncer/pgbouncer.ini"]
+    somebody = ["unshare", "--user", f"--map-user={uid}", f"--map-group={uid}", "--"]  # whom no machine knows
     command = [*IN_NAMESPACES, WITH_HOSTS, str(hosts), *somebody, executable, str(folder / "pgbouncer.ini")]
     log = folder / "pgbouncer.log"
     with log.open("wb") as output:

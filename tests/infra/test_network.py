@@ -1,5 +1,6 @@
 """Who may reach whom: the generated NetworkPolicies, evaluated as Kubernetes defines them, and the Ingress."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,6 +171,16 @@ AT_80 = {"ports": [{"protocol": "TCP", "port": 80}]}
 )
 def test_policies_are_evaluated_as_kubernetes_defines_them(policies: list[dict[str, Any]], let_in: set[str]) -> None:
     assert {it.name for it in (TILL, THIEF) if allows(policies, "Ingress", SHOP, it, ("TCP", 80))} == let_in
+    text = json.dumps(policies)
+    for this, that in (
+        ("Ingress", "E_"),
+        ("Egress", "Ingress"),
+        ("E_", "Egress"),
+        ("ingress", "egress"),
+        ("from", "to"),
+    ):
+        text = text.replace(f'"{this}"', f'"{that}"')
+    assert {it.name for it in (TILL, THIEF) if allows(json.loads(text), "Egress", SHOP, it, ("TCP", 80))} == let_in
 
 
 def test_without_policies_everybody_reaches_everybody(dev: Program) -> None:
