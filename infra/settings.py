@@ -238,16 +238,18 @@ class Settings(_Section):
     def _contradictions_of_the_database(self) -> Iterator[str]:
         postgres, needed = self.postgres, self.connections()
         for name in filter(tuning.is_own, postgres.settings):
-            yield f"postgres.settings.{name} is the program's own, as are access, files and connections: leave it out."
+            yield f"postgres.settings.{name} is the program's own, as are access, files and durability: leave it out."
         if not tuning.fits(cache := postgres.settings.get("shared_buffers", "0"), postgres.memory):
             yield (
                 f"postgres.settings.shared_buffers is {cache}: with /dev/shm ({tuning.SHARED_MEMORY}) that is more "
                 f"than postgres.memory, which is {postgres.memory}."
             )
         if needed > (most := tuning.max_connections(postgres.memory)):
-            who, remedy = "the bank's threads", "raise it, or set pgbouncer.enabled"
+            who, remedy = "the bank's threads", "set pgbouncer.enabled"
             if self.pgbouncer.enabled:
-                who, remedy = "PgBouncer's", "raise it, or lower pgbouncer.connections"
+                who, remedy = "PgBouncer's", "lower pgbouncer.connections"
+            if most < tuning.MOST_CONNECTIONS:
+                remedy = f"raise it, or {remedy}"
             yield (
                 f"postgres.memory is {postgres.memory}: that is for {most} connections, and {who}, with one pod more "
                 f"while they roll, and others take {needed}: {remedy}."

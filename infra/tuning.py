@@ -22,9 +22,9 @@ _BLOCKS = {None: 1, "kB": 1 / 8, "MB": 128, "GB": 128 * 1024, "TB": 128 * 1024 *
 
 _OWN = re.compile(
     r"(include\w*|data_directory|\w+_file|listen_addresses|port|unix_socket_\w+|ssl\w*|password_encryption"
-    r"|\w+_preload_libraries|max_connections)"
+    r"|\w+_preload_libraries|max_connections|fsync|full_page_writes|synchronous_commit|session_replication_role)"
 )
-"""Access, files and the number of connections; what start.sh says on the command line outranks the file anyway."""
+"""What start.sh says on the command line outranks the file anyway."""
 
 
 def is_own(name: str) -> bool:

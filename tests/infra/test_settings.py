@@ -201,6 +201,7 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: object, sentence: str
         ),
         ({"postgres": {"tlsSecret": "own"}}, 'postgres.tlsSecret is "own": it is read where postgres.tls is true.'),
         ({"postgres": {"settings": {"ssl": False}}}, "postgres.settings.ssl is the program's own, as are access"),
+        ({"postgres": {"settings": {"fsync": False}}}, "postgres.settings.fsync is the program's own, as are"),
         (
             {"postgres": {"settings": {"max_connections": 900}}},
             "postgres.settings.max_connections is the program's own",
@@ -250,6 +251,12 @@ def test_settings_that_do_not_go_together_are_refused(config: Config, sentence: 
 def test_production_refuses_what_no_event_should_run_on(change: Config, named: str) -> None:
     assert named in [sentence.split(":")[0] for sentence in refusal(merged(PROD, change))]
     read({**merged(PROD, change), "production": False})
+
+
+def test_more_memory_is_no_remedy_where_there_are_connections_enough() -> None:
+    [said] = refusal({"postgres": {"memory": "8Gi"}, "application": {"replicas": 64}})
+    assert "that is for 500 connections" in said
+    assert said.endswith("others take 1056: set pgbouncer.enabled.")
 
 
 def test_more_threads_than_connections_are_fine_behind_pgbouncer() -> None:
