@@ -1,0 +1,330 @@
+"""Every route, tried by everybody whom it is not for: refused, with nothing shown and nothing changed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
+from werkzeug.test import TestResponse
+
+from tests.service.gambling import GLITCH, played
+from tests.service.support import LoggedIn, Terminal
+
+pytestmark = pytest.mark.usefixtures("books")
+
+Join = Callable[[str], LoggedIn]
+SECRET = "at midnight by the old mill"
+"""In memos, a device's name, a key's description: whoever it is not for never reads it."""
+
+
+class For(Enum):
+    """Whom a route is for."""
+
+    ANYBODY = "anybody"
+    PLAYERS = "players"
+    ORGANISERS = "organisers"
+    KEYS = "keys"
+
+
+@dataclass(frozen=True)
+class Route:
+    """How to ask, and what others are answered than the one whom the thing in the path belongs to."""
+
+    whom: For
+    method: str
+    path: str
+    body: Mapping[str, object] = field(default_factory=dict)
+    another: int | None = None
+    """Another player's or vendor's status; None where the path names nothing that is somebody's."""
+    narrow: int | None = None
+    """The status of a key that may only ask to be paid; None where it may."""
+
+
+def of_players(method: str, path: str, another: int | None = None, **body: object) -> Route:
+    return Route(For.PLAYERS, method, f"/api/v1{path}", body, another)
+
+
+def of_keys(method: str, path: str, another: int | None = None, narrow: int | None = None, **body: object) -> Route:
+    return Route(For.KEYS, method, f"/api/v1/external{path}", body, another, narrow)
+
+
+def of_organisers(method: str, path: str, **body: object) -> Route:
+    return Route(For.ORGANISERS, method, f"/api/admin{path}", body)
+
+
+def of_anybody(method: str, path: str) -> Route:
+    return Route(For.ANYBODY, method, path)
+
+
+ROUTES = {
+    "health.live": of_anybody("GET", "/health"),
+    "health.ready": of_anybody("GET", "/health/ready"),
+    "openapi.spec": of_anybody("GET", "/openapi.json"),
+    "docs.get_page": of_anybody("GET", "/docs"),
+    "docs.get_start": of_anybody("GET", "/docs/start.js"),
+    "docs.get_file": of_anybody("GET", "/docs/nothing"),
+    "status.get_status": of_anybody("GET", "/api/v1/status"),
+    "auth.post_registration": of_anybody("POST", "/api/v1/auth/register"),
+    "auth.post_login": of_anybody("POST", "/api/v1/auth/login"),
+    "casino.get_sheet": of_anybody("GET", "/api/v1/casino/sheets/0"),
+    "auth.post_logout": of_players("POST", "/auth/logout"),
+    "account.get_account": of_players("GET", "/account"),
+    "account.put_profile": of_players("PUT", "/account/profile"),
+    "account.put_password": of_players("PUT", "/account/password", current_password="?", new_password="another one"),
+    "limits.get_limits": of_players("GET", "/account/limits"),
+    "limits.put_limits": of_players("PUT", "/account/limits"),
+    "sessions.get_sessions": of_players("GET", "/account/sessions"),
+    "sessions.delete_sessions": of_players("DELETE", "/account/sessions"),
+    "sessions.delete_session": of_players("DELETE", "/account/sessions/{session}", another=404),
+    "payments.get_transactions": of_players("GET", "/account/transactions"),
+    "payments.get_search": of_players("GET", "/account/transactions/search", q="mill"),
+    "payments.post_transaction": of_players("POST", "/transactions", to_account="{trinity}", amount=1),
+    "directory.get_factions": of_players("GET", "/factions"),
+    "directory.get_player": of_players("GET", "/players/lookup", account_number="{trinity}"),
+    "charges.get_charges": of_players("GET", "/charges"),
+    "charges.get_charge": of_players("GET", "/charges/{code}", another=404),
+    "charges.post_approval": of_players("POST", "/charges/{code}/approve", another=404),
+    "charges.post_refusal": of_players("POST", "/charges/{code}/decline", another=404),
+    "casino.get_games": of_players("GET", "/casino/games"),
+    "casino.post_glitch_grid_spin": of_players("POST", "/casino/glitch-grid/spin", bet_amount=10),
+    "casino.post_starlight_smuggler_spin": of_players("POST", "/casino/starlight-smuggler/spin", bet_amount=5),
+    "casino.get_rounds": of_players("GET", "/casino/rounds"),
+    "casino.get_round": of_players("GET", "/casino/rounds/{round}", another=404),
+    "casino.get_seed": of_players("GET", "/casino/seed"),
+    "casino.post_seed": of_players("POST", "/casino/seed"),
+    "external.post_transaction": of_keys(
+        "POST", "/transactions", another=403, narrow=403, from_account="{trinity}", to_account="{bar}", amount=1
+    ),
+    "external.get_balance": of_keys("GET", "/account/{trinity}/balance", another=403, narrow=403),
+    "external.post_charge": of_keys("POST", "/charges", amount=1),
+    "external.get_charge": of_keys("GET", "/charges/{charge}", another=404),
+    "external.delete_charge": of_keys("DELETE", "/charges/{charge}", another=404),
+    "external.post_refund": of_keys("POST", "/charges/{charge}/refund", another=404),
+    "api_keys.get_keys": of_organisers("GET", "/api-keys"),
+    "api_keys.post_key": of_organisers("POST", "/api-keys", description="bar"),
+    "api_keys.delete_key": of_organisers("DELETE", "/api-keys/{key}"),
+    "admin_bank.get_audit_logs": of_organisers("GET", "/audit-logs"),
+    "admin_bank.post_faction": of_organisers("POST", "/factions/create", name="Zion"),
+    "admin_bank.get_factions": of_organisers("GET", "/factions/list"),
+    "admin_bank.get_stats": of_organisers("GET", "/stats"),
+    "admin_bank.get_switches": of_organisers("GET", "/switches"),
+    "admin_bank.put_switches": of_organisers("PUT", "/switches", read_only=True),
+    "admin_casino.get_config": of_organisers("GET", "/casino/config"),
+    "admin_casino.put_config": of_organisers("PUT", "/casino/config/glitch_grid", is_enabled=False),
+    "admin_casino.put_exclusion": of_organisers(
+        "PUT", "/users/{trinity}/exclusion", until="2100-01-01T00:00:00Z", reason="Rest"
+    ),
+    "admin_lists.get_export": of_organisers("GET", "/users/export"),
+    "admin_lists.post_import": of_organisers("POST", "/users/import"),
+    "admin_money.get_transactions": of_organisers("GET", "/transactions"),
+    "admin_money.post_reversal": of_organisers("POST", "/transactions/{transfer}/reverse", reason="A mistake"),
+    "admin_money.post_adjustment": of_organisers("POST", "/users/{trinity}/adjust-balance", amount=1, reason="Found"),
+    "admin_money.post_credits": of_organisers("POST", "/factions/None/add-credits", amount=1, reason="Supper"),
+    "admin_users.get_search": of_organisers("GET", "/users/search", q="Trinity"),
+    "admin_users.get_user": of_organisers("GET", "/users/{trinity}"),
+    "admin_users.post_freeze": of_organisers("POST", "/users/{trinity}/freeze"),
+    "admin_users.post_unfreeze": of_organisers("POST", "/users/{trinity}/unfreeze"),
+    "admin_users.post_password": of_organisers("POST", "/users/{trinity}/reset-password", new_password="another one"),
+    "admin_users.post_toggle": of_organisers("POST", "/users/{trinity}/toggle-admin"),
+    "admin_users.delete_sessions": of_organisers("DELETE", "/users/{trinity}/sessions"),
+}
+STATE = text("""
+    SELECT
+        (SELECT string_agg(balances::text, ' ' ORDER BY account_id, shard) FROM balances),
+        (SELECT string_agg(players::text, ' ' ORDER BY account_id) FROM players),
+        (SELECT string_agg(accounts::text, ' ' ORDER BY id) FROM accounts),
+        (SELECT string_agg(charges::text, ' ' ORDER BY id) FROM charges),
+        (SELECT string_agg(api_keys::text, ' ' ORDER BY id) FROM api_keys),
+        (SELECT string_agg(seeds::text, ' ' ORDER BY id) FROM seeds),
+        (SELECT string_agg(games::text || switches::text, ' ' ORDER BY games.name) FROM games, switches),
+        (SELECT string_agg(id::text, ' ' ORDER BY id) FROM sessions),
+        (SELECT count(*) FROM transfers), (SELECT count(*) FROM audit_logs), (SELECT count(*) FROM factions),
+        (SELECT count(*) FROM casino_players), (SELECT count(*) FROM idempotency_records)
+""")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Trinity, the bar where she owes something, and what the paths name of theirs."""
+
+    client: FlaskClient
+    owner: Engine
+    bar: LoggedIn
+    named: Mapping[str, object]
+
+    def ask(self, route: Route, headers: Mapping[str, str]) -> TestResponse:
+        filled = {name: it.format(**self.named) if isinstance(it, str) else it for name, it in route.body.items()}
+        fields = {"query_string": filled} if route.method == "GET" else {"json": filled}
+        path = route.path.format(**self.named)
+        return self.client.open(path, method=route.method, headers=dict(headers), **fields)  # type: ignore[arg-type]
+
+    def refuses(self, endpoint: str, headers: Mapping[str, str], status: int) -> None:
+        """Assert that this is answered with that status, that it tells nothing, and that nothing was changed."""
+        before = self.state()
+        answer = self.ask(ROUTES[endpoint], headers)
+        assert answer.status_code == status, (endpoint, answer.status_code, answer.text)
+        assert answer.content_type == "application/problem+json", endpoint
+        self.keeps_its_secret(endpoint, answer)
+        assert self.state() == before, endpoint
+
+    def keeps_its_secret(self, endpoint: str, answer: TestResponse) -> None:
+        shown = answer.text.lower()
+        assert SECRET not in shown, endpoint
+        assert str(self.named["balance"]) not in shown, endpoint
+        assert str(self.named["code"]).lower() not in shown, endpoint
+
+    def state(self) -> object:
+        with self.owner.connect() as connection:
+            return connection.execute(STATE).one()
+
+
+@pytest.fixture
+def scene(client: FlaskClient, owner: Engine, player: Join, terminal: Callable[..., Terminal]) -> Scene:
+    trinity, bar = player("Trinity"), player("Bar")
+    trinity.headers["User-Agent"] = SECRET
+    login = {"character_name": "Trinity", "password": "password of Trinity"}
+    client.post("/api/v1/auth/login", json=login, headers={"User-Agent": SECRET})
+    session = trinity.ask("GET", "/account/sessions").get_json()["sessions"][0]["id"]
+    paid = trinity.ask("POST", "/transactions", to_account=bar.number, amount=0.37, memo=SECRET).get_json()
+    till = terminal(account=bar.number, description=SECRET)
+    charge = till.ask("POST", "/charges", amount=3, player=trinity.number, memo=SECRET).get_json()
+    named = {
+        "trinity": trinity.number,
+        "bar": bar.number,
+        "session": session,
+        "transfer": paid["transaction"]["id"],
+        "key": till.id,
+        "charge": charge["id"],
+        "code": charge["code"],
+        "round": played(trinity, GLITCH, 10)["round"],
+        "balance": trinity.ask("GET", "/account").get_json()["account"]["balance"],
+    }
+    return Scene(client, owner, bar, named)
+
+
+def test_every_route_has_its_place_in_the_table(app: Flask) -> None:
+    rules = {rule.endpoint: rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"}
+    assert set(rules) == set(ROUTES)
+    adapter = app.url_map.bind("bank")
+    for endpoint, route in ROUTES.items():
+        path = route.path.format(trinity="NC-0", bar="NC-0", session=1, transfer=1, key=1, charge=1, code="0", round=1)
+        assert adapter.match(path, method=route.method)[0] == endpoint
+        owned = {"session", "charge", "code", "round"} & set(rules[endpoint].arguments) or "{code}" in route.path
+        assert (route.another is not None) >= bool(owned), endpoint
+
+
+def routes(*whom: For) -> list[str]:
+    return [endpoint for endpoint, route in ROUTES.items() if route.whom in whom]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer " + "A" * 43},
+        {"Authorization": "Basic VHJpbml0eTo="},
+        {"X-API-Key": "nbk_" + "A" * 43},
+        {"Authorization": "Bearer \u00e9", "X-API-Key": "\u00e9"},
+    ],
+    ids=str,
+)
+def test_nobody_gets_in_unknown(scene: Scene, headers: dict[str, str]) -> None:
+    for endpoint in routes(For.PLAYERS, For.ORGANISERS, For.KEYS):
+        scene.refuses(endpoint, headers, 401)
+
+
+def test_what_is_for_anybody_asks_for_nothing(scene: Scene) -> None:
+    for endpoint in routes(For.ANYBODY):
+        answer = scene.ask(ROUTES[endpoint], {})
+        assert answer.status_code in {200, 400, 404}, endpoint
+        scene.keeps_its_secret(endpoint, answer)
+
+
+def test_a_key_is_no_token_and_a_token_is_no_key(scene: Scene, terminal: Callable[..., Terminal]) -> None:
+    till = terminal(account=scene.bar.number, scope="debit")
+    for endpoint in routes(For.PLAYERS, For.ORGANISERS):
+        scene.refuses(endpoint, {"X-API-Key": till.key}, 401)
+    for endpoint in routes(For.KEYS):
+        scene.refuses(endpoint, scene.bar.headers, 401)
+
+
+def test_another_player_finds_nothing_of_somebody_else_s(scene: Scene, player: Join) -> None:
+    smith = player("Smith")
+    for endpoint in routes(For.PLAYERS):
+        another = ROUTES[endpoint].another
+        if another is not None:
+            scene.refuses(endpoint, smith.headers, another)
+        elif ROUTES[endpoint].method == "GET":
+            answer = scene.ask(ROUTES[endpoint], smith.headers)
+            assert answer.status_code == 200, endpoint
+            scene.keeps_its_secret(endpoint, answer)
+
+
+def test_a_player_is_no_organiser(scene: Scene, player: Join) -> None:
+    smith = player("Smith")
+    for endpoint in routes(For.ORGANISERS):
+        scene.refuses(endpoint, smith.headers, 403)
+
+
+@pytest.mark.parametrize("scope", ["charge", "pay"])
+def test_another_vendor_s_key_finds_nothing_of_somebody_else_s(
+    scene: Scene, player: Join, terminal: Callable[..., Terminal], scope: str
+) -> None:
+    key = {"X-API-Key": terminal(account=player("Club").number, scope=scope).key}
+    for endpoint in routes(For.KEYS):
+        another = ROUTES[endpoint].another
+        if another is not None:
+            scene.refuses(endpoint, key, another)
+
+
+def test_a_key_that_only_asks_moves_and_sees_nothing(scene: Scene, terminal: Callable[..., Terminal]) -> None:
+    key = {"X-API-Key": terminal(account=scene.bar.number, scope="charge").key}
+    refused = {endpoint: ROUTES[endpoint].narrow for endpoint in routes(For.KEYS) if ROUTES[endpoint].narrow}
+    assert refused
+    for endpoint, status in refused.items():
+        assert status is not None
+        scene.refuses(endpoint, key, status)
+
+
+def test_a_frozen_account_is_shut_out_of_everything(
+    scene: Scene, player: Join, organiser: LoggedIn, terminal: Callable[..., Terminal]
+) -> None:
+    smith = player("Smith")
+    till = terminal(account=smith.number, scope="debit")
+    assert (
+        scene.client.post(f"/api/admin/users/{smith.number}/toggle-admin", headers=organiser.headers).status_code == 200
+    )
+    assert scene.client.post(f"/api/admin/users/{smith.number}/freeze", headers=organiser.headers).status_code == 200
+    for endpoint in routes(For.PLAYERS, For.ORGANISERS):
+        scene.refuses(endpoint, smith.headers, 401)
+    for endpoint in routes(For.KEYS):
+        scene.refuses(endpoint, {"X-API-Key": till.key}, 403)
+
+
+def test_a_one_time_password_opens_nothing_but_its_change(scene: Scene, organiser: LoggedIn) -> None:
+    """Not even for an organiser: somebody else knows that password."""
+    with scene.owner.begin() as connection:
+        connection.execute(text("UPDATE players SET must_change_password = is_admin"))
+    for endpoint in routes(For.PLAYERS, For.ORGANISERS):
+        scene.refuses(endpoint, organiser.headers, 401 if endpoint == "account.put_password" else 403)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
+def test_a_method_that_a_route_does_not_have_changes_nothing(
+    scene: Scene, app: Flask, organiser: LoggedIn, method: str
+) -> None:
+    """Asked as organiser: whoever may do everything may still do nothing in a way that was not meant."""
+    taken: dict[str, set[str]] = {}
+    for rule in app.url_map.iter_rules():
+        taken.setdefault(rule.rule, set()).update(rule.methods or ())
+    rules = {rule.endpoint: rule.rule for rule in app.url_map.iter_rules()}
+    before = scene.state()
+    for endpoint, route in ROUTES.items():
+        if method not in taken[rules[endpoint]]:
+            path = route.path.format(**scene.named)
+            assert scene.client.open(path, method=method, json={}, headers=organiser.headers).status_code in {404, 405}
+    assert scene.state() == before
