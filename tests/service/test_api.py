@@ -124,7 +124,7 @@ def test_an_amount_that_is_no_amount_moves_nothing(player: Join, amount: str) ->
         ({"to_account": ""}, "account"),
         ({"to_account": 5}, "to_account"),
         ({"to_account": None}, "to_account"),
-        ({"memo": "x" * 141}, "memo"),
+        ({"memo": "x" * 141}, "memo: it takes at most 140 characters."),
         ({"memo": 5}, "memo"),
         ({"memo": "\x00"}, "memo"),
         ({"surprise": 1}, "surprise"),

@@ -77,8 +77,13 @@ def test_a_list_with_a_bad_line_creates_nobody(
 
 
 def test_each_bad_line_is_named(organiser: LoggedIn) -> None:
-    said = send(organiser, "name,faction\nOrganiser,\nNeo,Nobody\nTank,\n").get_json()["error"]
-    assert said == ("Nobody was created. Line 2: the name Organiser is taken. Line 3: there is no faction Nobody.")
+    """In one answer, whatever is wrong with it: what can be read off the line, and what only the books know."""
+    lines = ["name,faction,opening_balance", "Organiser,,", "Neo,,x", "Trinity,Nobody,", "Tank,,", "tank,Nobody,"]
+    assert send(organiser, "\n".join(lines)).get_json()["error"] == (
+        "Nobody was created. Line 2: the name Organiser is taken. Line 3: an amount is a number. "
+        "Line 4: there is no faction Nobody. "
+        "Line 6: the name tank stands in line 5 already and there is no faction Nobody."
+    )
 
 
 def test_only_csv_of_a_sensible_size_is_taken(organiser: LoggedIn, player: Join) -> None:

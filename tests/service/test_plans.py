@@ -1,14 +1,18 @@
 """What a query reads does not grow with the bank: it is on an index, and touches as many pages of much as of little."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from flask import Flask
+from sqlalchemy import Engine, text
 
 from neobank.ledger.operations import history
-from tests.service.support import open_players
+from neobank.vendors.charges import MAX_LISTED
+from tests.service.gambling import GLITCH, played
+from tests.service.growth import GROWING, grow
+from tests.service.plans import Plan, explain, overheard
+from tests.service.support import LoggedIn, Terminal, open_players
 from tools.bench.bank import add_history
 
 FEW = 2_000  # rows
@@ -16,43 +20,108 @@ MANY = 40_000  # rows
 
 MIDDLE = text("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM transfers WHERE debit_account_id = :account")
 
+WHOLE = {
+    "admin_bank.get_factions": "adds up what the members of each faction have",
+    "admin_bank.get_stats": "adds up the bank",
+    "admin_lists.get_export": "gives all players",
+    "directory.get_factions": "counts the members of each faction",
+}
+"""What reads whole tables, since that is what it is asked for."""
+
+CONSTANT = {"casino.get_sheet", "docs.get_file", "docs.get_page", "docs.get_start", "health.live", "health.ready"} | {
+    "openapi.spec",
+    "status.get_status",
+}
+"""What reads no table that grows."""
+
+BOUNDED = {
+    "account.get_account": "/api/v1/account",
+    "limits.get_limits": "/api/v1/account/limits",
+    "sessions.get_sessions": "/api/v1/account/sessions",
+    "payments.get_transactions": "/api/v1/account/transactions?limit=100",
+    "payments.get_search": "/api/v1/account/transactions/search?q=ago&limit=100",
+    "directory.get_player": "/api/v1/players/lookup?name=trinity",
+    "charges.get_charges": "/api/v1/charges",
+    "charges.get_charge": "/api/v1/charges/{code}",
+    "casino.get_games": "/api/v1/casino/games",
+    "casino.get_rounds": "/api/v1/casino/rounds?limit=100",
+    "casino.get_round": "/api/v1/casino/rounds/{round}",
+    "casino.get_seed": "/api/v1/casino/seed",
+    "external.get_balance": "/api/v1/external/account/{trinity}/balance",
+    "external.get_charge": "/api/v1/external/charges/{charge}",
+    "api_keys.get_keys": "/api/admin/api-keys",
+    "admin_bank.get_audit_logs": "/api/admin/audit-logs?limit=100&offset=0",
+    "admin_bank.get_switches": "/api/admin/switches",
+    "admin_casino.get_config": "/api/admin/casino/config",
+    "admin_money.get_transactions": "/api/admin/transactions?limit=100&offset=0",
+    "admin_users.get_search": "/api/admin/users/search?q=trin",
+    "admin_users.get_user": "/api/admin/users/{trinity}",
+}
+"""What reads a part: at most so many rows, one's own, or what was named. Trinity's own part stays as it is."""
+
 
 @dataclass(frozen=True)
-class Plan:
-    """What PostgreSQL did for a query: the tables it read whole, the indexes it used, the pages it touched."""
+class Readers:
+    """Those who read, and what the paths name."""
 
-    scanned: set[str]
-    indexes: set[str]
-    buffers: int
+    app: Flask
+    owner: Engine
+    engine: Engine
+    headers: dict[str, dict[str, str]]
+    named: dict[str, object]
+    pair: tuple[int, int]
 
-
-def explain(connection: Connection, account_id: int, before: int | None) -> Plan:
-    """Run the history's own statement under EXPLAIN."""
-    said: list[tuple[str, dict[str, object]]] = []
-
-    def listen(_c: object, _cursor: object, statement: str, values: dict[str, object], *_: object) -> None:
-        said.append((statement, values))
-
-    event.listen(connection, "before_cursor_execute", listen)
-    history(connection, account_id, limit=11, before=before)
-    event.remove(connection, "before_cursor_execute", listen)
-    [(statement, values)] = said
-    explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values).scalar_one()
-    root = (explained if isinstance(explained, list) else json.loads(explained))[0]["Plan"]
-    nodes = list(walk(root))
-    return Plan(
-        {str(node["Relation Name"]) for node in nodes if node["Node Type"] == "Seq Scan"},
-        {str(node["Index Name"]) for node in nodes if "Index Name" in node},
-        root["Shared Hit Blocks"] + root["Shared Read Blocks"],
-    )
+    def plan(self, path: str) -> Plan:
+        """Ask, and explain all that the answer took."""
+        by = "organiser" if path.startswith("/api/admin") else "terminal" if "/external/" in path else "neo"
+        with overheard(self.app.extensions["neobank"].engine) as sent:
+            answer = self.app.test_client().get(path.format(**self.named), headers=self.headers[by])
+        assert answer.status_code == 200, (path, answer.text)
+        with self.engine.connect() as connection:
+            return explain(connection, sent)
 
 
-def walk(node: dict[str, object]) -> Iterator[dict[str, object]]:
-    yield node
-    children = node.get("Plans", [])
-    assert isinstance(children, list)
-    for child in children:
-        yield from walk(child)
+@pytest.fixture
+def readers(
+    app: Flask,
+    engine: Engine,
+    owner: Engine,
+    player: Callable[[str], LoggedIn],
+    organiser: LoggedIn,
+    terminal: Callable[..., Terminal],
+) -> Readers:
+    neo, trinity = player("Neo"), player("Trinity")
+    till = terminal(account=trinity.number, scope="debit")
+    *_, asked = [till.ask("POST", "/charges", amount=1, player=neo.number).get_json() for _ in range(MAX_LISTED)]
+    round_id = played(neo, GLITCH, 10)["round"]
+    with engine.begin() as connection:
+        busy = connection.execute(text("SELECT id FROM accounts WHERE number = :it"), {"it": neo.number}).scalar_one()
+        [other] = open_players(connection, 1)
+    headers = {"neo": neo.headers, "organiser": organiser.headers, "terminal": {"X-API-Key": till.key}}
+    named = {
+        "code": asked["code"],
+        "charge": asked["id"],
+        "round": round_id,
+        "trinity": trinity.number,
+    }
+    return Readers(app, owner, engine, headers, named, (busy, other))
+
+
+def test_every_page_that_is_read_is_in_a_table_above(app: Flask) -> None:
+    read = {rule.endpoint for rule in app.url_map.iter_rules() if rule.methods and "GET" in rule.methods}
+    assert read == set(BOUNDED) | set(WHOLE) | CONSTANT
+
+
+def test_what_gives_a_part_reads_as_much_of_a_bank_twenty_times_as_large(readers: Readers) -> None:
+    plans: list[dict[str, Plan]] = []
+    for first, last in ((1, FEW), (FEW + 1, MANY)):
+        grow(readers.owner, first, last, readers.pair)
+        plans.append({endpoint: readers.plan(path) for endpoint, path in BOUNDED.items()})
+    few, many = plans
+    grown = {it: (few[it], many[it]) for it in BOUNDED if many[it].buffers > few[it].buffers * 1.2}
+    assert not grown, "\n".join(f"{it}: {both}" for it, both in grown.items())
+    scanned = {it: plan.scanned & GROWING for it, plan in many.items() if plan.scanned & GROWING}
+    assert not scanned
 
 
 @pytest.fixture
@@ -62,11 +131,19 @@ def players(engine: Engine, fresh: object) -> list[int]:
         return open_players(connection, 50)
 
 
-def grow(owner: Engine, rows: int, accounts: list[int]) -> None:
+def add_transfers(owner: Engine, rows: int, accounts: list[int]) -> None:
     """Add history, and let PostgreSQL take note; the visibility map is part of what a plan reads."""
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         add_history(connection, rows, accounts)
         connection.execute(text("VACUUM (ANALYZE) transfers, accounts, balances"))
+
+
+def plan_of_history(engine: Engine, account_id: int, page: str) -> Plan:
+    with engine.connect() as connection:
+        middle = connection.execute(MIDDLE, {"account": account_id}).scalar_one()
+        with overheard(connection) as sent:
+            history(connection, account_id, limit=11, before=middle if page == "deep" else None)
+        return explain(connection, sent)
 
 
 @pytest.mark.parametrize("page", ["first", "deep"])
@@ -77,13 +154,11 @@ def test_a_page_of_history_costs_the_same_with_twenty_times_the_rows(
     """Who paid a lot long ago and nothing since looks busy to the planner: walking back to them reads everything."""
     retired, others = players[:2], players[2:]
     account_id = others[7] if account == "busy" else retired[0]
-    grow(owner, FEW, retired)
+    add_transfers(owner, FEW, retired)
     plans = []
     for rows in (FEW, MANY - FEW):
-        grow(owner, rows, others)
-        with engine.connect() as connection:
-            middle = connection.execute(MIDDLE, {"account": account_id}).scalar_one()
-            plans.append(explain(connection, account_id, middle if page == "deep" else None))
+        add_transfers(owner, rows, others)
+        plans.append(plan_of_history(engine, account_id, page))
     few, many = plans
     assert many.buffers <= few.buffers * 1.2, (few, many)
     for plan in plans:

@@ -33,6 +33,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A list as it was read: its good lines, and what is wrong with each of the others, by their number."""
+
+    rows: Sequence[Row]
+    problems: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """A player who was just created, and how they get in the first time."""
 
@@ -48,10 +56,10 @@ _OPEN = text(
 )
 
 
-def read(content: str) -> Sequence[Row]:
+def read(content: str) -> Listed:
     """Read a list whose first line names its columns: name, and perhaps faction and opening_balance.
 
-    Raises BankError, which names each bad line and what is wrong with it.
+    Raises BankError for what is no such list.
     """
     try:
         reader = csv.DictReader(io.StringIO(content.removeprefix("\ufeff"), newline=""), strict=True)
@@ -64,27 +72,25 @@ def read(content: str) -> Sequence[Row]:
         raise BankError(f"This is not CSV: {error}.") from None
     if not 1 <= len(found) <= MAX_LINES:
         raise BankError(f"The list has {len(found)} players: it takes 1 to {MAX_LINES}.")
-    rows, problems = [], []
+    rows, problems = [], dict[int, str]()
     for number, line in found:
         try:
             rows.append(_row(number, line))
         except ValueError as error:
-            problems.append(f"Line {number}: {error}")
-    _refuse(problems)
-    return rows
+            problems[number] = str(error)
+    return Listed(rows, problems)
 
 
-def create(
-    connection: Connection, rows: Sequence[Row], secrets: Sequence[str], hashes: Sequence[str]
-) -> list[Imported]:
-    """Create the players, with their money, as one; `hashes` are those of the one-time passwords `secrets`.
+def create(connection: Connection, listed: Listed, passwords: Sequence[tuple[str, str]]) -> list[Imported]:
+    """Create the players, with their money, as one; each has a one-time password, which comes with its hash.
 
-    Raises BankError, which names each line whose name is taken or whose faction is none; nothing was done then, and the
-    transaction has to be rolled back.
+    Raises BankError, which names each bad line and what is wrong with it; nothing was done then, and the transaction
+    has to be rolled back.
     """
+    rows = listed.rows
     factions = dict(connection.execute(select(Faction.name_key, Faction.name)).all())
     keys = [names.key(row.name) for row in rows]
-    _refuse(_conflicts(connection, rows, keys, factions))
+    _refuse({**listed.problems, **_conflicts(connection, rows, keys, factions)})
     opened = _open(connection, rows, keys)
     connection.execute(
         insert(Player),
@@ -95,14 +101,16 @@ def create(
                 "faction": factions[names.key(row.faction)] if row.faction else None,
                 "must_change_password": True,
             }
-            for row, key, kept in zip(rows, keys, hashes, strict=True)
+            for row, key, (_, kept) in zip(rows, keys, passwords, strict=True)
         ],
     )
     moves = [Move(SYSTEM_ID, opened[key][0], row.opening_balance) for row, key in zip(rows, keys, strict=True)]
     paid = [move for move in moves if move.amount]
     if paid:
         pay_many(connection, paid, kind=Kind.OPENING_BALANCE, memo="Opening balance", actor=SYSTEM_ID)
-    return [Imported(row.name, opened[key][1], secret) for row, key, secret in zip(rows, keys, secrets, strict=True)]
+    return [
+        Imported(row.name, opened[key][1], secret) for row, key, (secret, _) in zip(rows, keys, passwords, strict=True)
+    ]
 
 
 def _row(number: int, line: Mapping[str | None, str | list[str] | None]) -> Row:
@@ -119,16 +127,19 @@ def _row(number: int, line: Mapping[str | None, str | list[str] | None]) -> Row:
 
 def _conflicts(
     connection: Connection, rows: Sequence[Row], keys: Sequence[str], factions: Mapping[str, str]
-) -> list[str]:
+) -> dict[int, str]:
     taken = set(connection.execute(_TAKEN, {"keys": list(keys)}).scalars())
-    problems, seen = [], dict[str, int]()
+    problems, seen = dict[int, str](), dict[str, int]()
     for row, key in zip(rows, keys, strict=True):
+        wrong = []
         if key in taken:
-            problems.append(f"Line {row.line}: the name {row.name} is taken.")
+            wrong.append(f"the name {row.name} is taken")
         if key in seen:
-            problems.append(f"Line {row.line}: the name {row.name} stands in line {seen[key]} already.")
+            wrong.append(f"the name {row.name} stands in line {seen[key]} already")
         if row.faction and names.key(row.faction) not in factions:
-            problems.append(f"Line {row.line}: there is no faction {row.faction}.")
+            wrong.append(f"there is no faction {row.faction}")
+        if wrong:
+            problems[row.line] = f"{' and '.join(wrong)}."
         seen.setdefault(key, row.line)
     return problems
 
@@ -144,7 +155,8 @@ def _open(connection: Connection, rows: Sequence[Row], keys: Sequence[str]) -> d
         raise
 
 
-def _refuse(problems: Sequence[str]) -> None:
+def _refuse(problems: Mapping[int, str]) -> None:
     if problems:
-        more = f" And {len(problems) - MAX_NAMED} more." if len(problems) > MAX_NAMED else ""
-        raise BankError("Nobody was created. " + " ".join(problems[:MAX_NAMED]) + more)
+        named = [f"Line {line}: {wrong}" for line, wrong in sorted(problems.items())]
+        more = f" And {len(named) - MAX_NAMED} more." if len(named) > MAX_NAMED else ""
+        raise BankError("Nobody was created. " + " ".join(named[:MAX_NAMED]) + more)

@@ -47,10 +47,10 @@ def _takes_csv(view: View) -> View:
 )
 def post_import() -> Response:
     """Create players from a list."""
-    rows = imports.read(_csv_body())
-    secrets, hashes = zip(*(passwords.one_time() for _ in rows), strict=True)
+    listed = imports.read(_csv_body())
+    one_time = [passwords.one_time() for _ in listed.rows]
     with current_bank().transaction() as connection:
-        created = imports.create(connection, rows, secrets, hashes)
+        created = imports.create(connection, listed, one_time)
         by = sessions.caller().account_id
         record(connection, actor=by, action="import_players", target="players", details={"players": len(created)})
     columns = ("Character Name", "Account Number", "One-time Password")

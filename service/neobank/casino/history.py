@@ -13,16 +13,19 @@ from neobank.errors import NotFound
 _ROUNDS: Final = """
     SELECT round.id, round.created_at, round.game, round.loose, round.stops, round.dial, round.version_id, round.sheet,
         round.nonce, round.free, round.line_bet, round.bet, round.win, round.awarded,
-        seeds.commitment, seeds.client_seed, revealed_seeds.server_seed
-    FROM rounds AS round
-        JOIN seeds ON seeds.id = round.seed_id
-        LEFT JOIN revealed_seeds ON revealed_seeds.id = round.seed_id
+        seeds.commitment, seeds.client_seed,
+        (SELECT server_seed FROM revealed_seeds WHERE revealed_seeds.id = round.seed_id)
+    FROM {} AS round JOIN seeds ON seeds.id = round.seed_id
 """
-_NEWEST: Final = text(
-    f"{_ROUNDS} WHERE round.account_id = :account AND round.id < :before ORDER BY round.id DESC LIMIT :limit"
-)
-_ONE: Final = text(f"{_ROUNDS} WHERE round.id = :id AND round.account_id = :account")
-_OF_SEED: Final = text(f"{_ROUNDS} WHERE round.seed_id = :seed ORDER BY round.nonce")
+# Ordered and bounded by both columns of the index, as `ledger.operations.history` is, and for the same reason; cut to
+# a page before the seeds are looked up, since the planner takes such a range for a single row.
+_PAGE: Final = """(
+    SELECT * FROM rounds WHERE account_id >= :account AND (account_id, id) < (:account, :before)
+    ORDER BY account_id DESC, id DESC LIMIT :limit
+)"""
+_NEWEST: Final = text(_ROUNDS.format(_PAGE) + "ORDER BY round.id DESC")
+_ONE: Final = text(_ROUNDS.format("rounds") + "WHERE round.id = :id AND round.account_id = :account")
+_OF_SEED: Final = text(_ROUNDS.format("rounds") + "WHERE round.seed_id = :seed ORDER BY round.nonce")
 
 
 def newest(connection: Connection, account_id: int, *, limit: int, before: int) -> Sequence[Round]:

@@ -76,8 +76,8 @@ _VIEW: Final = """
 _BY_ID: Final = text(_VIEW + "WHERE charges.id = :id AND charges.account_id = :vendor")
 _BY_CODE: Final = text(_VIEW + "WHERE code = :code AND (player_id IS NULL OR player_id = :player)")
 _OPEN: Final = text(
-    _VIEW
-    + "WHERE player_id = :player AND status = 'pending' AND expires_at > now() ORDER BY charges.id DESC LIMIT :limit"
+    _VIEW + "WHERE player_id = :player AND status = 'pending' AND expires_at > now() "
+    "ORDER BY expires_at DESC, charges.id DESC LIMIT :limit"
 )
 _LOCK_BY_ID: Final = text("SELECT FROM charges WHERE id = :id AND account_id = :vendor FOR UPDATE")
 _LOCK_BY_CODE: Final = text(

@@ -13,7 +13,10 @@ class ApiKey(Base):
     """A terminal's key, as a hash; `account_id` is whose money it stands for."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (CheckConstraint("scope IN ('charge', 'pay', 'debit')", name="scope_is_known"),)
+    __table_args__ = (
+        CheckConstraint("scope IN ('charge', 'pay', 'debit')", name="scope_is_known"),
+        Index("api_keys_unrevoked_idx", "id", postgresql_where=text("revoked_at IS NULL")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     key_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
@@ -36,7 +39,7 @@ class Charge(Base):
         CheckConstraint("status IN ('pending', 'approved', 'declined', 'cancelled')", name="charge_status_is_known"),
         CheckConstraint("(status = 'approved') = (transfer_id IS NOT NULL)", name="approved_is_paid"),
         CheckConstraint("refund_transfer_id IS NULL OR transfer_id IS NOT NULL", name="refunded_was_paid"),
-        Index("charges_player_id_idx", "player_id", "id", postgresql_where=text("status = 'pending'")),
+        Index("charges_open_idx", "player_id", "expires_at", "id", postgresql_where=text("status = 'pending'")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -1,6 +1,7 @@
 """Every error as RFC 9457 `application/problem+json`, with the `error` member that older clients read."""
 
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -19,6 +20,10 @@ from neobank.monitoring.requests import request_id
 logger = logging.getLogger(__name__)
 
 PROBLEM: Final = "application/problem+json"
+
+# Pydantic's words for a text that went through a validator before it was measured.
+_LENGTH: Final = re.compile(r"^Value should have (at (?:least|most) \d+) items? after validation, not \d+")
+_CHARACTERS: Final = r"it takes \1 characters"
 
 
 class Problem(BaseModel):
@@ -69,7 +74,7 @@ def _sentence(error: HTTPError) -> str:
 
 def _in_words(locations: Mapping[str, Mapping[str, list[str]]]) -> str:
     return " ".join(
-        f"{name}: {message.removeprefix('Value error, ').removesuffix('.')}."
+        f"{name}: {_LENGTH.sub(_CHARACTERS, message).removeprefix('Value error, ').removesuffix('.')}."
         for fields in locations.values()
         for name, messages in fields.items()
         for message in messages

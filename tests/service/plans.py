@@ -1,0 +1,58 @@
+"""What PostgreSQL does for a statement."""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, event
+
+Sent = tuple[str, dict[str, object]]
+"""A statement and its values."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tables that were read whole, the indexes that were used, the pages that were touched."""
+
+    scanned: set[str]
+    indexes: set[str]
+    buffers: int
+
+
+@contextmanager
+def overheard(source: Engine | Connection) -> Iterator[list[Sent]]:
+    """Collect the statements that are sent, with their values."""
+    sent: list[Sent] = []
+
+    def note(_c: object, _cursor: object, statement: str, values: dict[str, object], *_: object) -> None:
+        sent.append((statement, values))
+
+    event.listen(source, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(source, "before_cursor_execute", note)
+
+
+def explain(connection: Connection, sent: Iterable[Sent]) -> Plan:
+    """Run statements under EXPLAIN; gives what they did together."""
+    whole = Plan(set(), set(), 0)
+    for statement, values in sent:
+        said = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", values).scalar_one()
+        root = (said if isinstance(said, list) else json.loads(said))[0]["Plan"]
+        nodes = list(_walk(root))
+        whole = Plan(
+            whole.scanned | {str(node["Relation Name"]) for node in nodes if node["Node Type"] == "Seq Scan"},
+            whole.indexes | {str(node["Index Name"]) for node in nodes if "Index Name" in node},
+            whole.buffers + root["Shared Hit Blocks"] + root["Shared Read Blocks"],
+        )
+    return whole
+
+
+def _walk(node: dict[str, object]) -> Iterator[dict[str, object]]:
+    yield node
+    children = node.get("Plans", [])
+    assert isinstance(children, list)
+    for child in children:
+        yield from _walk(child)
