@@ -1,6 +1,7 @@
 """The proof that rounds are what their seeds make of them: all of every retired seed, no nonce missing or twice.
 
-Of a seed in use only the nonces are looked at: this runs as the role that serves, which can't read it.
+Each round's dial has to be its version's, and its money that of its transfers. A seed in use can't be read by the role
+that serves, which this runs as: its rounds are held to that and to their nonces alone.
 """
 
 from dataclasses import dataclass
@@ -40,6 +41,15 @@ _MONEY: Final = text("""
         OR coalesce(sum(win) FILTER (WHERE played), 0) <> coalesce(sum(win) FILTER (WHERE NOT played), 0)
     ORDER BY account_id
 """)
+# Rounds at a dial that no version of their game's had when they were played.
+_DIALS: Final = text("""
+    SELECT round.id, round.dial, round.version_id
+    FROM rounds AS round
+        LEFT JOIN dial_versions AS version ON version.id = round.version_id AND version.game = round.game
+            AND version.dial = round.dial AND version.created_at <= round.created_at
+    WHERE version.id IS NULL
+    ORDER BY round.id
+""")
 _RETIRED: Final = text("SELECT id FROM seeds WHERE retired_at IS NOT NULL AND rounds > 0 ORDER BY id")
 
 
@@ -53,7 +63,7 @@ class Fairness:
 
 
 def verify_rounds(connection: Connection) -> Fairness:
-    """Compute the rounds of retired seeds anew, a seed at a time; look for gaps in all seeds, and at the money."""
+    """Compute the rounds of retired seeds anew, a seed at a time; look for gaps in all seeds, at money and dials."""
     wrong = [
         f"seed {seed} of account {account} has {expected} rounds, and there are {there} with nonces below {end}"
         for seed, account, expected, there, end in connection.execute(_GAPS)
@@ -61,6 +71,10 @@ def verify_rounds(connection: Connection) -> Fairness:
     wrong += [
         f"the rounds of account {account} and its casino transfers do not come to the same"
         for account, *_ in connection.execute(_MONEY)
+    ]
+    wrong += [
+        f"round {found} is at dial {dial / 100:.2f}, and version {version} was another then"
+        for found, dial, version in connection.execute(_DIALS)
     ]
     seeds = connection.execute(_RETIRED).scalars().all()
     rounds = 0

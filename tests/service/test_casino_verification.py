@@ -1,0 +1,83 @@
+"""`neobank verify` sees a forged round, a gap, and a seed that was exchanged, and says which it is."""
+
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import Engine, text
+
+from neobank.casino.verification import verify_rounds
+from tests.service.gambling import GLITCH, STARLIGHT, played, rotate
+from tests.service.support import Database, LoggedIn
+
+SEEDS = {"old": "(SELECT min(id) FROM seeds)", "used": "(SELECT seed_id FROM casino_players)"}
+
+
+@pytest.fixture
+def gambled(neo: LoggedIn) -> LoggedIn:
+    """Two seeds with rounds, the first of them retired."""
+    for game, bet in [(GLITCH, 10), (STARLIGHT, 5)] * 3:
+        played(neo, game, bet)
+    rotate(neo, client_seed="another")
+    for game, bet in [(GLITCH, 10), (STARLIGHT, 5)] * 3:
+        played(neo, game, bet)
+    return neo
+
+
+def verify(database: Database) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "neobank.cli", "verify"],
+        env={"DATABASE_URL": database.url("application").render_as_string(hide_password=False)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_what_was_played_is_right(database: Database, gambled: LoggedIn) -> None:
+    del gambled
+    code, said = verify(database)
+    assert (code, "The 6 rounds of 1 retired seeds are what their seeds make of them." in said) == (0, True), said
+
+
+def test_the_command_ends_with_what_is_wrong(database: Database, owner: Engine, gambled: LoggedIn) -> None:
+    del gambled
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE rounds SET loose = NOT loose"))
+    code, said = verify(database)
+    assert code == 1
+    assert "neobank: the books are wrong: 6 things are wrong with rounds or seeds." in said
+
+
+@pytest.mark.parametrize(
+    ("forgery", "named"),
+    [
+        ("UPDATE rounds SET stops[1] = (stops[1] + 1) % 30 WHERE seed_id = {old} AND nonce = 1", "stops is ["),
+        ("UPDATE rounds SET win = win + 1 WHERE seed_id = {old} AND nonce = 2", "win is ¤"),
+        ("UPDATE rounds SET win = win + 1 WHERE seed_id = {used} AND nonce = 2", "do not come to the same"),
+        ("UPDATE rounds SET loose = NOT loose WHERE seed_id = {old}", "set is "),
+        ("UPDATE rounds SET awarded = awarded + 5 WHERE seed_id = {old}", "bonus_spins_awarded is "),
+        ("UPDATE rounds SET free = true, bet = 0 WHERE seed_id = {used}", "do not come to the same"),
+        ("UPDATE rounds SET sheet = '00' WHERE seed_id = {old}", "there is no sheet 00"),
+        ("UPDATE rounds SET dial = 10201 WHERE seed_id = {used} AND nonce = 0", "is at dial 102.01, and version"),
+        ("UPDATE dial_versions SET created_at = clock_timestamp()", "was another then"),
+        ("DELETE FROM rounds WHERE seed_id = {old} AND nonce = 3", "has 6 rounds, and there are 5"),
+        ("DELETE FROM rounds WHERE seed_id = {used} AND nonce = 5", "has 6 rounds, and there are 5"),
+        ("UPDATE rounds SET nonce = 7 WHERE seed_id = {used} AND nonce = 5", "with nonces below 8"),
+        ("UPDATE casino_players SET nonce = nonce + 1", "has 7 rounds, and there are 6"),
+        ("UPDATE seeds SET rounds = 5 WHERE id = {old}", "has 5 rounds, and there are 6"),
+        ("UPDATE seeds SET client_seed = 'chosen later' WHERE id = {old}", "stops is ["),
+        ("UPDATE seeds SET server_seed = sha256(server_seed) WHERE id = {old}", "stops is ["),
+        (
+            "UPDATE rounds SET seed_id = (SELECT next_seed_id FROM casino_players) WHERE seed_id = {old}",
+            "has 0 rounds, and there are",
+        ),
+    ],
+)
+def test_a_forgery_is_named(owner: Engine, engine: Engine, gambled: LoggedIn, forgery: str, named: str) -> None:
+    del gambled
+    with owner.begin() as connection:
+        assert connection.execute(text(forgery.format(**SEEDS))).rowcount > 0
+    with engine.connect() as connection:
+        assert named in "; ".join(verify_rounds(connection).problems)
