@@ -7,19 +7,20 @@ import pytest
 from sqlalchemy import Engine, text
 
 from neobank.casino.verification import verify_rounds
-from tests.service.gambling import GLITCH, STARLIGHT, played, rotate
+from tests.service.gambling import GLITCH, STARLIGHT, played, rotate, seed_that, set_seed
 from tests.service.support import Database, LoggedIn
 
 SEEDS = {"old": "(SELECT min(id) FROM seeds)", "used": "(SELECT seed_id FROM casino_players)"}
 
 
 @pytest.fixture
-def gambled(neo: LoggedIn) -> LoggedIn:
-    """Two seeds with rounds, the first of them retired."""
-    for game, bet in [(GLITCH, 10), (STARLIGHT, 5)] * 3:
+def gambled(owner: Engine, neo: LoggedIn) -> LoggedIn:
+    """Two seeds with six rounds each, the first of them retired; its first round awards the free spins of both."""
+    set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
+    for game, bet in [(STARLIGHT, 10), (GLITCH, 10)] * 3:
         played(neo, game, bet)
     rotate(neo, client_seed="another")
-    for game, bet in [(GLITCH, 10), (STARLIGHT, 5)] * 3:
+    for game, bet in [(STARLIGHT, 5), (GLITCH, 10)] * 3:
         played(neo, game, bet)
     return neo
 
@@ -58,7 +59,11 @@ def test_the_command_ends_with_what_is_wrong(database: Database, owner: Engine, 
         ("UPDATE rounds SET win = win + 1 WHERE seed_id = {used} AND nonce = 2", "do not come to the same"),
         ("UPDATE rounds SET loose = NOT loose WHERE seed_id = {old}", "set is "),
         ("UPDATE rounds SET awarded = awarded + 5 WHERE seed_id = {old}", "bonus_spins_awarded is "),
-        ("UPDATE rounds SET free = true, bet = 0 WHERE seed_id = {used}", "do not come to the same"),
+        ("UPDATE rounds SET free = true, bet = 0 WHERE seed_id = {used} AND NOT free", "do not come to the same"),
+        ("UPDATE rounds SET free = true, bet = 0 WHERE NOT free AND game LIKE 'g%'", "as free spins make it"),
+        ("UPDATE rounds SET free = false, bet = 9 * line_bet WHERE free", "as free spins make it"),
+        ("UPDATE rounds SET line_bet = line_bet / 2 WHERE free", "as free spins make it"),
+        ("UPDATE rounds SET awarded = 0 WHERE awarded > 0", "as free spins make it"),
         ("UPDATE rounds SET sheet = '00' WHERE seed_id = {old}", "there is no sheet 00"),
         ("UPDATE rounds SET dial = 10201 WHERE seed_id = {used} AND nonce = 0", "is at dial 102.01, and version"),
         ("UPDATE dial_versions SET created_at = clock_timestamp()", "was another then"),

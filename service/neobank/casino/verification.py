@@ -1,7 +1,7 @@
 """The proof that rounds are what their seeds make of them: all of every retired seed, no nonce missing or twice.
 
-Each round's dial has to be its version's, and its money that of its transfers. A seed in use can't be read by the role
-that serves, which this runs as: its rounds are held to that and to their nonces alone.
+Each round's dial has to be its version's, free rounds those that were awarded, and the money that of the transfers. A
+seed in use can't be read by the role that serves, which this runs as: its rounds are held to that and their nonces.
 """
 
 from dataclasses import dataclass
@@ -50,6 +50,26 @@ _DIALS: Final = text("""
     WHERE version.id IS NULL
     ORDER BY round.id
 """)
+# Rounds that are not as free spins make them: so many as were awarded come next in their game, at the awarding round's
+# terms, and all others are paid. Before a game's first award they are from another system, at ¤5 a line.
+_FREE: Final = text("""
+    WITH numbered AS (
+        SELECT *, count(*) FILTER (WHERE awarded > 0) OVER (PARTITION BY account_id, game ORDER BY id) AS award
+        FROM rounds
+    ), placed AS (
+        SELECT *, row_number() OVER since - 1 AS place, first_value(awarded) OVER since AS due,
+            first_value(ARRAY[line_bet, version_id, dial]) OVER since AS terms,
+            first_value(sheet) OVER since AS due_sheet
+        FROM numbered WINDOW since AS (PARTITION BY account_id, game, award ORDER BY id)
+    )
+    SELECT id FROM placed
+    WHERE CASE
+        WHEN award = 0 THEN free AND line_bet <> 500
+        WHEN place BETWEEN 1 AND due THEN NOT free OR ARRAY[line_bet, version_id, dial] <> terms OR sheet <> due_sheet
+        ELSE free
+    END
+    ORDER BY id
+""")
 _RETIRED: Final = text("SELECT id FROM seeds WHERE retired_at IS NOT NULL AND rounds > 0 ORDER BY id")
 
 
@@ -63,7 +83,7 @@ class Fairness:
 
 
 def verify_rounds(connection: Connection) -> Fairness:
-    """Compute the rounds of retired seeds anew, a seed at a time; look for gaps in all seeds, at money and dials."""
+    """Compute the rounds of retired seeds anew, a seed at a time; look for gaps, at dials, free spins and money."""
     wrong = [
         f"seed {seed} of account {account} has {expected} rounds, and there are {there} with nonces below {end}"
         for seed, account, expected, there, end in connection.execute(_GAPS)
@@ -76,6 +96,7 @@ def verify_rounds(connection: Connection) -> Fairness:
         f"round {found} is at dial {dial / 100:.2f}, and version {version} was another then"
         for found, dial, version in connection.execute(_DIALS)
     ]
+    wrong += [f"round {found} is not as free spins make it" for found in connection.execute(_FREE).scalars()]
     seeds = connection.execute(_RETIRED).scalars().all()
     rounds = 0
     for seed in seeds:
