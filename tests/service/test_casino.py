@@ -147,7 +147,7 @@ def test_free_spins_are_played_at_what_awarded_them_and_award_none(
     assert neo.ask("GET", f"/casino/rounds/{body['round']}").get_json()["dial"] == 50
 
 
-def test_free_spins_wait_through_closure_exclusion_and_a_poor_house(
+def test_free_spins_wait_through_closure_and_a_poor_house(
     owner: Engine, organiser: LoggedIn, neo: LoggedIn, fresh: UpgradeSettings
 ) -> None:
     set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
