@@ -1,9 +1,14 @@
 """The casino's routes answer what the interface promises: every field, and every status that is documented."""
 
+from dataclasses import replace
+
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
 
-from tests.service.gambling import GLITCH, STARLIGHT, played, rotate
+from neobank.settings import Limit, ServingSettings
+from neobank.web import create_app
+from tests.service.gambling import GLITCH, STARLIGHT, played, rotate, spin
 from tests.service.support import LoggedIn
 
 ROUND = {
@@ -97,3 +102,16 @@ def test_each_status_is_documented(client: FlaskClient, method: str, path: str, 
 def test_who_is_not_logged_in_is_told_so(client: FlaskClient, method: str, path: str) -> None:
     stranger = LoggedIn(client, "", {})
     assert stranger.ask(method, path).status_code == 401
+
+
+def test_spins_of_both_games_are_counted_as_one_and_seeds_apart(
+    settings: ServingSettings, owner: Engine, neo: LoggedIn
+) -> None:
+    with owner.begin() as connection:
+        connection.execute(text("TRUNCATE rate_limit_counters"))
+    worker = create_app(replace(settings, rate_limits={Limit.SPINS: "2/day", Limit.SEEDS: "1/day"}))
+    phone = replace(neo, client=worker.test_client())
+    assert [spin(phone, game, 10)[0] for game in (GLITCH, STARLIGHT, GLITCH, STARLIGHT)] == [200, 200, 429, 429]
+    assert [phone.ask("POST", "/casino/seed").status_code for _ in range(2)] == [200, 429]
+    assert len(phone.ask("GET", "/casino/rounds").get_json()["rounds"]) == 2
+    worker.extensions["neobank"].engine.dispose()
