@@ -1,6 +1,5 @@
 """PgBouncer with the program's own files before a real server: both logins, TLS on both sides, few connections."""
 
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.absence import no_program, not_here
+from tests import pooling
+from tests.absence import not_here
 from tests.database.conftest import BINARIES, end
 from tests.database.support import Where, as_superuser, ask, eventually, refusal, session
 from tests.database.test_tls import Encrypted, RealCertificates, described
@@ -59,32 +59,19 @@ def entries(program: Program, secret: str) -> dict[str, str]:
 @contextmanager
 def pgbouncer(folder: Path, program: Program, server: Postgres, **other: str) -> Iterator[Pooler]:
     """Run it with a program's files, at other addresses and paths; `other` replaces files of its certificate."""
-    executable = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if executable is None:
-        no_program("pgbouncer", "pgbouncer")
-    port, tls, hosts = free_port(), folder / "tls", folder / "hosts"
+    port, tls, hosts = free_port(), folder / pooling.TLS, folder / "hosts"
     tls.mkdir()
     if isinstance(server, Encrypted):
         for name, text in entries(program, "pgbouncer-tls").items():
             (tls / name).write_text(other.get(name, text), encoding="utf-8")
     hosts.write_text(HOSTS, encoding="utf-8")
-    (folder / "userlist.txt").write_text(entries(program, "pgbouncer-secret")["userlist.txt"], encoding="utf-8")
-    written: str = program.find("ConfigMap", "pgbouncer-config").inputs["data"]["pgbouncer.ini"]
-    moved = {
-        "/etc/neobank/credentials": str(folder),
-        "/etc/neobank/tls": str(tls),
-        "listen_addr = *": "listen_addr = 127.0.0.1",
-        "listen_port = 5432": f"listen_port = {port}",
-        "port=5432": f"port={server.port}",
-    }
-    for what, where in moved.items():
-        written = written.replace(what, where)
-    (folder / "pgbouncer.ini").write_text(written, encoding="utf-8")
+    (folder / pooling.USERS).write_text(entries(program, "pgbouncer-secret")[pooling.USERS], encoding="utf-8")
+    configuration = pooling.write_configuration(program, folder, port, server.port)
     pod = dict(program.pods())["pgbouncer-deployment"]["spec"]
     uid, words = int(pod["securityContext"]["runAsUser"]), pod["containers"][0]["command"]
     assert words == ["pgbouncer", "/etc/neobank/pgbouncer/pgbouncer.ini"]
     somebody = ["unshare", "--user", f"--map-user={uid}", f"--map-group={uid}", "--"]  # whom no machine knows
-    command = [*IN_NAMESPACES, WITH_HOSTS, str(hosts), *somebody, executable, str(folder / "pgbouncer.ini")]
+    command = [*IN_NAMESPACES, WITH_HOSTS, str(hosts), *somebody, pooling.executable(), str(configuration)]
     log = folder / "pgbouncer.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)

@@ -1,19 +1,20 @@
-"""PgBouncer in transaction mode may stand in front: fewer connections than threads, each another one's in turn."""
+"""PgBouncer may stand in front, as the program sets it up: fewer connections than threads, each another's in turn."""
 
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, Engine, text
 
 from neobank.settings import UpgradeSettings
-from tests.absence import no_program
+from tests import pooling
+from tests.infra.program import DIGEST_IMAGE, merged, run, stack_file
 from tests.service.conftest import ADMINISTRATOR
 from tests.service.flood import Flood
 from tests.service.serving import Served, gunicorn
@@ -23,64 +24,66 @@ from tools.postgres import as_nobody, free_port
 CONNECTIONS = 3
 """To PostgreSQL; the service has two workers of eight threads."""
 
-CONFIGURATION = """
-[databases]
-* = host={host} port={port}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {listen}
-unix_socket_dir =
-auth_type = scram-sha-256
-auth_file = {users}
-pool_mode = transaction
-default_pool_size = {connections}
-max_client_conn = 100
-"""
+POOLED = {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE, "connections": CONNECTIONS}}
 HELD = text("SELECT count(*) FROM pg_stat_activity WHERE usename = :role")
 
 
-def await_listening(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert process.poll() is None, "pgbouncer ended"
+@dataclass
+class Pooler:
+    """One PgBouncer, and the application's URL by way of it."""
+
+    url: URL
+    command: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(self.command, stdout=output, stderr=output)
+        deadline = time.monotonic() + 30
+        while not self._listens():
+            assert self.process.poll() is None, "pgbouncer ended"
             assert time.monotonic() < deadline, "pgbouncer does not listen"
             time.sleep(0.05)
-        else:
-            return
+
+    def stop(self) -> None:
+        """End it as its pod ends: its clients' connections go with it."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.url.port or 0), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
 
 @pytest.fixture
-def pooled(database: Database, tmp_path: Path) -> Iterator[URL]:
-    """The application's URL, by way of PgBouncer."""
-    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
-        no_program("pgbouncer", "pgbouncer")
+def pooled(database: Database, tmp_path: Path) -> Iterator[Pooler]:
     url, listen = database.url("application"), free_port()
-    users, configuration, log = tmp_path / "users.txt", tmp_path / "pgbouncer.ini", tmp_path / "pgbouncer.log"
-    users.write_text(f'"{url.username}" "{url.password}"\n')
-    configuration.write_text(
-        CONFIGURATION.format(host=url.host, port=url.port, listen=listen, users=users, connections=CONNECTIONS)
-    )
-    with log.open("wb") as output:
-        process = subprocess.Popen([*as_nobody(), program, str(configuration)], stdout=output, stderr=output)
+    assert url.host
+    assert url.port
+    (tmp_path / pooling.USERS).write_text(f'"{url.username}" "{url.password}"\n')
+    program = run(merged(stack_file("dev"), POOLED))
+    configuration = pooling.write_configuration(program, tmp_path, listen, url.port, url.host)
+    command = [*as_nobody(), pooling.executable(), str(configuration)]
+    pooler = Pooler(url.set(host="127.0.0.1", port=listen), command, tmp_path / "pgbouncer.log")
+    pooler.start()
     try:
-        await_listening(process, listen)
-        yield url.set(host="127.0.0.1", port=listen)
+        yield pooler
     finally:
-        process.terminate()
-        process.wait(timeout=30)
-        sys.stdout.write(log.read_text())
+        pooler.stop()
+        sys.stdout.write(pooler.log.read_text())
 
 
 @pytest.fixture
-def served(pooled: URL, engine: Engine, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Served]:
+def served(pooled: Pooler, engine: Engine, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Served]:
     """The service behind it; the tests' own connections by the same role are closed, so that what is left is its."""
     del fresh
     engine.dispose()
-    with gunicorn(pooled, tmp_path / "gunicorn.log") as running:
+    with gunicorn(pooled.url, tmp_path / "gunicorn.log") as running:
         yield running
 
 
@@ -98,6 +101,21 @@ def test_a_flood_through_it_moves_each_payment_once(
                 most = max(most, connection.execute(HELD, role).scalar_one())
     assert 1 <= most <= CONNECTIONS
     assert not flood.unanswered
+    flood.settle(engine)
+    books()
+
+
+def test_its_end_in_mid_flood_loses_and_doubles_nothing(
+    pooled: Pooler, served: Served, engine: Engine, books: Callable[[], None]
+) -> None:
+    bank = served.bank
+    players = [bank.join(f"Player {index}") for index in range(6)]
+    with Flood(bank, players) as flood:
+        for _ in range(3):
+            flood.await_confirmed(40)
+            pooled.stop()
+            pooled.start()
+        flood.await_confirmed(40)
     flood.settle(engine)
     books()
 
