@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import tuning
 from tests.database import sixteen
 from tests.database.conftest import BINARIES, end
-from tests.database.support import as_role, as_superuser, ask, eventually, pod, refusal
+from tests.database.support import as_role, as_superuser, ask, eventually, pod, refusal, session
 from tests.infra.program import merged, run, stack_file
 from tools import postgres
 from tools.postgres import Postgres
@@ -86,15 +87,17 @@ def test_a_setting_that_there_is_not_is_named_before_the_server_starts(
     assert "PostgreSQL did not start; its log above says why." in prepare.says()
 
 
-def test_connections_definitions_and_slow_statements_are_logged_and_no_parameter_is(
+def test_connections_definitions_waits_and_slow_statements_are_logged_and_no_parameter_is(
     server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(tmp_path / "files", monkeypatch, settings={"log_min_duration_statement": "100ms"})
+    soon = {"log_min_duration_statement": "100ms", "deadlock_timeout": "100ms"}
+    install(tmp_path / "files", monkeypatch, settings=soon)
     server.start()
     ask(as_role(server, "owner"), "CREATE TABLE seen (id bigint PRIMARY KEY)")
     ask(as_role(server, "owner"), "INSERT INTO seen VALUES (1)")
     refusal(as_role(server, "owner"), "INSERT INTO seen SELECT 1 AS mistaken")
     bind(server, "SELECT pg_sleep(0.2), $1 AS slow", "swordfish")
+    wait_for_a_lock(server)
     log = ""
 
     def complete() -> bool:
@@ -111,6 +114,17 @@ def test_connections_definitions_and_slow_statements_are_logged_and_no_parameter
     assert "INSERT INTO seen VALUES" not in log  # what is neither slow nor a definition
     for role in postgres.CREDENTIALS:
         assert (server.credentials / role).read_text(encoding="utf-8") not in log
+
+
+def wait_for_a_lock(server: Postgres) -> None:
+    """Make one session wait for another until the log says so."""
+    owner = as_role(server, "owner")
+    with session(owner) as holder, holder.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        cursor.execute("BEGIN; LOCK TABLE seen")
+        waiting = pool.submit(ask, owner, "TABLE seen")
+        eventually(lambda: "still waiting for" in server.log.read_text(encoding="utf-8"), "who waits in the log")
+        cursor.execute("COMMIT")
+        assert waiting.result() == [(1,)]
 
 
 def bind(server: Postgres, statement: str, parameter: str) -> None:
