@@ -21,7 +21,7 @@ from neobank.casino.game import Game
 from neobank.casino.games import GAMES
 from neobank.casino.protection import Excluded, LimitReached
 from neobank.casino.seeds import enter
-from neobank.casino.spins import GameClosed, HouseCannotPay, Terms, attempt
+from neobank.casino.spins import GameClosed, HouseBusy, HouseCannotPay, Terms, attempt
 from neobank.errors import BankError
 from neobank.ledger.models import HOUSE_ID
 from neobank.ledger.operations import BalanceLimit, InsufficientFunds
@@ -35,6 +35,7 @@ HOLD = text(
     " FROM unnest(CAST(:amounts AS bigint[])) WITH ORDINALITY AS given (amount, place)"
     " WHERE account_id = :account AND shard = given.place - 1"
 )
+HELD = text("SELECT balance FROM balances WHERE account_id = :account ORDER BY shard")
 Refusal = type[BankError] | None
 
 
@@ -48,12 +49,18 @@ def thin(total: int) -> list[int]:
 
 
 @pytest.fixture
-def gambler(owner: Engine, fresh: object) -> int:
+def gamblers(owner: Engine, fresh: object) -> list[int]:
     del fresh
     with owner.begin() as connection:
-        [account] = open_players(connection, 1)
-        enter(connection, account, "NC-GAMB-0001")
-    return account
+        accounts = open_players(connection, 2)
+        for account in accounts:
+            enter(connection, account, "NC-GAMB-0001")
+    return accounts
+
+
+@pytest.fixture
+def gambler(gamblers: list[int]) -> int:
+    return gamblers[0]
 
 
 def outcomes(game: Game) -> Iterator[Outcome]:
@@ -141,3 +148,28 @@ def test_what_protects_a_player_or_closes_a_game_asks_before_anything_is_drawn(
                     way=1,
                 )
             under_way.rollback()
+
+
+def test_money_that_lies_on_one_shard_is_spread_once_two_need_it(owner: Engine, gamblers: list[int]) -> None:
+    gambler, other = gamblers
+    terms = Terms(GAMES["glitch_grid"], 1, 10_200, 1000, free=False, free_remaining=0)
+    lost, total = Outcome((), (), 0, 0, triggers=False), 32 * largest_award(terms.game) * terms.line_bet
+    with owner.begin() as connection:
+        for holder, amounts in ((gambler, [5000]), (other, [5000]), (HOUSE_ID, on_one(total))):
+            connection.execute(HOLD, {"account": holder, "amounts": amounts})
+    with owner.connect() as connection, connection.begin():
+        settle(connection, gambler, terms, lost, 1)
+        with owner.connect() as waiting:
+            for way in (1, 2):
+                with waiting.begin() as under_way:
+                    waiting.execute(text("SET LOCAL lock_timeout = '1s'"))
+                    with pytest.raises(HouseBusy):
+                        settle(waiting, other, terms, lost, way)
+                    under_way.rollback()
+    with owner.begin() as connection:
+        settle(connection, other, terms, lost, 3)
+    with owner.connect() as connection:
+        held = connection.execute(HELD, {"account": HOUSE_ID}).scalars().all()
+        settle(connection, gambler, terms, lost, 2)
+    assert sum(held) == total + 2 * terms.bet
+    assert max(held) - min(held) <= 1

@@ -90,7 +90,7 @@ def test_a_payment_whose_connection_dies_is_not_tried_again(
     neo, trinity = player("Neo"), player("Trinity")
 
     def cut(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-        if "post_transfer" in statement:
+        if "post_payment" in statement:
             end_backend(engine, connection)
 
     pay = {"to_account": trinity.number, "amount": 1}
@@ -99,7 +99,7 @@ def test_a_payment_whose_connection_dies_is_not_tried_again(
         answer = worker.test_client().post("/api/v1/transactions", json=pay, headers=neo.headers)
     event.remove(pool(worker), "before_cursor_execute", cut)
     assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
-    assert sum("post_transfer" in statement for statement in sent) == 1
+    assert sum("post_payment" in statement for statement in sent) == 1
     account = worker.test_client().get("/api/v1/account", headers=neo.headers)
     assert (account.status_code, account.get_json()["account"]["balance"]) == (200, 1000)
     books()

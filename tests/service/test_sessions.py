@@ -135,7 +135,7 @@ def test_a_payment_is_two_statements(app: Flask, player: Join, books: Callable[[
     with counted(app) as sent:
         assert neo.ask("POST", "/transactions", to_account=trinity.number, amount=1).status_code == 201
     assert len(sent) == 2, sent
-    assert "post_transfer" in sent[1]
+    assert "post_payment" in sent[1]
     books()
 
 

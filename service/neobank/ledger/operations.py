@@ -118,9 +118,10 @@ class NameTaken(BankError):
     """Another account has this name, or one that reads the same."""
 
 
-_POST = text(
-    "SELECT transfer_id, posted_at, debit_balance, number, name FROM accounts, LATERAL "
-    "post_transfer(:debit, accounts.id, :amount, :kind, :memo, :actor) WHERE accounts.number = :number"
+_POST = select(
+    func.post_payment(
+        *(bindparam(name) for name in ("debit", "number", "amount", "kind", "memo", "actor"))
+    ).table_valued("transfer_id", "posted_at", "debit_balance", "credit_name")
 )
 
 
@@ -134,13 +135,13 @@ def pay(
     """
     values = {"debit": debit, "number": credit_number, "amount": amount, "kind": kind, "memo": memo, "actor": actor}
     try:
-        row = connection.execute(_POST, values).one_or_none()
+        transfer_id, created_at, debit_balance, credit_name = connection.execute(_POST, values).one()
     except IntegrityError as error:
         raise refusal(error, amount) from error
-    if row is None:
+    if transfer_id is None:
         raise UnknownAccount(f"No account has the number {credit_number}.")
     movements.note(connection, movements.Movement(kind, 1, amount))
-    return Posted(*row)
+    return Posted(transfer_id, created_at, debit_balance, credit_number, credit_name)
 
 
 _POST_MANY = text("SELECT post_transfers(:debits, :credits, :amounts, :kind, :memo, :actor)")

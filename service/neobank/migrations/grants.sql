@@ -5,13 +5,14 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC, neobank, neobank_metri
 
 -- The ledger is written by its functions alone.
 GRANT SELECT ON alembic_version, accounts, balances, transfers, ledger_figures TO neobank;
-GRANT EXECUTE ON FUNCTION open_account, set_frozen, post_transfer, post_transfers TO neobank;
+GRANT EXECUTE ON FUNCTION open_account, set_frozen, post_payment, post_transfer, post_transfers TO neobank;
 
 -- What organisers did is only ever added, by its function.
 GRANT SELECT ON audit_logs TO neobank;
 GRANT EXECUTE ON FUNCTION record_audit TO neobank;
 
 GRANT SELECT, INSERT, UPDATE ON players TO neobank;
+GRANT EXECUTE ON FUNCTION find_caller TO neobank;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, idempotency_records, rate_limit_counters TO neobank;
 GRANT SELECT, INSERT ON factions, reversals TO neobank;
 GRANT SELECT, UPDATE ON switches TO neobank;

@@ -7,7 +7,7 @@ from neobank.database import Base
 
 
 class SwitchesRow(Base):
-    """How the bank is switched; `read_only` is also what the function post_transfer reads."""
+    """How the bank is switched; `read_only` is also what the functions that move money read."""
 
     __tablename__ = "switches"
     __table_args__ = (

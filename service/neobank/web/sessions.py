@@ -34,7 +34,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from neobank.database import Base
 from neobank.errors import Forbidden
-from neobank.ledger.models import Account
 from neobank.monitoring.requests import note_account
 from neobank.players.models import Player
 from neobank.web.bank import current_bank
@@ -92,14 +91,11 @@ def _unseen() -> ColumnElement[bool]:
     return Session.last_seen_at < func.now() - SEEN
 
 
-# Built once: every request runs it, and building it took longer than running it.
-_FIND_CALLER: Final = (
-    select(
-        Account.id, Account.number, Account.name, Session.id, Player.is_admin, Player.must_change_password, _unseen()
+_FIND_CALLER: Final = select(
+    func.find_caller(bindparam("token_hash"), bindparam("seen")).table_valued(
+        *("account_id", "account_number", "character_name", "session_id"),
+        *("is_admin", "must_change_password", "unseen"),
     )
-    .join(Player, Player.account_id == Account.id)
-    .join(Session, Session.account_id == Account.id)
-    .where(Session.token_hash == bindparam("token_hash"), Session.expires_at > func.now(), ~Account.frozen)
 )
 
 bearer = HTTPTokenAuth(description="The access_token that a log-in gives.")
@@ -143,11 +139,11 @@ def forget_ended(connection: Connection) -> int:
 def _caller(token: str) -> Caller | None:
     if not token:
         return None
-    values = {"token_hash": _hash(token)}
-    row = current_bank().first(lambda connection: connection.execute(_FIND_CALLER, values).one_or_none())
-    if row is None:
-        return None
+    values = {"token_hash": _hash(token), "seen": SEEN}
+    row = current_bank().first(lambda connection: connection.execute(_FIND_CALLER, values).one())
     account_id, account_number, character_name, session_id, is_admin, must_change_password, unseen = row
+    if session_id is None:
+        return None
     found = Caller(account_id, account_number, character_name, session_id, is_admin)
     if unseen:
         with current_bank().statement() as connection:

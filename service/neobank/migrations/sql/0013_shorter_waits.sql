@@ -1,0 +1,107 @@
+-- What most requests do, as functions: a connection plans what is in them once, while it plans a query anew each time.
+
+-- Who asks: the session with this token hash that lasts, of an account that is not frozen, and whether it was last seen
+-- longer ago than p_seen. Nulls where there is none.
+CREATE FUNCTION find_caller(
+    p_token_hash bytea, p_seen interval,
+    OUT account_id bigint, OUT account_number text, OUT character_name text, OUT session_id bigint,
+    OUT is_admin boolean, OUT must_change_password boolean, OUT unseen boolean
+) STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT account.id, account.number, account.name, session.id,
+        player.is_admin, player.must_change_password, session.last_seen_at < now() - p_seen
+    INTO account_id, account_number, character_name, session_id, is_admin, must_change_password, unseen
+    FROM sessions AS session
+        JOIN players AS player ON player.account_id = session.account_id
+        JOIN accounts AS account ON account.id = session.account_id
+    WHERE session.token_hash = p_token_hash AND session.expires_at > now() AND NOT account.frozen;
+END $$;
+
+-- The rule of post_transfer, which stands here now, for a receiver who is known by the account's number. Gives the
+-- receiver's name too; nulls where there is no such account. The transfer comes first, so that what is wrong with it is
+-- refused before anything is locked, and a balance that everybody pays is locked for no longer than it takes to change it.
+CREATE FUNCTION post_payment(
+    p_debit bigint, p_number text, p_amount bigint, p_kind text, p_memo text, p_actor bigint,
+    OUT transfer_id bigint, OUT posted_at timestamptz, OUT debit_balance bigint, OUT credit_name text
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    v_credit bigint;
+    v_stopped boolean;
+BEGIN
+    SELECT credit.id, credit.name, switches.read_only OR debit.frozen INTO v_credit, credit_name, v_stopped
+    FROM switches, accounts AS credit LEFT JOIN accounts AS debit ON debit.id = p_debit
+    WHERE credit.number = p_number;
+    IF NOT FOUND THEN
+        RETURN;
+    ELSIF v_stopped THEN
+        PERFORM refuse_to_pay(ARRAY[p_debit], p_kind, session_user = current_user);
+    END IF;
+    INSERT INTO transfers (debit_account_id, credit_account_id, amount, kind, memo, actor_id)
+    VALUES (p_debit, v_credit, p_amount, p_kind, p_memo, p_actor)
+    RETURNING id, created_at INTO transfer_id, posted_at;
+    IF p_debit < v_credit THEN
+        debit_balance := debit_account(p_debit, p_amount);
+        PERFORM credit_account(v_credit, p_amount);
+    ELSE
+        PERFORM credit_account(v_credit, p_amount);
+        debit_balance := debit_account(p_debit, p_amount);
+    END IF;
+END $$;
+
+-- As before, by way of post_payment.
+CREATE OR REPLACE FUNCTION post_transfer(
+    p_debit bigint, p_credit bigint, p_amount bigint, p_kind text, p_memo text, p_actor bigint,
+    OUT transfer_id bigint, OUT posted_at timestamptz, OUT debit_balance bigint
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    SELECT paid.transfer_id, paid.posted_at, paid.debit_balance INTO transfer_id, posted_at, debit_balance
+    FROM post_payment(p_debit, (SELECT number FROM accounts WHERE id = p_credit), p_amount, p_kind, p_memo, p_actor) AS paid;
+    IF transfer_id IS NULL THEN
+        RAISE foreign_key_violation USING CONSTRAINT = 'transfers_credit_account_id_fkey', MESSAGE = 'no such account';
+    END IF;
+END $$;
+
+-- As before, but the second try waits for a shard only where rich ones are not scarce: half as many as the third try would
+-- make, or eight. The bankroll, a top-up and what players lose come to lie on a few shards, and would stay there: whoever
+-- waits for one of them finds it rich again. It is the third try that spreads them, and nothing but scarcity that asks for it.
+CREATE OR REPLACE FUNCTION change_house(p_need bigint, p_change bigint, p_try integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    c_house CONSTANT bigint := 9000000000000000002;
+    c_enough CONSTANT integer := 8;
+    v_start integer := floor(random() * 32);
+    v_shard smallint;
+    v_total bigint;
+    v_rich integer;
+BEGIN
+    IF p_try = 1 THEN
+        UPDATE balances SET balance = balance + p_change
+        WHERE account_id = c_house AND shard = (
+            SELECT shard FROM balances WHERE account_id = c_house AND balance >= p_need
+            ORDER BY mod(shard + v_start, 32) LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+        );
+    ELSIF p_try = 2 THEN
+        v_shard := (
+            SELECT shard FROM balances WHERE account_id = c_house AND balance >= p_need
+            ORDER BY mod(shard + v_start, 32) LIMIT 1
+        );
+        UPDATE balances SET balance = balance + p_change
+        WHERE account_id = c_house AND shard = v_shard AND balance >= p_need AND (
+            SELECT count(*) FILTER (WHERE balance >= p_need) >= least(c_enough, sum(balance) / greatest(p_need, 1) / 2)
+            FROM balances WHERE account_id = c_house
+        );
+    ELSE
+        PERFORM FROM balances WHERE account_id = c_house ORDER BY shard FOR NO KEY UPDATE;
+        v_total := (SELECT sum(balance) FROM balances WHERE account_id = c_house);
+        IF v_total < p_need THEN
+            RAISE check_violation USING CONSTRAINT = 'house_can_pay', MESSAGE = 'the house holds less than that';
+        END IF;
+        v_total := v_total + p_change;
+        v_rich := greatest(1, least(32, v_total / greatest(p_need, 1)));
+        UPDATE balances SET balance =
+            CASE WHEN shard < v_rich THEN v_total / v_rich + (shard < mod(v_total, v_rich))::integer ELSE 0 END
+        WHERE account_id = c_house;
+    END IF;
+    IF NOT FOUND THEN
+        RAISE SQLSTATE 'NBH01' USING MESSAGE = 'no shard of the house could be had';
+    END IF;
+END $$;
