@@ -2,11 +2,12 @@
 
 import re
 
-from sqlalchemy import URL, Engine, MetaData, create_engine
+from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
 POOL_WAIT = 5  # seconds a request waits for a free connection before it answers "try again"
+_TRANSACTIONAL = "transactional"
 
 
 class Base(DeclarativeBase):
@@ -29,20 +30,28 @@ def connect(url: URL, *, connections: int = 1, single_statements: bool = False) 
     With `single_statements` each statement is its own transaction, with no BEGIN or COMMIT to send; `transactional`
     gives the other view of the same pool.
     """
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg2"),
-        isolation_level="AUTOCOMMIT" if single_statements else None,
         pool_size=connections,
         max_overflow=0,
         hide_parameters=True,  # they hold hashes of passwords and tokens, and an error's text may reach a log
         pool_timeout=POOL_WAIT,
         connect_args={"connect_timeout": 5, "application_name": "neobank", "keepalives_idle": 30},
     )
+    if single_statements:
+        event.listen(engine, "begin", _set_autocommit)
+    return engine
 
 
 def transactional(engine: Engine) -> Engine:
     """Give a view of a pool of single statements in which `begin` begins a transaction."""
-    return engine.execution_options(isolation_level="READ COMMITTED")
+    return engine.execution_options(**{_TRANSACTIONAL: True})
+
+
+# By the driver's own switch: for SQLAlchemy's, an isolation level, psycopg2 sends a SET each time.
+def _set_autocommit(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    driver.autocommit = _TRANSACTIONAL not in connection.get_execution_options()  # type: ignore[union-attr]
 
 
 def reason(error: SQLAlchemyError) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event, text
 from werkzeug.test import TestResponse
 
 from neobank.players.operations import register
@@ -105,6 +105,14 @@ def counted(app: Flask) -> Iterator[list[str]]:
         yield sent
     finally:
         event.remove(engine, "before_cursor_execute", note)
+
+
+def end_backend(other: Engine, connection: Connection) -> None:
+    """End the server's side of a connection, as a restart does, and wait until it is gone."""
+    process = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
+    with other.connect() as killer:
+        ended = killer.execute(text("SELECT pg_terminate_backend(:process, 10000)"), {"process": process})
+        assert ended.scalar_one()
 
 
 def open_players(connection: Connection, count: int) -> list[int]:

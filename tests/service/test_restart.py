@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event
 from werkzeug.test import TestResponse
 
 from neobank.settings import RATES, ServingSettings
 from neobank.web import create_app
-from tests.service.support import Database, LoggedIn, Terminal, counted
+from tests.service.support import Database, LoggedIn, Terminal, counted, end_backend
 
 Join = Callable[[str], LoggedIn]
 
@@ -74,14 +74,6 @@ def test_the_first_request_after_a_restart_succeeds_whatever_it_is(
         answer = send()
         assert answer.status_code in {200, 201}, f"{name}: {answer.text}"
     assert worker.test_client().get("/api/v1/account", headers=neo.headers).get_json()["account"]["balance"] == 999
-
-
-def end_backend(other: Engine, connection: Connection) -> None:
-    """End the server's side of a connection, as a restart does, and wait until it is gone."""
-    process = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
-    with other.connect() as killer:
-        ended = killer.execute(text("SELECT pg_terminate_backend(:process, 10000)"), {"process": process})
-        assert ended.scalar_one()
 
 
 def test_a_payment_whose_connection_dies_is_not_tried_again(

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import ClassVar, Final, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, column, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from neobank.casino.engine import Outcome, play
@@ -76,11 +76,18 @@ class Spun:
     net_today: int
 
 
-_BEGIN: Final = text("SELECT * FROM begin_spin(:account, :game)")
+# Their columns are named here, too: what SQLAlchemy need not find out from each answer, it keeps.
+_BEGIN: Final = text("SELECT * FROM begin_spin(:account, :game)").columns(
+    *map(column, ("server_seed", "client_seed", "nonce", "day", "day_net")),
+    *map(column, ("daily_loss_limit", "pending_limit", "pending_from", "excluded_until")),
+    *map(column, ("is_enabled", "version_id", "dial")),
+    *map(column, ("free_remaining", "free_line_bet", "free_version_id", "free_dial", "free_sheet")),
+    column("looked_at"),
+)
 _SETTLE: Final = text(
     "SELECT * FROM settle_spin(:account, :nonce, :game, :version, :dial, :sheet, :loose, CAST(:stops AS smallint[]),"
     " :free, :line_bet, :bet, :win, :largest, CAST(:awarded AS smallint), :day, :attempt)"
-)
+).columns(*map(column, ("round_id", "played_at", "balance_now", "net_today")))
 _HOUSE_BUSY: Final = "NBH01"
 ATTEMPTS: Final = (1, 2, 3)
 """The house's three ways to pay, each in a transaction of its own: see change_house."""

@@ -1,20 +1,26 @@
 -- What most requests do, as functions: a connection plans what is in them once, while it plans a query anew each time.
 
--- Who asks: the session with this token hash that lasts, of an account that is not frozen, and whether it was last seen
--- longer ago than p_seen. Nulls where there is none.
+-- Who asks: the session with this token hash that lasts, of an account that is not frozen; nulls where there is none. Notes
+-- that it was seen where that was longer ago than p_seen, and waits for no disk: what a crash forgets is a time.
 CREATE FUNCTION find_caller(
     p_token_hash bytea, p_seen interval,
     OUT account_id bigint, OUT account_number text, OUT character_name text, OUT session_id bigint,
-    OUT is_admin boolean, OUT must_change_password boolean, OUT unseen boolean
-) STABLE LANGUAGE plpgsql AS $$
+    OUT is_admin boolean, OUT must_change_password boolean
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_unseen boolean;
 BEGIN
     SELECT account.id, account.number, account.name, session.id,
         player.is_admin, player.must_change_password, session.last_seen_at < now() - p_seen
-    INTO account_id, account_number, character_name, session_id, is_admin, must_change_password, unseen
+    INTO account_id, account_number, character_name, session_id, is_admin, must_change_password, v_unseen
     FROM sessions AS session
         JOIN players AS player ON player.account_id = session.account_id
         JOIN accounts AS account ON account.id = session.account_id
     WHERE session.token_hash = p_token_hash AND session.expires_at > now() AND NOT account.frozen;
+    IF v_unseen THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+        UPDATE sessions SET last_seen_at = now() WHERE id = session_id AND last_seen_at < now() - p_seen;
+    END IF;
 END $$;
 
 -- The rule of post_transfer, which stands here now, for a receiver who is known by the account's number. Gives the
