@@ -51,7 +51,7 @@ class Commands(click.Group):
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except (SettingsError, ValueError) as error:
+        except (SettingsError, migrations.MigrationFailed, ValueError) as error:
             raise Failure(str(error)) from None
         except SQLAlchemyError as error:
             raise Failure(reason(error)) from None

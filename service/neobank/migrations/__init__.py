@@ -6,11 +6,17 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from neobank.casino.configuration import provision_games
-from neobank.database import connect
+from neobank.database import connect, reason
 from neobank.players.provisioning import fund_house, provision_administrator
 from neobank.settings import UpgradeSettings
+
+
+class MigrationFailed(Exception):
+    """A revision could not be run; nothing of the upgrade was done. The message names it and what PostgreSQL said."""
+
 
 _LOCK = 0x6E656F62616E6B  # "neobank": whoever upgrades holds this advisory lock
 
@@ -47,9 +53,7 @@ def upgrade(settings: UpgradeSettings) -> str:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         before = current(connection)
         if before is None or before <= head():
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            _migrate(connection, before)
             connection.exec_driver_sql(read_sql("grants.sql"))
             provision_games(connection)
         fund_house(connection, settings.house_bankroll)
@@ -58,6 +62,18 @@ def upgrade(settings: UpgradeSettings) -> str:
         reached = current(connection)
     engine.dispose()
     return reached or head()
+
+
+def _migrate(connection: Connection, before: str | None) -> None:
+    """Run each revision that the database lacks. Raises MigrationFailed, which names the one that could not be run."""
+    config = _config()
+    config.attributes["connection"] = connection
+    lacking = ScriptDirectory.from_config(config).iterate_revisions("head", before or "base")
+    for revision in reversed([script.revision for script in lacking]):
+        try:
+            command.upgrade(config, revision)
+        except SQLAlchemyError as error:
+            raise MigrationFailed(f"revision {revision} failed, so nothing was changed: {reason(error)}") from error
 
 
 def _config() -> Config:
