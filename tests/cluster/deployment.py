@@ -90,11 +90,17 @@ class Deployment:
     def pods(self, selector: str) -> list[Object]:
         return self.kubectl.list("pods", self.namespace, selector)
 
+    def staying(self, selector: str) -> dict[str, Object]:
+        """Give the pods that are not on their way out, by name."""
+        return {
+            pod["metadata"]["name"]: pod for pod in self.pods(selector) if "deletionTimestamp" not in pod["metadata"]
+        }
+
     def pod(self, selector: str) -> Object:
         """Give the only pod that is not on its way out."""
-        found = [pod for pod in self.pods(selector) if "deletionTimestamp" not in pod["metadata"]]
-        assert len(found) == 1, [pod["metadata"]["name"] for pod in found]
-        return found[0]
+        found = self.staying(selector)
+        assert len(found) == 1, list(found)
+        return found.popitem()[1]
 
     def await_pod(self, selector: str, *, other_than: str = "") -> Object:
         """Wait for one ready pod, of another uid than the one named."""
@@ -113,9 +119,10 @@ class Deployment:
         """Ask for a pod to be deleted, and do not wait."""
         self.kubectl.run("delete", "pod", pod["metadata"]["name"], f"--namespace={self.namespace}", "--wait=false")
 
-    def inside(self, target: str, *command: str, stdin: str | None = None) -> str:
+    def inside(self, target: str, *command: str, stdin: str | None = None, container: str = "") -> str:
         """Run a command in a container: `deployment/postgres-deployment`, `pod/…`. Raises KubectlError."""
-        return self.kubectl.run("exec", f"--namespace={self.namespace}", "-i", target, "--", *command, stdin=stdin)
+        where = [f"--namespace={self.namespace}", f"--container={container}", target]
+        return self.kubectl.run("exec", *where, "-i", "--", *command, stdin=stdin)
 
     def as_superuser(self, statement: str, target: str = "deployment/postgres-deployment") -> str:
         """Ask the server of one pod, as the superuser, who gets in by being the server's own user."""

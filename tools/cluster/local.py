@@ -89,6 +89,18 @@ def load(reference: str) -> None:
         _load(buildah.stored(reference), images.qualified(reference))
 
 
+def pinned(reference: str) -> str:
+    """Gives an image that was loaded a name by its digest, which no registry has given it, and returns that.
+
+    Raises UserError when the cluster is not a node of our own.
+    """
+    name = images.qualified(reference)
+    digest = _images("list", f"name=={name}").splitlines()[1].split()[2]
+    by_digest = f"{name.rpartition(':')[0]}@{digest}"
+    _images("tag", "--force", name, by_digest)
+    return by_digest
+
+
 def _load_pause_image() -> None:
     _load(images.pause_image(), components.PAUSE_IMAGE)
 
@@ -101,11 +113,14 @@ def _load(stored: str, name: str) -> None:
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
         archive = Path(folder, "image.tar")
         buildah.save(stored, archive, name)
-        node.inside(
-            "ctr", f"--address={components.CONTAINERD_SOCKET}", "--namespace=k8s.io", "images", "import", str(archive)
-        )
+        _images("import", str(archive))
     record.parent.mkdir(exist_ok=True)
     record.write_text(stored)
+
+
+def _images(*words: str) -> str:
+    """Does something with containerd's images, as far as the kubelet knows them."""
+    return node.inside("ctr", f"--address={components.CONTAINERD_SOCKET}", "--namespace=k8s.io", "images", *words)
 
 
 @contextmanager

@@ -114,8 +114,8 @@ def network_prefix() -> list[str]:
     return ["nsenter", f"--net={link.path}"]
 
 
-def inside(*command: str) -> None:
-    """Runs a command among the node's mounts and network, where containerd's socket is.
+def inside(*command: str) -> str:
+    """Runs a command among the node's mounts and network, where containerd's socket is; gives what it prints.
 
     Raises UserError when there is no node, or when the command fails.
     """
@@ -127,6 +127,7 @@ def inside(*command: str) -> None:
     result = subprocess.run(entered, check=False, capture_output=True, text=True)
     if result.returncode != 0:
         raise UserError(f"`{' '.join(command)}` failed in the node: {result.stderr.strip()}")
+    return result.stdout
 
 
 def _adopt_or_forget_state() -> None:

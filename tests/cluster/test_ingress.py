@@ -1,0 +1,134 @@
+"""Traefik, as on the event's cluster: it routes HTTP and TLS to the bank, and says truly who comes.
+
+It is built from its Go module, which takes a quarter of an hour on two cores, once; and it is a process of the node, as
+CoreDNS is, not a pod.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.deployment import SMALL, Deployment
+from tests.cluster.kubectl import Object
+from tests.cluster.visitor import HTTP, HTTPS, Visit, dumped
+from tools.cluster import build, local, node
+from tools.cluster.certificates import Authority
+from tools.cluster.paths import CHECKOUT
+
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not node.exists(), reason="only a node of our own has a network that Traefik can enter"),
+]
+
+HOST = "bank.example.org"
+CERTIFICATE = "bank-certificate"
+INGRESS = {"enabled": True, "className": "traefik", "host": HOST}
+ALLOWED = 3
+LIMITED = {**SMALL, "rateLimits": f"registrations={ALLOWED}/day"}
+NAMES = (f"Visitor {number}" for number in count())
+
+
+@pytest.fixture(scope="module")
+def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A bank behind Traefik, which has found it."""
+    bank = Deployment("neobank-ingress", service_image, cluster, tmp_path_factory.mktemp("ingress"))
+    bank.clear()
+    bank.kubectl.apply(CLASS, manager="tests")
+    with Path(bank.folder, "traefik.log").open("wb") as log, traefik(bank, log.fileno()) as process:
+        bank.apply(application=LIMITED, ingress=INGRESS)
+        bank.until(lambda: process.poll() is not None or ask(path="/health") == 200, "Traefik to find the bank")
+        yield bank
+    bank.clear()
+    bank.kubectl.delete("ingressclass", "", "traefik")
+
+
+CLASS: Object = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "IngressClass",
+    "metadata": {"name": "traefik"},
+    "spec": {"controller": "traefik.io/ingress-controller"},
+}
+
+
+def traefik(bank: Deployment, log: int) -> "subprocess.Popen[bytes]":
+    """Start Traefik in the node's network; the end of the `with` waits for its end."""
+    options = [
+        f"--entrypoints.web.address=127.0.0.1:{HTTP}",
+        f"--entrypoints.websecure.address=127.0.0.1:{HTTPS}",
+        f"--providers.kubernetesingress.namespaces={bank.namespace}",
+        "--global.checknewversion=false",
+        "--global.sendanonymoususage=false",
+    ]
+    command = [*local.network_prefix(), str(build.programs_of("traefik")["traefik"]), *options]
+    return subprocess.Popen(command, env={**os.environ, "KUBECONFIG": str(bank.kubeconfig)}, stdout=log, stderr=log)
+
+
+def answers(*visits: Visit) -> list[int]:
+    """Make visits from inside the node's network; a connection that is refused is one status, 0."""
+    command = [*local.network_prefix(), sys.executable, "-m", "tests.cluster.visitor"]
+    done = subprocess.run(
+        command, cwd=CHECKOUT, input=dumped([*visits]), capture_output=True, text=True, check=False, timeout=120
+    )
+    found: list[int] = json.loads(done.stdout) if done.returncode == 0 else [0]
+    return found
+
+
+def ask(*, path: str, host: str = HOST, authority: str = "") -> int:
+    return answers(Visit(host=host, path=path, authority=authority))[0]
+
+
+def join(source: str, **headers: str) -> Visit:
+    """Register somebody new, from an address."""
+    body = {"character_name": next(NAMES), "password": "a password of a visitor"}
+    return Visit(host=HOST, path="/api/v1/auth/register", body=body, source=source, headers=headers)
+
+
+def test_the_host_is_the_bank_s_and_no_other_is(bank: Deployment) -> None:
+    del bank
+    assert ask(path="/health") == 200
+    assert ask(path="/health", host="casino.example.org") == 404
+
+
+def test_each_address_has_a_limit_of_its_own_and_all_its_visits_share_it(bank: Deployment) -> None:
+    del bank
+    assert answers(*(join("127.0.0.2") for _ in range(ALLOWED + 2))) == [201] * ALLOWED + [429] * 2
+    assert answers(join("127.0.0.3"), join("127.0.0.2")) == [201, 429]
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-Ip", "Forwarded"])
+def test_a_forged_address_neither_helps_nor_harms(bank: Deployment, header: str) -> None:
+    """Another address in every request is still one visitor, and uses up nobody's limit but its own."""
+    del bank
+    source = f"127.0.1.{['X-Forwarded-For', 'X-Real-Ip', 'Forwarded'].index(header) + 1}"
+    victim = source.replace("127.0.1", "127.0.2")
+    form = "for={}" if header == "Forwarded" else "{}"
+    forged = [join(source, **{header: form.format(f"10.9.8.{number}")}) for number in range(ALLOWED + 2)]
+    assert answers(*forged) == [201] * ALLOWED + [429] * 2
+    blamed = [join(source, **{header: form.format(victim)}) for _ in range(ALLOWED)]
+    assert answers(*blamed, join(victim)) == [429] * ALLOWED + [201]
+
+
+def test_tls_with_the_certificate_of_a_secret(bank: Deployment) -> None:
+    """From then on nothing is answered in the clear."""
+    authority = Authority()
+    identity = authority.issue(HOST, hosts=(HOST,))
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": CERTIFICATE, "namespace": bank.namespace},
+        "type": "kubernetes.io/tls",
+        "stringData": {"tls.crt": identity.certificate.decode(), "tls.key": identity.key.decode()},
+    }
+    bank.kubectl.apply(secret, manager="tests")
+    bank.apply(ingress={**INGRESS, "tlsSecret": CERTIFICATE})
+    trusted = authority.certificate.decode()
+    bank.until(lambda: ask(path="/health", authority=trusted) == 200, "Traefik to take the certificate")
+    assert ask(path="/health", authority=Authority().certificate.decode()) == 0
+    assert ask(path="/health") == 404

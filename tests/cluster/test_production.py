@@ -1,0 +1,123 @@
+"""Production beside development on one cluster: all of Pulumi.prod.yaml but the sizes, which this machine has not."""
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.deployment import APPLICATION, DATABASE, Deployment
+from tests.cluster.kubectl import KubectlError
+from tests.infra.program import DIGEST_IMAGE, PROD, merged, run
+from tools.cluster import local, node
+
+pytestmark = pytest.mark.skipif(not node.exists(), reason="only a node of our own has a network that players can enter")
+
+SMALLER = {
+    "protectData": True,
+    "postgres": {"storage": "1Gi", "cpu": "50m"},
+    "application": {"cpu": "50m", "rateLimits": "registrations=9000/minute,logins=9000/minute,payments=9000/minute"},
+}
+VERIFIED = "sslmode=verify-full"
+CONNECTED = """SELECT DISTINCT usename, ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+WHERE client_addr IS NOT NULL"""
+Measure = Callable[[str, object], None]
+
+
+@pytest.fixture(scope="module")
+def dev(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    dev = Deployment("neobank-dev", service_image, cluster, tmp_path_factory.mktemp("dev"))
+    dev.clear()
+    dev.apply()
+    yield dev
+    dev.clear()
+
+
+@pytest.fixture(scope="module")
+def prod(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    context = local.kubectl().run("config", "current-context").stdout.strip()
+    config = merged(PROD, merged(SMALLER, {"kubeContext": context}))
+    prod = Deployment("neobank-prod", local.pinned(service_image), cluster, tmp_path_factory.mktemp("prod"))
+    prod.config = {key: value for key, value in config.items() if key != "namespace"}
+    prod.clear()
+    prod.apply()
+    yield prod
+    assert "All balances agree" in prod.verify()
+    prod.destroy()
+    assert priorities(prod) == set()
+
+
+def priorities(bank: Deployment) -> set[str]:
+    """Find the PriorityClasses of the program on the whole cluster."""
+    return {it["metadata"]["name"] for it in bank.kubectl.list("priorityclasses", "", "app.kubernetes.io/name=neobank")}
+
+
+def test_all_of_production_is_there(prod: Deployment) -> None:
+    promised = run(PROD, image=DIGEST_IMAGE)
+    for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Ingress", "NetworkPolicy"):
+        assert len(prod.kubectl.list(kind, prod.namespace)) == len(promised.of_kind(kind)) > 0
+    database, serving = prod.pod(DATABASE), prod.staying(APPLICATION)
+    assert len(serving) == 2
+    assert {pod["spec"]["containers"][0]["image"] for pod in serving.values()} == {prod.image}
+    assert database["spec"]["priority"] > max(pod["spec"]["priority"] for pod in serving.values()) > 0
+
+
+def test_every_client_speaks_tls_and_verifies(prod: Deployment, measured: Measure) -> None:
+    """Those whose connections are open at the moment, and what the others are told to do."""
+    with prod.paying("Verified") as report:
+        seen = {tuple(row.split("|")) for row in prod.as_superuser(CONNECTED).splitlines()}
+    measured("production", report)
+    assert (prod.outputs["databaseUser"], "t") in seen
+    assert {encrypted for _, encrypted in seen} == {"t"}
+    kept = [value for it in prod.kubectl.list("secrets", prod.namespace) for value in it.get("data", {}).values()]
+    urls = [it for it in (base64.b64decode(value).decode() for value in kept) if it.startswith("postgresql")]
+    assert len(urls) > 3
+    assert all(VERIFIED in url for url in urls)
+
+
+@pytest.mark.parametrize(
+    ("instead", "refusal"),
+    [
+        ("sslmode=disable", "no pg_hba.conf entry .* no encryption"),
+        (VERIFIED + "&sslrootcert=/etc/ssl/certs/ca-certificates.crt", "certificate verify failed"),
+    ],
+    ids=["plain", "another authority"],
+)
+def test_it_takes_no_other(prod: Deployment, instead: str, refusal: str) -> None:
+    url = prod.outputs["databaseUrl"]
+    assert prod.log_in(url) == prod.outputs["databaseUser"]
+    address, _, _ = url.partition("?")
+    with pytest.raises(KubectlError, match=refusal):
+        prod.log_in(f"{address}?{instead}")
+
+
+def test_another_name_of_the_server_is_refused(prod: Deployment) -> None:
+    """Whoever sits at the address must prove to be the one that was asked for."""
+    service = prod.kubectl.get("service", prod.namespace, "postgres-service")
+    assert service is not None
+    url = prod.outputs["databaseUrl"].replace(prod.outputs["databaseHost"], service["spec"]["clusterIP"])
+    with pytest.raises(KubectlError, match="does not match host name"):
+        prod.log_in(url)
+
+
+def test_a_renewed_certificate(prod: Deployment, measured: Measure) -> None:
+    before = prod.pod(DATABASE)["metadata"]["uid"]
+    with prod.paying("Renewed") as report:
+        prod.apply(rotation={"tls": {"number": 2}})
+    measured("rotation of tls, in production", report)
+    assert prod.pod(DATABASE)["metadata"]["uid"] != before
+    assert report.logins == 0
+    assert prod.log_in(prod.outputs["databaseUrl"]) == prod.outputs["databaseUser"]
+
+
+def test_a_destroyed_neighbour_takes_nothing_along(dev: Deployment, prod: Deployment, measured: Measure) -> None:
+    """Development goes, with all that is the cluster's own, while players pay in production."""
+    with dev.reached() as bank:
+        bank.join("Neighbour")
+    shared, described = priorities(prod), prod.described()
+    with prod.paying("Neighbour") as report:
+        dev.destroy()
+    measured("development destroyed beside production", report)
+    assert dev.kubectl.get("namespace", "", dev.namespace) is None
+    assert (priorities(prod), prod.described()) == (shared, described)
+    assert (report.told_to_retry, report.broken, report.logins) == (0, 0, 0), str(report)
