@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -41,9 +42,9 @@ def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFac
     bank = Deployment("neobank-ingress", service_image, cluster, tmp_path_factory.mktemp("ingress"))
     bank.clear()
     bank.kubectl.apply(CLASS, manager="tests")
-    with Path(bank.folder, "traefik.log").open("wb") as log, traefik(bank, log.fileno()) as process:
+    with traefik(bank):
         bank.apply(application=LIMITED, ingress=INGRESS)
-        bank.until(lambda: process.poll() is not None or ask(path="/health") == 200, "Traefik to find the bank")
+        bank.until(lambda: ask(path="/health") == 200, "Traefik to find the bank")
         yield bank
     bank.clear()
     bank.kubectl.delete("ingressclass", "", "traefik")
@@ -57,8 +58,9 @@ CLASS: Object = {
 }
 
 
-def traefik(bank: Deployment, log: int) -> "subprocess.Popen[bytes]":
-    """Start Traefik in the node's network; the end of the `with` waits for its end."""
+@contextmanager
+def traefik(bank: Deployment) -> Iterator[None]:
+    """Run Traefik in the node's network."""
     options = [
         f"--entrypoints.web.address=127.0.0.1:{HTTP}",
         f"--entrypoints.websecure.address=127.0.0.1:{HTTPS}",
@@ -67,7 +69,12 @@ def traefik(bank: Deployment, log: int) -> "subprocess.Popen[bytes]":
         "--global.sendanonymoususage=false",
     ]
     command = [*local.network_prefix(), str(build.programs_of("traefik")["traefik"]), *options]
-    return subprocess.Popen(command, env={**os.environ, "KUBECONFIG": str(bank.kubeconfig)}, stdout=log, stderr=log)
+    process = subprocess.Popen(command, env={**os.environ, "KUBECONFIG": str(bank.kubeconfig)})
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def answers(*visits: Visit) -> list[int]:
