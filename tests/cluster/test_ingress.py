@@ -8,16 +8,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from tests.cluster.deployment import SMALL, Deployment
 from tests.cluster.kubectl import Object
-from tests.cluster.visitor import HTTP, HTTPS, Visit, dumped
+from tests.cluster.visitor import Visit, dumped
 from tools.cluster import build, local, node
 from tools.cluster.certificates import Authority
 from tools.cluster.paths import CHECKOUT
@@ -28,6 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not node.exists(), reason="only a node of our own has a network that Traefik can enter"),
 ]
 
+HTTP, CLOSED, HTTPS = 8000, 8001, 8443
 HOST = "bank.example.org"
 CERTIFICATE = "bank-certificate"
 INGRESS = {"enabled": True, "className": "traefik", "host": HOST}
@@ -44,7 +47,7 @@ def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFac
     bank.kubectl.apply(CLASS, manager="tests")
     with traefik(bank):
         bank.apply(application=LIMITED, ingress=INGRESS)
-        bank.until(lambda: ask(path="/health") == 200, "Traefik to find the bank")
+        bank.until(lambda: health() == 200, "Traefik to find the bank")
         yield bank
     bank.clear()
     bank.kubectl.delete("ingressclass", "", "traefik")
@@ -63,7 +66,10 @@ def traefik(bank: Deployment) -> Iterator[None]:
     """Run Traefik in the node's network."""
     options = [
         f"--entrypoints.web.address=127.0.0.1:{HTTP}",
+        f"--entrypoints.closed.address=127.0.0.1:{CLOSED}",
+        "--entrypoints.closed.http.redirections.entrypoint.to=websecure",
         f"--entrypoints.websecure.address=127.0.0.1:{HTTPS}",
+        "--entrypoints.websecure.http.tls=true",
         f"--providers.kubernetesingress.namespaces={bank.namespace}",
         "--global.checknewversion=false",
         "--global.sendanonymoususage=false",
@@ -87,20 +93,29 @@ def answers(*visits: Visit) -> list[int]:
     return found
 
 
-def ask(*, path: str, host: str = HOST, authority: str = "") -> int:
-    return answers(Visit(host=host, path=path, authority=authority))[0]
+def health(*, host: str = HOST, port: int = HTTP, authority: str = "") -> int:
+    return answers(Visit(host=host, path="/health", port=port, authority=authority))[0]
 
 
-def join(source: str, **headers: str) -> Visit:
+def join(
+    source: str, headers: Mapping[str, str] = MappingProxyType({}), port: int = HTTP, authority: str = ""
+) -> Visit:
     """Register somebody new, from an address."""
-    body = {"character_name": next(NAMES), "password": "a password of a visitor"}
-    return Visit(host=HOST, path="/api/v1/auth/register", body=body, source=source, headers=headers)
+    return Visit(
+        host=HOST,
+        path="/api/v1/auth/register",
+        body={"character_name": next(NAMES), "password": "a password of a visitor"},
+        source=source,
+        headers=dict(headers),
+        port=port,
+        authority=authority,
+    )
 
 
 def test_the_host_is_the_bank_s_and_no_other_is(bank: Deployment) -> None:
     del bank
-    assert ask(path="/health") == 200
-    assert ask(path="/health", host="casino.example.org") == 404
+    assert health() == 200
+    assert health(host="casino.example.org") == 404
 
 
 def test_each_address_has_a_limit_of_its_own_and_all_its_visits_share_it(bank: Deployment) -> None:
@@ -116,14 +131,14 @@ def test_a_forged_address_neither_helps_nor_harms(bank: Deployment, header: str)
     source = f"127.0.1.{['X-Forwarded-For', 'X-Real-Ip', 'Forwarded'].index(header) + 1}"
     victim = source.replace("127.0.1", "127.0.2")
     form = "for={}" if header == "Forwarded" else "{}"
-    forged = [join(source, **{header: form.format(f"10.9.8.{number}")}) for number in range(ALLOWED + 2)]
+    forged = [join(source, {header: form.format(f"10.9.8.{number}")}) for number in range(ALLOWED + 2)]
     assert answers(*forged) == [201] * ALLOWED + [429] * 2
-    blamed = [join(source, **{header: form.format(victim)}) for _ in range(ALLOWED)]
+    blamed = [join(source, {header: form.format(victim)}) for _ in range(ALLOWED)]
     assert answers(*blamed, join(victim)) == [429] * ALLOWED + [201]
 
 
 def test_tls_with_the_certificate_of_a_secret(bank: Deployment) -> None:
-    """From then on nothing is answered in the clear."""
+    """An Ingress closes no other way in: that is an option of Traefik's own, which docs/production.md asks for."""
     authority = Authority()
     identity = authority.issue(HOST, hosts=(HOST,))
     secret = {
@@ -136,6 +151,8 @@ def test_tls_with_the_certificate_of_a_secret(bank: Deployment) -> None:
     bank.kubectl.apply(secret, manager="tests")
     bank.apply(ingress={**INGRESS, "tlsSecret": CERTIFICATE})
     trusted = authority.certificate.decode()
-    bank.until(lambda: ask(path="/health", authority=trusted) == 200, "Traefik to take the certificate")
-    assert ask(path="/health", authority=Authority().certificate.decode()) == 0
-    assert ask(path="/health") == 404
+    bank.until(lambda: health(port=HTTPS, authority=trusted) == 200, "Traefik to take the certificate")
+    assert health(port=HTTPS, authority=Authority().certificate.decode()) == 0
+    clear, encrypted = (join("127.0.0.4") for _ in range(ALLOWED)), join("127.0.0.4", port=HTTPS, authority=trusted)
+    assert answers(*clear, encrypted) == [201] * ALLOWED + [429]
+    assert health(port=CLOSED) == HTTPStatus.MOVED_PERMANENTLY

@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass, field
 
 from tests.cluster.kubectl import Object
 
-HTTP, HTTPS = 8000, 8443
-
 
 @dataclass(frozen=True, kw_only=True)
 class Visit:
@@ -23,6 +21,7 @@ class Visit:
 
     host: str
     path: str
+    port: int
     body: Object | None = None
     source: str = "127.0.0.1"
     headers: dict[str, str] = field(default_factory=dict)
@@ -30,11 +29,11 @@ class Visit:
 
     def answer(self) -> int:
         """Ask, and give the status. Raises OSError."""
-        port = HTTPS if self.authority else HTTP
         connection = http.client.HTTPConnection(self.host)
-        connection.sock = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(self.source, 0))
+        connection.sock = socket.create_connection(("127.0.0.1", self.port), 60, source_address=(self.source, 0))
         if self.authority:
-            context = ssl.create_default_context(cadata=self.authority)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(cadata=self.authority)
             connection.sock = context.wrap_socket(connection.sock, server_hostname=self.host)
         headers = {"Content-Type": "application/json", **self.headers}
         body = None if self.body is None else json.dumps(self.body)
