@@ -157,9 +157,11 @@ class Deployment:
                 yield report
             finally:
                 said, _ = payers.communicate()  # its input ends
-        assert (begun, payers.returncode) == ("paying\n", 0)
+        assert (begun, payers.returncode) == ("paying\n", 0), (
+            f"the payers said {begun!r}, and ended with {payers.returncode}"
+        )
         vars(report).update(json.loads(said))
-        assert report.wrong == []
+        assert report.wrong == [], report.wrong
         assert self._posted(name) == {key: (1, transaction) for key, transaction in report.confirmed.items()}
 
     def _posted(self, name: str) -> dict[str, tuple[int, int]]:

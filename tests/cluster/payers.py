@@ -20,7 +20,7 @@ from tests.bank import Bank, Player
 
 PAYERS = 4
 MOST_SECONDS = 300
-PAUSE = 0.02  # seconds; so that the machine's cores are left to what is watched
+PAUSE = 0.05  # seconds; so that the machine's cores are left to what is watched
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Metrics, figures and expiry on a real node."""
 
 import urllib.request
+from contextlib import suppress
 
 from tests.cluster.deployment import APPLICATION, FIGURES, PATIENCE, Deployment
 from tests.service.serving import Samples, scraped
@@ -9,11 +10,20 @@ PORT = 9464
 
 
 def scrape(deployed: Deployment, target: str) -> Samples:
-    with (
-        deployed.reached(target, PORT) as address,
-        urllib.request.urlopen(f"{address.address}/metrics", timeout=60) as answer,  # noqa: S310  # loopback
-    ):
-        return scraped(answer.read().decode())
+    """Read the metrics of a pod; the container that has them may start later than the one that serves."""
+    found: list[Samples] = []
+
+    def answered() -> bool:
+        with (
+            suppress(OSError),
+            deployed.reached(target, PORT) as address,
+            urllib.request.urlopen(f"{address.address}/metrics", timeout=60) as answer,  # noqa: S310  # loopback
+        ):
+            found.append(scraped(answer.read().decode()))
+        return bool(found)
+
+    deployed.until(answered, f"the metrics of {target}")
+    return found[0]
 
 
 def test_each_serving_pod_has_its_metrics_and_one_pod_the_figures(deployed: Deployment) -> None:
