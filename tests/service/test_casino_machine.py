@@ -79,13 +79,17 @@ hours = st.sampled_from([-1, 1, 12, 30, 30, 24 * 367])
 
 @dataclass(frozen=True)
 class Keyed:
-    """A spin that succeeded under a key, and its answer."""
+    """A spin under a key, and its answer: none where it was refused.
+
+    Refused ones are kept too, so that what is drawn next never hangs on luck: the same choices have to be possible each
+    time that they are made.
+    """
 
     player: str
     path: str
     bet: int
     key: dict[str, str]
-    answer: object
+    answer: object | None
 
 
 @cache
@@ -143,9 +147,10 @@ class CasinoMachine(RuleBasedStateMachine):
 
     @rule(target=keyed, player=players, bets=bets, with_key=st.booleans())
     def spin(self, player: str, bets: list[tuple[str, Bet]], *, with_key: bool) -> object:
-        return multiple(*(it for game, bet in bets for it in self.spin_once(player, game, bet, with_key=with_key)))
+        spun = [self.spin_once(player, game, bet, with_key=with_key) for game, bet in bets]
+        return multiple(*spun if with_key else ())
 
-    def spin_once(self, player: str, game: str, bet: Bet, *, with_key: bool) -> list[Keyed]:
+    def spin_once(self, player: str, game: str, bet: Bet, *, with_key: bool) -> Keyed:
         line_bet = bet(sheet(game)["bets"])
         wanted = self.oracle.may_spin(player, game, line_bet * 100, datetime.now(UTC))
         terms = self.oracle.terms(player, game, line_bet * 100)
@@ -155,9 +160,9 @@ class CasinoMachine(RuleBasedStateMachine):
         assert answer.status_code == wanted, (answer.text, wanted)
         self.reached[f"spin {wanted}"] += 1
         if wanted != 200:
-            return []
+            return Keyed(player, path, line_bet, key, None)
         self.check(player, game, terms, answer.get_json())
-        return [Keyed(player, path, line_bet, key, answer.get_json())] if with_key else []
+        return Keyed(player, path, line_bet, key, answer.get_json())
 
     def check(self, player: str, game: str, terms: Terms, answer: Mapping[str, object]) -> None:
         """Hold a round to what the seeds make of it."""
@@ -297,12 +302,16 @@ class CasinoMachine(RuleBasedStateMachine):
     @rule(request=keyed)
     def send_again(self, request: Keyed) -> None:
         """The answer that was given, whatever has happened since."""
+        if request.answer is None:
+            return
         answer = self.send(request, request.bet)
         if answer.status_code != 401:
             assert (answer.status_code, answer.get_json()) == (200, request.answer)
 
     @rule(request=consumes(keyed))
     def use_the_key_for_another_bet(self, request: Keyed) -> None:
+        if request.answer is None:
+            return
         assert self.send(request, request.bet * 2).status_code in {401, 422}
 
     def send(self, request: Keyed, bet: int) -> TestResponse:

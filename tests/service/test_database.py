@@ -21,10 +21,10 @@ pytestmark = pytest.mark.usefixtures("fresh")
 @pytest.fixture
 def single(database: Database, owner: Engine) -> Iterator[Engine]:
     engine = connect(database.url("application"), single_statements=True)
-    yield engine
-    engine.dispose()
     with owner.begin() as connection:
         connection.execute(text("TRUNCATE rate_limit_counters"))
+    yield engine
+    engine.dispose()
 
 
 def process(connection: Connection) -> int:

@@ -97,6 +97,25 @@ def test_a_payment_whose_connection_dies_is_not_tried_again(
     books()
 
 
+def test_a_connection_that_dies_just_before_its_transaction_is_an_outage_as_any_other(
+    worker: Flask, player: Join, engine: Engine
+) -> None:
+    """The driver alone notices then, as it is told that transactions begin, and its errors are its own."""
+    neo, trinity = player("Neo"), player("Trinity")
+    pay = {"to_account": trinity.number, "amount": 1}
+    once = {**neo.headers, "Idempotency-Key": "once"}
+
+    def cut(connection: Connection) -> None:
+        if connection.engine is not pool(worker):
+            end_backend(engine, connection)
+
+    event.listen(pool(worker), "engine_connect", cut)
+    answer = worker.test_client().post("/api/v1/transactions", json=pay, headers=once)
+    event.remove(pool(worker), "engine_connect", cut)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert worker.test_client().post("/api/v1/transactions", json=pay, headers=once).status_code == 201
+
+
 def test_a_database_that_stays_away_is_asked_twice_and_no_more(worker: Flask, player: Join, engine: Engine) -> None:
     neo = player("Neo")
 
