@@ -337,12 +337,15 @@ def test_read_only_stops_every_organiser_s_money_too_and_can_be_taken_back(
     assert neo.ask("POST", "/transactions", to_account=organiser.number, amount=1).status_code == 201
 
 
-@pytest.mark.usefixtures("neo")
-def test_the_bank_as_a_whole_sums_to_nothing(organiser: LoggedIn) -> None:
-    stats = act(organiser, "GET", "/stats").get_json()
-    assert (stats["total"], stats["players"], stats["active_players"]) == (0, 2, 2)
-    assert stats["money_supply"] == 2000
-    assert stats["house_balance"] == 10_000_000
+def test_the_bank_as_a_whole_sums_to_nothing(organiser: LoggedIn, neo: LoggedIn) -> None:
+    before, won = act(organiser, "GET", "/stats").get_json(), 0
+    assert (before["total"], before["players"], before["active_players"]) == (0, 2, 2)
+    assert (before["money_supply"], before["house_balance"], before["rounds"]) == (2000, 10_000_000, 0)
+    for _ in range(3):
+        won += neo.ask("POST", "/casino/glitch-grid/spin", bet_amount=10).get_json()["win_amount"] - 10
+    after = act(organiser, "GET", "/stats").get_json()
+    assert (after["total"], after["rounds"]) == (0, 3)
+    assert (after["money_supply"], after["house_balance"]) == (2000 + won, 10_000_000 - won)
 
 
 def test_the_audit_says_who_did_what(organiser: LoggedIn, neo: LoggedIn) -> None:

@@ -28,7 +28,7 @@ def count(engine: Engine) -> int:
 
 def test_everybody_on_the_list_can_log_in_once_and_has_their_money(organiser: LoggedIn) -> None:
     answer = send(
-        organiser, "\ufeffname,faction,opening_balance\r\nNeo,runners,12.5\r\nTrinity,,\r\nTank,CorpSec,0\r\n"
+        organiser, "\ufeffName,faction,opening balance\r\nNeo,runners,12.5\r\nTrinity,,\r\nTank,CorpSec,0\r\n"
     )
     assert answer.status_code == 201, answer.text
     assert answer.content_type == "text/csv; charset=utf-8"

@@ -63,7 +63,7 @@ def read(content: str) -> Listed:
     """
     try:
         reader = csv.DictReader(io.StringIO(content.removeprefix("\ufeff"), newline=""), strict=True)
-        columns = [column.strip() for column in reader.fieldnames or []]
+        columns = [column.strip().lower().replace(" ", "_") for column in reader.fieldnames or []]
         reader.fieldnames = columns
         if "name" not in columns or len(set(columns)) < len(columns) or not set(columns) <= set(COLUMNS):
             raise BankError(f"The first line names the columns: name, and perhaps {' and '.join(COLUMNS[1:])}.")

@@ -25,6 +25,7 @@ class Stats:
     money_supply: int
     house_balance: int
     total: int
+    rounds: int
     players: int
     active_players: int
     sessions: int
@@ -32,7 +33,7 @@ class Stats:
 
 
 _STATS = text("""
-    SELECT money_supply, house_balance, total, (SELECT count(*) FROM players),
+    SELECT money_supply, house_balance, total, (SELECT count(*) FROM rounds), (SELECT count(*) FROM players),
         (SELECT count(DISTINCT account_id) FROM sessions WHERE last_seen_at > now() - interval '1 hour'),
         (SELECT count(*) FROM sessions WHERE expires_at > now()), (SELECT coalesce(max(id), 0) FROM transfers)
     FROM ledger_figures

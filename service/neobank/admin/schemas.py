@@ -175,11 +175,12 @@ class SwitchesNow(Answer):
 
 
 class Stats(Answer):
-    """The bank as a whole; `total` is the sum of all balances and always 0; active is who was seen within the hour."""
+    """The bank as a whole: `total` sums all balances, to 0 always; active is who was seen within the hour."""
 
     money_supply: Money
     house_balance: Money
     total: Money
+    rounds: int
     players: int
     active_players: int
     sessions: int
