@@ -70,7 +70,6 @@ class Commands(_Names):
     """What a container of the image runs."""
 
     serve: list[str]
-    wait: list[str]
     upgrade: list[str]
     close: list[str]
     expire: list[str]

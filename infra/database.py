@@ -261,7 +261,7 @@ def _serve(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
         env=_environment(postgres),
         ports=[k8s.core.v1.ContainerPortArgs(name="postgres", container_port=CONTRACT.ports.database)],
         volume_mounts=_mounts(postgres),
-        startup_probe=kube.command_probe(is_ready, period=2, failures=300),
+        startup_probe=kube.command_probe(is_ready, period=1, failures=600),
         readiness_probe=kube.command_probe(is_ready, period=5, failures=2),
         liveness_probe=kube.command_probe(is_ready, period=10, failures=6),
         resources=kube.resources(postgres.cpu, postgres.cpu_limit, postgres.memory),

@@ -63,8 +63,7 @@ class Migration(pulumi.ComponentResource):
                     kube.checksum(args.database.data_id, *entries.values()),
                     uid=CONTRACT.image.uid,
                     service_account=account,
-                    init_containers=[_container("wait", CONTRACT.commands.wait, args, self.secret)],
-                    containers=[_container("upgrade", CONTRACT.commands.upgrade, args, self.secret)],
+                    containers=[_container(args, self.secret)],
                     volumes=[kube.scratch("tmp"), *args.database.client_volumes],
                     restart_policy="Never",
                 ),
@@ -78,15 +77,13 @@ class Migration(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def _container(
-    name: str, command: list[str], args: MigrationArgs, secret: k8s.core.v1.Secret
-) -> k8s.core.v1.ContainerArgs:
+def _container(args: MigrationArgs, secret: k8s.core.v1.Secret) -> k8s.core.v1.ContainerArgs:
     names = CONTRACT.environment
     return k8s.core.v1.ContainerArgs(
-        name=name,
+        name="upgrade",
         image=args.image,
         image_pull_policy="IfNotPresent",
-        command=command,
+        command=CONTRACT.commands.upgrade,
         env=[
             *kube.from_secret(secret, names.database_owner_url, names.admin_password),
             k8s.core.v1.EnvVarArgs(name=names.admin_name, value=args.admin_name),

@@ -116,6 +116,7 @@ def _figures(args: MonitoringArgs, secret: k8s.core.v1.Secret) -> k8s.core.v1.Co
         env=kube.from_secret(secret, CONTRACT.environment.database_url),
         ports=[_port()],
         volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # the pod's own
+        startup_probe=kube.tcp_probe("metrics", period=1, failures=300),
         readiness_probe=kube.tcp_probe("metrics", period=5, failures=2),
         liveness_probe=_alive(),
         resources=kube.resources("10m", "1", "128Mi"),

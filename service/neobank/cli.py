@@ -33,6 +33,9 @@ from neobank.vendors import charges
 from neobank.web import idempotency, sessions
 
 POLL = 0.5  # seconds between two tries to reach the database
+WITH_TIMEOUT = click.option(
+    "--timeout", type=click.FloatRange(0), default=60, show_default=True, help="Seconds to wait for PostgreSQL."
+)
 
 
 class Failure(click.ClickException):
@@ -68,21 +71,19 @@ main.add_command(verify_round_command)
 
 @main.group()
 def db() -> None:
-    """The database: wait for it, bring its schema up to date."""
-
-
-@db.command("wait")
-@click.option("--timeout", type=click.FloatRange(0), default=60, show_default=True, help="Seconds before giving up.")
-def wait_command(timeout: float) -> None:
-    """Wait until the database lets this service's roles in."""
-    for url in database_urls():
-        wait(url, timeout)
+    """The database: bring its schema up to date, end a login or a restore."""
 
 
 @db.command("upgrade")
-def upgrade_command() -> None:
-    """Bring the schema to this version; any number may do so at once, and doing it again changes nothing."""
-    revision = migrations.upgrade(UpgradeSettings.from_environment())
+@WITH_TIMEOUT
+def upgrade_command(timeout: float) -> None:
+    """Wait for the database, and bring its schema to this version.
+
+    Any number may do so at once, and doing it again changes nothing.
+    """
+    settings = UpgradeSettings.from_environment()
+    wait(settings.owner_url, timeout)
+    revision = migrations.upgrade(settings)
     click.echo(f"The database is at revision {revision}.")
 
 
@@ -121,9 +122,7 @@ def expire() -> None:
 
 
 @main.command()
-@click.option(
-    "--timeout", type=click.FloatRange(0), default=60, show_default=True, help="Seconds to wait for PostgreSQL."
-)
+@WITH_TIMEOUT
 def start(timeout: float) -> None:
     """Wait for the database, bring it up to date, then become the server."""
     upgrade = UpgradeSettings.from_environment()

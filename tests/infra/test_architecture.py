@@ -215,7 +215,7 @@ def test_a_failing_job_says_so_before_the_engine_gives_it_up(dev: Program) -> No
     assert "ttlSecondsAfterFinished" not in spec
     pod = spec["template"]["spec"]
     assert pod["restartPolicy"] == "Never"
-    policies = {it["terminationMessagePolicy"] for it in (*pod["initContainers"], *pod["containers"])}
+    policies = {it["terminationMessagePolicy"] for it in pod["containers"]}
     assert policies == {"FallbackToLogsOnError"}  # the engine then says what the Job said
 
 

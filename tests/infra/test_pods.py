@@ -44,7 +44,6 @@ def test_there_are_five_pods_with_eight_containers(dev: Program) -> None:
     assert {name for name, _ in containers(dev)} == {
         "postgres-deployment/prepare",
         "postgres-deployment/postgres",
-        "neobank-db-init/wait",
         "neobank-db-init/upgrade",
         "neobank-deployment/neobank",
         "neobank-deployment/metrics",
@@ -135,13 +134,12 @@ def test_the_database_runs_the_scripts_it_mounts(dev: Program) -> None:
 
 
 def test_a_pod_of_the_service_sees_its_own_roles_secret_only(dev: Program) -> None:
-    for name in ("wait", "upgrade"):
-        assert variables(container(dev, f"neobank-db-init/{name}")) == {
-            "DATABASE_OWNER_URL": "neobank-owner-secret/DATABASE_OWNER_URL",
-            "ADMIN_PASSWORD": "neobank-owner-secret/ADMIN_PASSWORD",
-            "ADMIN_NAME": "admin",
-            "CASINO_BANKROLL": "10000000",
-        }
+    assert variables(container(dev, "neobank-db-init/upgrade")) == {
+        "DATABASE_OWNER_URL": "neobank-owner-secret/DATABASE_OWNER_URL",
+        "ADMIN_PASSWORD": "neobank-owner-secret/ADMIN_PASSWORD",
+        "ADMIN_NAME": "admin",
+        "CASINO_BANKROLL": "10000000",
+    }
     serving = container(dev, "neobank-deployment/neobank")
     assert variables(serving) == {
         "DATABASE_URL": "neobank-secret/DATABASE_URL",
@@ -158,7 +156,6 @@ def test_a_pod_of_the_service_sees_its_own_roles_secret_only(dev: Program) -> No
 
 
 def test_the_service_runs_what_the_contract_says(dev: Program) -> None:
-    assert container(dev, "neobank-db-init/wait")["command"] == ["neobank", "db", "wait"]
     assert container(dev, "neobank-db-init/upgrade")["command"] == ["neobank", "db", "upgrade"]
     serving = container(dev, "neobank-deployment/neobank")
     assert serving["command"][0] == "gunicorn"

@@ -131,7 +131,7 @@ MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
     ("containers-have-bounds", JOB, in_container("resources")),
     ("containers-have-bounds", JOB, in_container("resources", "requests", "memory")),
     ("containers-have-bounds", JOB, in_container("resources", "limits", "cpu")),
-    ("containers-have-bounds", JOB, lambda document: pod(document)["initContainers"][0].pop("resources")),
+    ("containers-have-bounds", DATABASE, lambda document: pod(document)["initContainers"][0].pop("resources")),
     ("images-do-not-float", BANK, in_container("image", value="registry.example/neobank")),
     ("images-do-not-float", BANK, in_container("image", value="registry.example:5000/neobank")),
     ("images-do-not-float", BANK, in_container("image", value="registry.example/neobank:latest")),

@@ -11,7 +11,7 @@ from tests.infra.test_secrets import checksums
 
 FOLDER = "/etc/neobank/tls"
 QUERY = f"?sslmode=verify-full&sslrootcert={FOLDER}/ca.crt"
-CLIENTS = {"neobank-deployment/neobank", "neobank-db-init/wait", "neobank-db-init/upgrade"}
+CLIENTS = {"neobank-deployment/neobank", "neobank-db-init/upgrade"}
 CLIENTS |= {"neobank-db-retire/close", "neobank-figures/figures", "neobank-expire/expire"}
 SERVERS = {"postgres-deployment/prepare", "postgres-deployment/postgres"}
 
