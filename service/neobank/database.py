@@ -1,13 +1,15 @@
 """The way to PostgreSQL: one pool a process, and one declarative base for every model."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from psycopg2 import extensions
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
 POOL_WAIT = 5  # seconds a request waits for a free connection before it answers "try again"
-_TRANSACTIONAL = "transactional"
 
 
 class Base(DeclarativeBase):
@@ -27,8 +29,8 @@ class Base(DeclarativeBase):
 def connect(url: URL, *, connections: int = 1, single_statements: bool = False) -> Engine:
     """Make an engine whose pool holds at most `connections`; it connects when first used, and again after an outage.
 
-    With `single_statements` each statement is its own transaction, with no BEGIN or COMMIT to send; `transactional`
-    gives the other view of the same pool.
+    With `single_statements` each statement is its own transaction, with no BEGIN or COMMIT to send; `transaction`
+    begins one that has several.
     """
     engine = create_engine(
         url.set(drivername="postgresql+psycopg2"),
@@ -39,19 +41,32 @@ def connect(url: URL, *, connections: int = 1, single_statements: bool = False) 
         connect_args={"connect_timeout": 5, "application_name": "neobank", "keepalives_idle": 30},
     )
     if single_statements:
-        event.listen(engine, "begin", _set_autocommit)
+        event.listen(engine, "connect", _commit_each_statement)
     return engine
 
 
-def transactional(engine: Engine) -> Engine:
-    """Give a view of a pool of single statements in which `begin` begins a transaction."""
-    return engine.execution_options(**{_TRANSACTIONAL: True})
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Make one transaction of the block, on a connection of single statements: it commits at the end, or not at all."""
+    driver = _driver(connection.connection.driver_connection)
+    # The driver's own switch: for SQLAlchemy's, an isolation level, psycopg2 sends a SET each time, and an event for
+    # when one begins would cost every statement the search for listeners.
+    driver.autocommit = False
+    try:
+        with connection.begin():
+            yield
+    finally:
+        if not driver.closed:
+            driver.autocommit = True
 
 
-# By the driver's own switch: for SQLAlchemy's, an isolation level, psycopg2 sends a SET each time.
-def _set_autocommit(connection: Connection) -> None:
-    driver = connection.connection.driver_connection
-    driver.autocommit = _TRANSACTIONAL not in connection.get_execution_options()  # type: ignore[union-attr]
+def _commit_each_statement(dbapi_connection: object, _record: object) -> None:
+    _driver(dbapi_connection).autocommit = True
+
+
+def _driver(connection: object) -> extensions.connection:
+    assert isinstance(connection, extensions.connection)  # noqa: S101  # there is one driver
+    return connection
 
 
 def reason(error: SQLAlchemyError) -> str:

@@ -11,7 +11,7 @@ import neobank.web  # noqa: F401  # before its parts, which need one another
 from neobank.casino import seeds
 from neobank.casino.games import GAMES
 from neobank.casino.spins import Spun, attempt, spin
-from neobank.database import connect, transactional
+from neobank.database import connect, transaction
 from neobank.errors import BankError
 
 ZONE = ZoneInfo("UTC")
@@ -43,7 +43,7 @@ def play(table: Table, seed: int, operations: int) -> Played:
         account, number = chance.choice(table.accounts)
         try:
             if chance.random() < 0.06:
-                with transactional(engine).begin() as connection:
+                with engine.connect() as connection, transaction(connection):
                     seeds.rotate(connection, account, number, f"seed-{chance.random()}")
                 played.outcomes["rotated"] += 1
             else:
@@ -60,7 +60,7 @@ def spin_once(engine: Engine, account: int, number: str, chance: random.Random, 
 
     def act(way: int) -> Spun:
         played.outcomes[f"way {way}"] += 1
-        with transactional(engine).begin() as connection:
+        with engine.connect() as connection, transaction(connection):
             return spin(
                 connection,
                 account_id=account,

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, Engine, text
 import neobank.web  # noqa: F401  # before its parts, which need one another
 from neobank.admin import money
 from neobank.audit.operations import record
-from neobank.database import connect, transactional
+from neobank.database import connect, transaction
 from neobank.errors import BankError
 from neobank.ledger.models import HOUSE_ID
 from neobank.ledger.operations import Kind, Move, pay, pay_many
@@ -73,7 +73,7 @@ class Storm:
         moves += [Move(HOUSE_ID, player, self.chance.randint(1, 90_000))] * self.chance.randint(0, 1)
         moves += [Move(player, other, self.chance.randint(1, 10_000)) for other, _ in others]
         self.chance.shuffle(moves)
-        with transactional(engine).begin() as connection:
+        with engine.connect() as connection, transaction(connection):
             pay_many(connection, moves, kind=Kind.TRANSFER, memo="", actor=player)
         self.transfers += len(moves)
 
@@ -103,20 +103,20 @@ class Storm:
     def sell(self, engine: Engine) -> None:
         """A charge, approved and perhaps refunded, each in a transaction of its own."""
         vendor, (player, _) = self.scene.vendor, self.chance.choice(self.scene.accounts)
-        with transactional(engine).begin() as connection:
+        with engine.connect() as connection, transaction(connection):
             charge = charges.ask(connection, vendor=vendor, player_number=None, amount=500, memo="")
-        with transactional(engine).begin() as connection:
+        with engine.connect() as connection, transaction(connection):
             _, posted = charges.approve(connection, charge.code, player)
         self.transfers += 1
         self.mine.append(posted.transfer_id)
         if self.chance.random() < 0.5:
-            with transactional(engine).begin() as connection:
+            with engine.connect() as connection, transaction(connection):
                 charges.refund(connection, charge.id, vendor, None)
             self.transfers += 1
 
     def organise(self, engine: Engine, act: Callable[[Connection], Made]) -> Made:
         """Act, with its row in the audit, as organisers do."""
-        with transactional(engine).begin() as connection:
+        with engine.connect() as connection, transaction(connection):
             made = act(connection)
             record(connection, actor=self.scene.organiser, action="storm", target="the bank", details={})
         return made

@@ -6,13 +6,14 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from neobank.database import connect, transactional
+from neobank.database import connect, transaction
 from tests.service.support import Database, end_backend
 
 COUNT = text(
     "INSERT INTO rate_limit_counters (key_hash, hits, ends_at) VALUES ('\\x00', 1, now()) ON CONFLICT DO NOTHING"
 )
 COUNTED = text("SELECT count(*) FROM rate_limit_counters")
+LAST = text("SELECT 'the last that was sent'")
 SENT = text("SELECT query FROM pg_stat_activity WHERE pid = :process")
 
 pytestmark = pytest.mark.usefixtures("fresh")
@@ -38,17 +39,27 @@ def counted(owner: Engine) -> int:
     return found
 
 
+def count_and_fail(single: Engine) -> None:
+    with single.connect() as connection, transaction(connection):
+        connection.execute(COUNT)
+        connection.execute(text("SELECT 1 / 0"))
+
+
+def last_sent(engine: Engine, process: int) -> str:
+    with engine.connect() as other:
+        found: str = other.execute(SENT, {"process": process}).scalar_one()
+    return found
+
+
 def test_a_statement_commits_and_a_transaction_can_be_undone_in_any_order(single: Engine, owner: Engine) -> None:
-    transactions = transactional(single)
     for _ in range(2):
-        with transactions.connect() as connection, connection.begin() as under_way:
-            connection.execute(COUNT)
-            under_way.rollback()
+        with pytest.raises(DBAPIError, match="division by zero"):
+            count_and_fail(single)
         assert counted(owner) == 0
     with single.connect() as connection:
         connection.execute(COUNT)
         assert counted(owner) == 1
-    with transactions.begin() as connection:
+    with single.connect() as connection, transaction(connection):
         connection.execute(text("DELETE FROM rate_limit_counters"))
     assert counted(owner) == 0
 
@@ -66,17 +77,14 @@ def test_a_statement_commits_on_the_connection_that_replaces_a_dead_one(
 
 
 def test_turning_from_statements_to_transactions_and_back_sends_nothing(single: Engine, engine: Engine) -> None:
-    transactions = transactional(single)
-    for view in (single, transactions, single, transactions):
-        with view.connect() as connection:
-            mine = process(connection)
-            with connection.begin():
-                connection.execute(text("SELECT 'the last that was sent'"))
-                with engine.connect() as other:
-                    assert other.execute(SENT, {"process": mine}).scalar_one() == "SELECT 'the last that was sent'"
-        with engine.connect() as other:
-            before = other.execute(SENT, {"process": mine}).scalar_one()
-        with transactions.connect() as connection:
-            connection.begin()
-            with engine.connect() as other:
-                assert other.execute(SENT, {"process": mine}).scalar_one() == before
+    with single.connect() as connection:
+        mine = process(connection)
+        connection.execute(LAST)
+    with single.connect() as connection, transaction(connection):
+        assert last_sent(engine, mine) == str(LAST)
+        connection.execute(text("SELECT 1"))
+    assert last_sent(engine, mine) == "COMMIT"
+    with single.connect() as connection:
+        assert last_sent(engine, mine) == "COMMIT"
+        connection.execute(LAST)
+        assert last_sent(engine, mine) == str(LAST)

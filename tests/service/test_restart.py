@@ -106,12 +106,12 @@ def test_a_connection_that_dies_just_before_its_transaction_is_an_outage_as_any_
     once = {**neo.headers, "Idempotency-Key": "once"}
 
     def cut(connection: Connection) -> None:
-        if connection.engine is not pool(worker):
+        if not connection.connection.driver_connection.autocommit:  # type: ignore[union-attr]
             end_backend(engine, connection)
 
-    event.listen(pool(worker), "engine_connect", cut)
+    event.listen(pool(worker), "begin", cut)
     answer = worker.test_client().post("/api/v1/transactions", json=pay, headers=once)
-    event.remove(pool(worker), "engine_connect", cut)
+    event.remove(pool(worker), "begin", cut)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     assert worker.test_client().post("/api/v1/transactions", json=pay, headers=once).status_code == 201
 

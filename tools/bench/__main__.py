@@ -48,7 +48,7 @@ class Run:
         """Measure the ledger without the web."""
         yardstick, uniform = self.transfers_yardstick, "transfers, core"
         one_row, shards = f"{uniform}: all to one row", f"{uniform}: all to 32 shards"
-        with Callers(self.bench.urls["application"], CLIENTS) as callers:
+        with Callers(self.bench.urls["application"], CLIENTS, WORKERS) as callers:
             measured = alternate(
                 {
                     yardstick.name: self.rate(yardstick),
@@ -92,7 +92,7 @@ class Run:
         """Measure the casino, without the web and with it."""
         yardstick, core, http = self.spins_yardstick, "spins, core", "spins, HTTP"
         phones = Phones(self.seconds)
-        with Callers(self.bench.urls["application"], CLIENTS) as callers, self.server(WORKERS) as server:
+        with Callers(self.bench.urls["application"], CLIENTS, WORKERS) as callers, self.server(WORKERS) as server:
             measured = alternate(
                 {
                     yardstick.name: self.rate(yardstick),

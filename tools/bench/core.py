@@ -1,25 +1,26 @@
-"""The core under load: processes that call it as the service does, with no web in between."""
+"""The core under load: threads that call it as the service's do, in as many processes, with no web in between."""
 
 import multiprocessing
 import random
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 from typing import Self
 
 from sqlalchemy import URL, Engine
 
-from neobank.database import connect, transactional
+from neobank.database import connect
 from tools.bench.traffic import Traffic
 
 
 class Callers:
-    """So many processes, each with one connection, kept from one measurement to the next."""
+    """So many clients, spread over some processes, each with one connection from one measurement to the next."""
 
-    def __init__(self, url: URL, clients: int) -> None:
+    def __init__(self, url: URL, clients: int, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._clients = clients
-        self._pool = ProcessPoolExecutor(clients, context, _open, (url, context.Barrier(clients)))
+        self._processes = processes
+        given = (url, clients // processes, context.Barrier(processes))
+        self._pool = ProcessPoolExecutor(processes, context, _open, given)
 
     def __enter__(self) -> Self:
         return self
@@ -29,26 +30,31 @@ class Callers:
 
     def rate(self, traffic: Traffic, seconds: float) -> float:
         """Give how often a second all of them together do what the traffic is."""
-        return sum(self._pool.map(_act, [traffic] * self._clients, [seconds] * self._clients, range(self._clients)))
+        each = [traffic] * self._processes, [seconds] * self._processes, range(self._processes)
+        return sum(self._pool.map(_act, *each))
 
 
 _engine: Engine
+_threads: int
 _together: Barrier
 
 
-def _open(url: URL, together: Barrier) -> None:
-    global _engine, _together  # a pool's process has no other place for what it keeps
-    _engine, _together = connect(url, single_statements=True), together
+def _open(url: URL, threads: int, together: Barrier) -> None:
+    global _engine, _threads, _together  # a pool's process has no other place for what it keeps
+    _engine, _threads, _together = connect(url, connections=threads, single_statements=True), threads, together
 
 
-def _act(traffic: Traffic, seconds: float, seed: int) -> float:
-    chance = random.Random(seed)  # noqa: S311  # the same each time
-    done = 0
-    engine = transactional(_engine) if traffic.in_transactions else _engine
-    with engine.connect() as connection:  # held throughout, as pgbench holds its own
+def _act(traffic: Traffic, seconds: float, process: int) -> float:
+    def act(thread: int) -> float:
+        chance = random.Random(process * _threads + thread)  # noqa: S311  # the same each time
+        done = 0
+        with _engine.connect() as connection:  # held throughout, as pgbench holds its own
+            started = time.monotonic()
+            while time.monotonic() < started + seconds:
+                traffic.act(connection, chance)
+                done += 1
+            return done / (time.monotonic() - started)
+
+    with ThreadPoolExecutor(_threads) as threads:
         _together.wait(60)
-        started = time.monotonic()
-        while time.monotonic() < started + seconds:
-            traffic.act(connection, chance)
-            done += 1
-        return done / (time.monotonic() - started)
+        return sum(threads.map(act, range(_threads)))

@@ -4,13 +4,14 @@ import json
 import random
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import ClassVar, Final, Protocol
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from neobank.casino.games import GAMES
 from neobank.casino.spins import attempt, spin
+from neobank.database import transaction
 from neobank.ledger.operations import Kind, pay
 
 MEMO: Final = "for the call"
@@ -48,9 +49,6 @@ class Request:
 class Traffic(Protocol):
     """What is done over and over, each time drawn anew."""
 
-    in_transactions: ClassVar[bool]
-    """Whether `act` begins transactions of its own, so that its connection must not be one of single statements."""
-
     def act(self, connection: Connection, chance: random.Random) -> None:
         """Do it once, as the service does it, with no web in between."""
 
@@ -64,7 +62,6 @@ class Payments:
 
     payers: tuple[Player, ...]
     receivers: tuple[Player, ...]
-    in_transactions: ClassVar[bool] = False
 
     def act(self, connection: Connection, chance: random.Random) -> None:
         """Pay."""
@@ -95,14 +92,13 @@ class Spins:
     """Any of the players plays a round of either game, at the smallest bet."""
 
     players: tuple[Player, ...]
-    in_transactions: ClassVar[bool] = True
 
     def act(self, connection: Connection, chance: random.Random) -> None:
         """Play."""
         player, game = chance.choice(self.players), chance.choice(tuple(GAMES.values()))
 
         def play(way: int) -> None:
-            with connection.begin():
+            with transaction(connection):
                 spin(
                     connection,
                     account_id=player.account_id,

@@ -9,7 +9,7 @@ from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from neobank.database import transactional
+from neobank.database import transaction
 from neobank.ledger import movements
 from neobank.monitoring.metrics import Metrics
 from neobank.settings import ServingSettings
@@ -27,18 +27,16 @@ class Bank:
     engine: Engine
     schema_revision: str
     metrics: Metrics = field(init=False)
-    _transactional: Engine = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", Metrics(self.settings.threads))
-        object.__setattr__(self, "_transactional", transactional(self.engine))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Begin a transaction that commits at the end of the block, or not at all."""
-        with self.metrics.connection(self._transactional) as connection:
+        with self.metrics.connection(self.engine) as connection:
             moved = movements.begin(connection)
-            with connection.begin():
+            with transaction(connection):
                 yield connection
         self.metrics.count_money(moved)
 

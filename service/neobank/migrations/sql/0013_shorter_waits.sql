@@ -67,9 +67,11 @@ BEGIN
     END IF;
 END $$;
 
--- As before, but the second try waits for a shard only where rich ones are not scarce: half as many as the third try would
--- make, or eight. The bankroll, a top-up and what players lose come to lie on a few shards, and would stay there: whoever
--- waits for one of them finds it rich again. It is the third try that spreads them, and nothing but scarcity that asks for it.
+-- As before, but two tries differ. The first asks for one shard that luck names, and looks for another free one only where
+-- that one is taken or too poor. The second waits for a shard only where rich ones are not scarce: half as many as the third
+-- try would make, or eight. The bankroll, a top-up and what players lose come to lie on a few shards, and would stay there:
+-- whoever waits for one of them finds it rich again. It is the third try that spreads them, and nothing but scarcity that
+-- asks for it.
 CREATE OR REPLACE FUNCTION change_house(p_need bigint, p_change bigint, p_try integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     c_house CONSTANT bigint := 9000000000000000002;
@@ -80,6 +82,14 @@ DECLARE
     v_rich integer;
 BEGIN
     IF p_try = 1 THEN
+        UPDATE balances SET balance = balance + p_change
+        WHERE account_id = c_house AND shard = (
+            SELECT shard FROM balances WHERE account_id = c_house AND shard = v_start AND balance >= p_need
+            FOR NO KEY UPDATE SKIP LOCKED
+        );
+        IF FOUND THEN
+            RETURN;
+        END IF;
         UPDATE balances SET balance = balance + p_change
         WHERE account_id = c_house AND shard = (
             SELECT shard FROM balances WHERE account_id = c_house AND balance >= p_need
@@ -110,4 +120,54 @@ BEGIN
     IF NOT FOUND THEN
         RAISE SQLSTATE 'NBH01' USING MESSAGE = 'no shard of the house could be had';
     END IF;
+END $$;
+
+-- As before, and asks in one query whether the account may pay at all.
+CREATE OR REPLACE FUNCTION settle_spin(
+    p_account bigint, p_nonce integer, p_game text, p_version bigint, p_dial integer, p_sheet text, p_loose boolean,
+    p_stops smallint[], p_free boolean, p_line_bet bigint, p_bet bigint, p_win bigint, p_largest bigint,
+    p_awarded smallint, p_day date, p_try integer,
+    OUT round_id bigint, OUT played_at timestamptz, OUT balance_now bigint, OUT net_today bigint
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    c_house CONSTANT bigint := 9000000000000000002;
+    v_seed bigint;
+    v_memo text;
+BEGIN
+    IF (SELECT read_only OR frozen FROM switches, accounts WHERE id = p_account) THEN
+        PERFORM refuse_to_pay(ARRAY[p_account], 'casino_bet', false);
+    END IF;
+    UPDATE casino_players SET
+        nonce = nonce + 1, day = p_day,
+        day_net = CASE WHEN day = p_day THEN day_net ELSE 0 END + p_bet - p_win
+    WHERE account_id = p_account AND nonce = p_nonce RETURNING seed_id, day_net INTO v_seed, net_today;
+    IF NOT FOUND OR p_win > p_largest OR p_free <> (p_bet = 0) THEN
+        RAISE 'this is not the round that was begun';
+    END IF;
+    IF p_free THEN
+        UPDATE free_spins SET remaining = remaining - 1 WHERE account_id = p_account AND game = p_game;
+    ELSIF p_awarded > 0 THEN
+        INSERT INTO free_spins AS free (account_id, game, remaining, line_bet, version_id, dial, sheet)
+        VALUES (p_account, p_game, p_awarded, p_line_bet, p_version, p_dial, p_sheet)
+        ON CONFLICT (account_id, game) DO UPDATE SET remaining = excluded.remaining, line_bet = excluded.line_bet,
+            version_id = excluded.version_id, dial = excluded.dial, sheet = excluded.sheet
+        WHERE free.remaining = 0;
+    END IF;
+    played_at := clock_timestamp();
+    INSERT INTO rounds (account_id, seed_id, nonce, game, version_id, dial, sheet, loose, stops, free, line_bet, bet, win,
+        awarded, created_at)
+    VALUES (p_account, v_seed, p_nonce, p_game, p_version, p_dial, p_sheet, p_loose, p_stops, p_free, p_line_bet, p_bet,
+        p_win, p_awarded, played_at)
+    RETURNING id INTO round_id;
+    v_memo := initcap(replace(p_game, '_', ' ')) || ', round ' || round_id;
+    IF p_bet > 0 THEN
+        INSERT INTO transfers (debit_account_id, credit_account_id, amount, kind, memo, actor_id)
+        VALUES (p_account, c_house, p_bet, 'casino_bet', v_memo, p_account);
+    END IF;
+    IF p_win > 0 THEN
+        INSERT INTO transfers (debit_account_id, credit_account_id, amount, kind, memo, actor_id)
+        VALUES (c_house, p_account, p_win, 'casino_win', v_memo, p_account);
+    END IF;
+    balance_now := change_player(p_account, p_bet, p_win, p_largest);
+    PERFORM change_house(p_largest - p_bet, p_bet - p_win, p_try);
 END $$;
