@@ -31,15 +31,16 @@ class Outcome:
 
 def play(game: Game, stops: Sequence[int], *, loose: bool) -> Outcome:
     """Evaluate the grid at these stops: a reel's stop shows in row 0, the next stops below it, and round again."""
-    reels = [window(strip, stop, game.rows) for strip, stop in zip(game.strips(loose=loose), stops, strict=True)]
+    strips = game.strips(loose=loose)
+    shown = "".join([window(strip, stop, game.rows) for strip, stop in zip(strips, stops, strict=True)])
     found = []
-    for place, line in enumerate(game.lines):
-        symbol, count, award = best_run(game, "".join([reels[reel][int(row)] for reel, row in enumerate(line)]))
+    for place, path in enumerate(game.paths):
+        symbol, count, award = best_run(game, "".join([shown[cell] for cell in path]))
         if award:
             found.append(WinningLine(place, symbol, count, award))
-    scatters = sum(reel.count(game.scatter.symbol) for reel in reels) if game.scatter else 0
+    scatters = shown.count(game.scatter.symbol) if game.scatter else 0
     return Outcome(
-        grid=tuple("".join(reel[row] for reel in reels) for row in range(game.rows)),
+        grid=tuple(shown[row :: game.rows] for row in range(game.rows)),
         winning_lines=tuple(found),
         award=sum(line.award for line in found),
         scatters=scatters,

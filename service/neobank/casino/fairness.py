@@ -6,6 +6,7 @@ docs/fairness.md describes it for whoever writes another verifier.
 import hashlib
 import hmac
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ SEED_BYTES: Final = 32
 CLIENT_SEED: Final = re.compile(r"[\x21-\x7e]{1,64}")
 
 _WORDS: Final = 2**32
+_BIG_ENDIAN: Final = struct.Struct(">8I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,13 @@ def block(game: Game, seeds: Seeds, nonce: int, number: int) -> bytes:
 def _words(seeds: Seeds, game: Game, nonce: int) -> Iterator[int]:
     number = 0
     while True:
-        found = block(game, seeds, nonce, number)
-        yield from (int.from_bytes(found[at : at + 4]) for at in range(0, len(found), 4))
+        yield from _BIG_ENDIAN.unpack(block(game, seeds, nonce, number))
         number += 1
 
 
 def _draw(words: Iterator[int], sides: int) -> int:
     """Give a number below `sides`, each as likely; words of the incomplete last run are left out."""
     limit = _WORDS - _WORDS % sides
-    return next(word for word in words if word < limit) % sides
+    while (word := next(words)) >= limit:
+        pass
+    return word % sides

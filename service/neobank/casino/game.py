@@ -86,6 +86,11 @@ class Game:
         """How many free spins one award has; 0 for a game without."""
         return self.scatter.spins if self.scatter else 0
 
+    @cached_property
+    def paths(self) -> tuple[tuple[int, ...], ...]:
+        """Say for each line where its cells are in what the reels show, one reel after the other."""
+        return tuple(tuple(reel * self.rows + int(row) for reel, row in enumerate(line)) for line in self.lines)
+
     def strips(self, *, loose: bool) -> tuple[str, ...]:
         """Give one of the two sets."""
         return self.loose if loose else self.tight
