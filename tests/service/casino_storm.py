@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
@@ -57,10 +58,11 @@ def play(table: Table, seed: int, operations: int) -> Played:
 def spin_once(engine: Engine, account: int, number: str, chance: random.Random, played: Played) -> None:
     game = chance.choice([*GAMES.values()])
     line_bet = chance.choice([game.bets.minimum, game.bets.step * 10, game.bets.maximum]) * 100
+    whole = transaction if chance.random() < 0.5 else nullcontext  # as with an Idempotency-Key, and without
 
     def act(way: int) -> Spun:
         played.outcomes[f"way {way}"] += 1
-        with engine.connect() as connection, transaction(connection):
+        with engine.connect() as connection, whole(connection):
             return spin(
                 connection,
                 account_id=account,

@@ -63,7 +63,7 @@ class Cut:
 
     def statement(self, connection: Connection, _cursor: object, statement: str, *_: object) -> None:
         self.statements.append(statement)
-        if "settle_spin" in statement:
+        if "settle_round" in statement:
             self.settlings += 1
             self.settled(self.settlings)
         self.point(connection)

@@ -71,8 +71,13 @@ def outcomes(game: Game) -> Iterator[Outcome]:
 
 def settle(connection: Connection, account: int, terms: Terms, outcome: Outcome, way: int) -> None:
     values: dict[str, object] = {"account": account, "game": terms.game.name}
-    begun = connection.execute(spins._BEGIN, values).one()
-    values |= {"nonce": begun.nonce, "day": connection.execute(DAY).scalar_one(), "attempt": way}
+    seen = connection.execute(spins._LOOK, values).one()
+    values |= {
+        "row_version": seen.row_version,
+        "nonce": seen.nonce,
+        "day": connection.execute(DAY).scalar_one(),
+        "attempt": way,
+    }
     spins._settle(connection, values, terms, Drawn(loose=False, stops=(0,) * terms.game.reels), outcome)
 
 

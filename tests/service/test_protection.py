@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -216,7 +217,7 @@ def before_settling(app: Flask, act: Callable[[], None]) -> Iterator[None]:
     engine: Engine = app.extensions["neobank"].engine
 
     def listener(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-        if "settle_spin" in statement:
+        if "settle_round" in statement:
             act()
 
     event.listen(engine, "before_cursor_execute", listener)
@@ -242,6 +243,41 @@ def test_a_spin_in_flight_ends_cleanly_when_its_game_is_closed(
     assert spin(neo, GLITCH, 10)[0] == 400
     configure(organiser, "glitch_grid", is_enabled=True)
     assert neo.ask("GET", f"/casino/rounds/{played(neo, GLITCH, 10)['round']}").get_json()["dial"] == 50
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("PUT", "/account/limits", {"self_excluded_until": ahead(days=1)}, 403),
+        ("PUT", "/account/limits", {"daily_loss_limit": 5}, 403),
+        ("POST", "/casino/seed", {"client_seed": "another"}, 200),
+        ("POST", "/casino/glitch-grid/spin", {"bet_amount": 10}, 200),
+    ],
+    ids=["exclusion", "limit", "seed", "spin"],
+)
+@pytest.mark.parametrize("key", ["", "once"], ids=["without a key", "with a key"])
+def test_a_spin_that_is_overtaken_looks_again(
+    app: Flask, neo: LoggedIn, method: str, path: str, body: dict[str, object], status: int, key: str
+) -> None:
+    """Another device changes what the round depends on: the one that was looked at is none."""
+    neo.ask("POST", "/casino/seed")
+    before, other = neo.ask("GET", "/casino/seed").get_json(), replace(neo, client=app.test_client())
+    left = [True]
+
+    def overtake() -> None:
+        if left:
+            left.pop()
+            assert other.ask(method, path, **body).status_code in {200, 201}
+
+    with before_settling(app, overtake):
+        found, answer = spin(neo, GLITCH, 10, key)
+    assert found == status, answer
+    after = neo.ask("GET", "/casino/seed").get_json()
+    rounds = {200: 1, 403: 0}[status] + path.endswith("/spin")
+    if path == "/casino/seed":
+        assert (after["server_seed_hash"], after["nonce"]) == (before["next_server_seed_hash"], 1)
+    else:
+        assert (after["server_seed_hash"], after["nonce"]) == (before["server_seed_hash"], before["nonce"] + rounds)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ ALLOWED = {
         "seeds.retired_at": {"SELECT"},
         "open_casino": {"EXECUTE"},
         "begin_spin": {"EXECUTE"},
+        "look_at_spin": {"EXECUTE"},
+        "settle_round": {"EXECUTE"},
         "settle_spin": {"EXECUTE"},
         "rotate_seed": {"EXECUTE"},
         "set_daily_loss_limit": {"EXECUTE"},

@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 
 from neobank.casino.games import GAMES
 from neobank.casino.spins import attempt, spin
-from neobank.database import transaction
 from neobank.ledger.operations import Kind, pay
 
 MEMO: Final = "for the call"
@@ -98,16 +97,15 @@ class Spins:
         player, game = chance.choice(self.players), chance.choice(tuple(GAMES.values()))
 
         def play(way: int) -> None:
-            with transaction(connection):
-                spin(
-                    connection,
-                    account_id=player.account_id,
-                    account_number=player.number,
-                    game=game,
-                    line_bet=game.bets.minimum * 100,
-                    zone=_ZONE,
-                    way=way,
-                )
+            spin(
+                connection,
+                account_id=player.account_id,
+                account_number=player.number,
+                game=game,
+                line_bet=game.bets.minimum * 100,
+                zone=_ZONE,
+                way=way,
+            )
 
         attempt(play)
 

@@ -81,6 +81,7 @@ def _spin(game: Game, line_bet: int, answer: type[ReelsSpin | GridSpin]) -> Reel
                 )
             ),
             status=200,
+            single_statement=True,
         )
 
     return attempt(play)

@@ -43,6 +43,10 @@ class HouseBusy(Busy):
     """No part of the house's money could be had; the transaction has to end, and the next try is another way."""
 
 
+class Overtaken(Busy):
+    """The player's side of the casino has changed since it was looked at; the next try looks again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a round is played at; the bet a line in hundredths, the dial in hundredths of a per cent."""
@@ -77,20 +81,24 @@ class Spun:
 
 
 # Their columns are named here, too: what SQLAlchemy need not find out from each answer, it keeps.
-_BEGIN: Final = text("SELECT * FROM begin_spin(:account, :game)").columns(
-    *map(column, ("server_seed", "client_seed", "nonce", "day", "day_net")),
+_LOOK: Final = text("SELECT * FROM look_at_spin(:account, :game)").columns(
+    *map(column, ("row_version", "server_seed", "client_seed", "nonce", "day", "day_net")),
     *map(column, ("daily_loss_limit", "pending_limit", "pending_from", "excluded_until")),
     *map(column, ("is_enabled", "version_id", "dial")),
     *map(column, ("free_remaining", "free_line_bet", "free_version_id", "free_dial", "free_sheet")),
     column("looked_at"),
 )
 _SETTLE: Final = text(
-    "SELECT * FROM settle_spin(:account, :nonce, :game, :version, :dial, :sheet, :loose, CAST(:stops AS smallint[]),"
-    " :free, :line_bet, :bet, :win, :largest, CAST(:awarded AS smallint), :day, :attempt)"
+    "SELECT * FROM settle_round(:row_version, :account, :nonce, :game, :version, :dial, :sheet, :loose,"
+    " CAST(:stops AS smallint[]), :free, :line_bet, :bet, :win, :largest, CAST(:awarded AS smallint), :day, :attempt)"
 ).columns(*map(column, ("round_id", "played_at", "balance_now", "net_today")))
 _HOUSE_BUSY: Final = "NBH01"
+_OVERTAKEN: Final = "NBH02"
 ATTEMPTS: Final = (1, 2, 3)
 """The house's three ways to pay, each in a transaction of its own: see change_house."""
+
+LOOKS: Final = 20
+"""How often a spin looks again that others of the same player overtake, before it is put off."""
 
 T = TypeVar("T")
 
@@ -104,13 +112,22 @@ def check_bet(game: Game, line_bet: int) -> None:
 
 
 def attempt(act: Callable[[int], T]) -> T:
-    """Do what plays a spin in a transaction of its own, by each way of the house in turn. Raises what `act` raises."""
-    for way in ATTEMPTS[:-1]:
+    """Do what plays a spin, by each way of the house in turn, and again where it is overtaken.
+
+    Raises what `act` raises.
+    """
+    ways, looks = list(ATTEMPTS), LOOKS
+    while True:
         try:
-            return act(way)
+            return act(ways[0])
         except HouseBusy:
-            continue
-    return act(ATTEMPTS[-1])
+            ways.pop(0)
+            if not ways:
+                raise
+        except Overtaken:
+            looks -= 1
+            if not looks:
+                raise
 
 
 def spin(
@@ -123,55 +140,61 @@ def spin(
     zone: ZoneInfo,
     way: int,
 ) -> Spun:
-    """Play a round in this transaction, by one of the ways of `attempt`; free, where free spins wait.
+    """Play a round, by one of the ways of `attempt`; free, where free spins wait.
 
-    Raises BadBet, GameClosed, Excluded, LimitReached, InsufficientFunds, BalanceLimit, AccountFrozen, ReadOnly or
-    HouseCannotPay; nothing has changed then, and the transaction has to be rolled back.
+    The last statement does it all, so that a connection of single statements will do; in a transaction the round is
+    part of it. Raises BadBet, GameClosed, Excluded, LimitReached, InsufficientFunds, BalanceLimit, AccountFrozen,
+    ReadOnly, HouseCannotPay, HouseBusy or Overtaken; nothing has changed then, and a transaction has to be rolled back.
     """
     check_bet(game, line_bet)
     values = {"account": account_id, "game": game.name}
-    begun = connection.execute(_BEGIN, values).one_or_none()
-    if begun is None:
+    seen = connection.execute(_LOOK, values).one_or_none()
+    if seen is None:
         enter(connection, account_id, account_number)
-        begun = connection.execute(_BEGIN, values).one()
-    limits = _limits(begun)
-    terms = _terms(begun, game, line_bet)
-    if not begun.is_enabled:
+        seen = connection.execute(_LOOK, values).one()
+    limits = _limits(seen)
+    terms = _terms(seen, game, line_bet)
+    if not seen.is_enabled:
         raise GameClosed("The organisers have closed this game for now.")
     limits.admit()
     if not terms.free:
         limits.admit_bet(terms.bet, zone)
-    drawn = draw_round(terms.game, Seeds(bytes(begun.server_seed), begun.client_seed), begun.nonce, terms.dial)
+    drawn = draw_round(terms.game, Seeds(bytes(seen.server_seed), seen.client_seed), seen.nonce, terms.dial)
     outcome = play(terms.game, drawn.stops, loose=drawn.loose)
-    values |= {"nonce": begun.nonce, "day": casino_day(limits.looked_at, zone), "attempt": way}
+    values |= {
+        "row_version": seen.row_version,
+        "nonce": seen.nonce,
+        "day": casino_day(limits.looked_at, zone),
+        "attempt": way,
+    }
     return _settle(connection, values, terms, drawn, outcome)
 
 
-def _limits(begun: Row[object]) -> Limits:
+def _limits(seen: Row[object]) -> Limits:
     return Limits(
-        begun.looked_at,
-        begun.day,
-        begun.day_net,
-        begun.daily_loss_limit,
-        begun.pending_limit,
-        begun.pending_from,
-        begun.excluded_until,
+        seen.looked_at,
+        seen.day,
+        seen.day_net,
+        seen.daily_loss_limit,
+        seen.pending_limit,
+        seen.pending_from,
+        seen.excluded_until,
     )
 
 
-def _terms(begun: Row[object], game: Game, line_bet: int) -> Terms:
-    if begun.free_remaining is None:
-        return Terms(game, begun.version_id, begun.dial, line_bet, free=False, free_remaining=0)
-    stored = SHEETS.get(begun.free_sheet)
+def _terms(seen: Row[object], game: Game, line_bet: int) -> Terms:
+    if seen.free_remaining is None:
+        return Terms(game, seen.version_id, seen.dial, line_bet, free=False, free_remaining=0)
+    stored = SHEETS.get(seen.free_sheet)
     if stored is None:
         raise Busy("These free spins are of rules that this server does not have yet; try again in a moment.")
     return Terms(
         stored,
-        begun.free_version_id,
-        begun.free_dial,
-        begun.free_line_bet,
+        seen.free_version_id,
+        seen.free_dial,
+        seen.free_line_bet,
         free=True,
-        free_remaining=begun.free_remaining,
+        free_remaining=seen.free_remaining,
     )
 
 
@@ -201,8 +224,11 @@ def _settle(connection: Connection, values: dict[str, object], terms: Terms, dra
             ) from error
         raise refusal(error, terms.bet) from error
     except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) == _HOUSE_BUSY:
+        code = getattr(error.orig, "pgcode", None)
+        if code == _HOUSE_BUSY:
             raise HouseBusy("The house is busy paying others; try again in a moment.") from error
+        if code == _OVERTAKEN:
+            raise Overtaken("Another device of yours is playing; try again in a moment.") from error
         raise
     remaining = terms.free_remaining - 1 if terms.free else awarded
     return Spun(

@@ -68,8 +68,8 @@ def once(
 ) -> Answer | Response:
     """Do what moves money, and give its answer; the same request of the same caller again is given that answer.
 
-    `act` runs in one transaction with the record of the key. A request without a key is simply done; what is a single
-    statement then needs no BEGIN and no COMMIT. `status` is the answer's when it succeeds.
+    `act` runs in one transaction with the record of the key. A request without a key is simply done; what changes
+    things in a single statement then needs no BEGIN and no COMMIT. `status` is the answer's when it succeeds.
     Raises BadKey, KeyReused, StillUnderWay, and whatever `act` raises; nothing was done then.
     """
     key = request.headers.get(HEADER)

@@ -122,10 +122,40 @@ BEGIN
     END IF;
 END $$;
 
--- As before, and asks in one query whether the account may pay at all.
-CREATE OR REPLACE FUNCTION settle_spin(
-    p_account bigint, p_nonce integer, p_game text, p_version bigint, p_dial integer, p_sheet text, p_loose boolean,
-    p_stops smallint[], p_free boolean, p_line_bet bigint, p_bet bigint, p_win bigint, p_largest bigint,
+-- Gives all that a spin depends on, and which version of the player's row that was; locks nothing. No row for who is not
+-- the casino's yet.
+CREATE FUNCTION look_at_spin(p_account bigint, p_game text) RETURNS TABLE (
+    row_version bigint, server_seed bytea, client_seed text, nonce integer, day date, day_net bigint,
+    daily_loss_limit bigint, pending_limit bigint, pending_from timestamptz, excluded_until timestamptz,
+    is_enabled boolean, version_id bigint, dial integer,
+    free_remaining smallint, free_line_bet bigint, free_version_id bigint, free_dial integer, free_sheet text,
+    looked_at timestamptz
+) STABLE LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    SELECT player.xmin::text::bigint, seeds.server_seed, seeds.client_seed, player.nonce, player.day, player.day_net,
+        player.daily_loss_limit, player.pending_limit, player.pending_from, player.excluded_until,
+        games.is_enabled, version.id, version.dial,
+        free.remaining, free.line_bet, free.version_id, free.dial, free.sheet,
+        clock_timestamp()
+    FROM casino_players AS player
+        JOIN seeds ON seeds.id = player.seed_id
+        JOIN games ON games.name = p_game
+        CROSS JOIN LATERAL (
+            SELECT dial_versions.id, dial_versions.dial FROM dial_versions
+            WHERE dial_versions.game = p_game ORDER BY dial_versions.id DESC LIMIT 1
+        ) AS version
+        LEFT JOIN free_spins AS free
+            ON free.account_id = p_account AND free.game = p_game AND free.remaining > 0
+    WHERE player.account_id = p_account;
+END $$;
+
+-- The rule of settle_spin, which stands here now: settles the round that was looked at, if the player's row is still of the
+-- version it was then. Whoever plays, rotates, sets a limit or excludes makes another version of it, and free spins come and
+-- go with it, so that nothing which the round depends on can have changed; else it raises NBH02, and whoever plays looks again.
+CREATE FUNCTION settle_round(
+    p_row_version bigint, p_account bigint, p_nonce integer, p_game text, p_version bigint, p_dial integer, p_sheet text,
+    p_loose boolean, p_stops smallint[], p_free boolean, p_line_bet bigint, p_bet bigint, p_win bigint, p_largest bigint,
     p_awarded smallint, p_day date, p_try integer,
     OUT round_id bigint, OUT played_at timestamptz, OUT balance_now bigint, OUT net_today bigint
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
@@ -137,12 +167,16 @@ BEGIN
     IF (SELECT read_only OR frozen FROM switches, accounts WHERE id = p_account) THEN
         PERFORM refuse_to_pay(ARRAY[p_account], 'casino_bet', false);
     END IF;
+    IF p_win > p_largest OR p_free <> (p_bet = 0) THEN
+        RAISE 'there is no such round';
+    END IF;
     UPDATE casino_players SET
         nonce = nonce + 1, day = p_day,
         day_net = CASE WHEN day = p_day THEN day_net ELSE 0 END + p_bet - p_win
-    WHERE account_id = p_account AND nonce = p_nonce RETURNING seed_id, day_net INTO v_seed, net_today;
-    IF NOT FOUND OR p_win > p_largest OR p_free <> (p_bet = 0) THEN
-        RAISE 'this is not the round that was begun';
+    WHERE account_id = p_account AND nonce = p_nonce AND xmin::text::bigint = coalesce(p_row_version, xmin::text::bigint)
+    RETURNING seed_id, day_net INTO v_seed, net_today;
+    IF NOT FOUND THEN
+        RAISE SQLSTATE 'NBH02' USING MESSAGE = 'this is not the round that was looked at';
     END IF;
     IF p_free THEN
         UPDATE free_spins SET remaining = remaining - 1 WHERE account_id = p_account AND game = p_game;
@@ -170,4 +204,18 @@ BEGIN
     END IF;
     balance_now := change_player(p_account, p_bet, p_win, p_largest);
     PERFORM change_house(p_largest - p_bet, p_bet - p_win, p_try);
+END $$;
+
+-- As before, by way of settle_round; begin_spin holds the row meanwhile.
+CREATE OR REPLACE FUNCTION settle_spin(
+    p_account bigint, p_nonce integer, p_game text, p_version bigint, p_dial integer, p_sheet text, p_loose boolean,
+    p_stops smallint[], p_free boolean, p_line_bet bigint, p_bet bigint, p_win bigint, p_largest bigint,
+    p_awarded smallint, p_day date, p_try integer,
+    OUT round_id bigint, OUT played_at timestamptz, OUT balance_now bigint, OUT net_today bigint
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    SELECT settled.round_id, settled.played_at, settled.balance_now, settled.net_today
+    INTO round_id, played_at, balance_now, net_today
+    FROM settle_round(NULL, p_account, p_nonce, p_game, p_version, p_dial, p_sheet, p_loose, p_stops, p_free, p_line_bet, p_bet,
+        p_win, p_largest, p_awarded, p_day, p_try) AS settled;
 END $$;
