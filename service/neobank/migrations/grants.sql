@@ -22,7 +22,7 @@ GRANT SELECT, INSERT, UPDATE (status, transfer_id, refund_transfer_id), DELETE O
 -- Rounds, seeds, limits and games are written by the casino's functions alone, and a seed in use is read by them alone.
 GRANT SELECT ON games, dial_versions, casino_players, free_spins, rounds, revealed_seeds TO neobank;
 GRANT SELECT (id, account_id, commitment, client_seed, rounds, created_at, retired_at) ON seeds TO neobank;
-GRANT EXECUTE ON FUNCTION open_casino, look_at_spin, settle_round, begin_spin, settle_spin, rotate_seed, set_daily_loss_limit, exclude_player,
-    set_game TO neobank;
+GRANT EXECUTE ON FUNCTION open_casino, look_at_spin, settle_round, begin_spin, settle_spin, rotate_seed,
+    set_daily_loss_limit, exclude_player, set_game TO neobank;
 
 GRANT SELECT ON ledger_figures TO neobank_metrics;

@@ -152,7 +152,7 @@ END $$;
 
 -- The rule of settle_spin, which stands here now: settles the round that was looked at, if the player's row is still of the
 -- version it was then. Whoever plays, rotates, sets a limit or excludes makes another version of it, and free spins come and
--- go with it, so that nothing which the round depends on can have changed; else it raises NBH02, and whoever plays looks again.
+-- go with it, so that nothing which the round depends on can have changed; else it raises NBH02, and one has to look again.
 CREATE FUNCTION settle_round(
     p_row_version bigint, p_account bigint, p_nonce integer, p_game text, p_version bigint, p_dial integer, p_sheet text,
     p_loose boolean, p_stops smallint[], p_free boolean, p_line_bet bigint, p_bet bigint, p_win bigint, p_largest bigint,
@@ -216,6 +216,6 @@ CREATE OR REPLACE FUNCTION settle_spin(
 BEGIN
     SELECT settled.round_id, settled.played_at, settled.balance_now, settled.net_today
     INTO round_id, played_at, balance_now, net_today
-    FROM settle_round(NULL, p_account, p_nonce, p_game, p_version, p_dial, p_sheet, p_loose, p_stops, p_free, p_line_bet, p_bet,
-        p_win, p_largest, p_awarded, p_day, p_try) AS settled;
+    FROM settle_round(NULL, p_account, p_nonce, p_game, p_version, p_dial, p_sheet, p_loose, p_stops, p_free, p_line_bet,
+        p_bet, p_win, p_largest, p_awarded, p_day, p_try) AS settled;
 END $$;
