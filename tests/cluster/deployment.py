@@ -142,8 +142,12 @@ class Deployment:
     def paying(self, name: str) -> Iterator[Report]:
         """Let players pay through the Service, from inside the node's network; the report is complete at the end.
 
-        Then each payment that was confirmed is in the ledger, once, and no other is.
+        They begin when no pod of an earlier change is left, which may still have another key for its sessions. In the
+        end each payment that was confirmed is in the ledger, once, and no other is.
         """
+        self.until(
+            lambda: len(self.pods(APPLICATION)) == len(self.staying(APPLICATION)), "the pods that were replaced to end"
+        )
         service = self.kubectl.get("service", self.namespace, "neobank-service")
         assert service is not None
         program = [sys.executable, "-m", "tests.cluster.payers", f"http://{service['spec']['clusterIP']}", name]
