@@ -178,3 +178,23 @@ def test_money_that_lies_on_one_shard_is_spread_once_two_need_it(owner: Engine, 
         settle(connection, gambler, terms, lost, 2)
     assert sum(held) == total + 2 * terms.bet
     assert max(held) - min(held) <= 1
+
+
+def test_the_version_before_still_plays(owner: Engine, gambler: int) -> None:
+    """Its pods serve while this one rolls out, and after going back: by begin_spin, which holds, and settle_spin."""
+    values = {"account": gambler, "game": "glitch_grid"}
+    with owner.begin() as connection:
+        begun = connection.execute(text("SELECT * FROM begin_spin(:account, :game)"), values).one()
+        settled = connection.execute(
+            text(
+                "SELECT * FROM settle_spin(:account, :nonce, :game, :version, :dial, 'sheet', true,"
+                " CAST('{0,0,0}' AS smallint[]), false, 1000, 1000, 3000, 100000, CAST(0 AS smallint), :day, 1)"
+            ),
+            values
+            | {"nonce": begun.nonce, "version": begun.version_id, "dial": begun.dial}
+            | {"day": connection.execute(DAY).scalar_one()},
+        ).one()
+    with owner.connect() as connection:
+        seen = connection.execute(spins._LOOK, values).one()
+    assert (settled.balance_now, settled.net_today) == (102_000, -2000)
+    assert (seen.nonce, seen.day_net) == (begun.nonce + 1, -2000)
