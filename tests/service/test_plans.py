@@ -1,6 +1,6 @@
 """What a query reads does not grow with the bank: it is on an index, and touches as many pages of much as of little."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -14,9 +14,6 @@ from tests.service.growth import GROWING, grow
 from tests.service.plans import Plan, explain, overheard
 from tests.service.support import LoggedIn, Terminal, open_players
 from tools.bench.bank import add_history
-
-FEW = 2_000  # rows
-MANY = 40_000  # rows
 
 MIDDLE = text("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM transfers WHERE debit_account_id = :account")
 
@@ -71,6 +68,10 @@ class Readers:
     named: dict[str, object]
     pair: tuple[int, int]
 
+    def plans(self) -> dict[str, Plan]:
+        """Ask for every page that is bounded."""
+        return {endpoint: self.plan(path) for endpoint, path in BOUNDED.items()}
+
     def plan(self, path: str) -> Plan:
         """Ask, and explain all that the answer took."""
         by = "organiser" if path.startswith("/api/admin") else "terminal" if "/external/" in path else "neo"
@@ -113,14 +114,27 @@ def test_every_page_that_is_read_is_in_a_table_above(app: Flask) -> None:
 
 
 def test_what_gives_a_part_reads_as_much_of_a_bank_twenty_times_as_large(readers: Readers) -> None:
-    plans: list[dict[str, Plan]] = []
-    for first, last in ((1, FEW), (FEW + 1, MANY)):
+    plans = []
+    for first, last in ((1, 2_000), (2_001, 40_000)):
         grow(readers.owner, first, last, readers.pair)
-        plans.append({endpoint: readers.plan(path) for endpoint, path in BOUNDED.items()})
-    few, many = plans
-    grown = {it: (few[it], many[it]) for it in BOUNDED if many[it].buffers > few[it].buffers * 1.2}
+        plans.append(readers.plans())
+    assert_the_same(*plans)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_what_gives_a_part_reads_as_much_beside_a_hundred_times_the_history(readers: Readers) -> None:
+    grow(readers.owner, 1, 10_000, readers.pair)
+    before = readers.plans()
+    add_transfers(readers.owner, 990_000, [*readers.pair])
+    assert_the_same(before, readers.plans())
+
+
+def assert_the_same(small: Mapping[str, Plan], large: Mapping[str, Plan]) -> None:
+    """Compare what each page reads: the same, within a fifth, and no table that grows from end to end."""
+    grown = {it: (small[it], large[it]) for it in BOUNDED if large[it].buffers > small[it].buffers * 1.2}
     assert not grown, "\n".join(f"{it}: {both}" for it, both in grown.items())
-    scanned = {it: plan.scanned & GROWING for it, plan in many.items() if plan.scanned & GROWING}
+    scanned = {it: plan.scanned & GROWING for it, plan in large.items() if plan.scanned & GROWING}
     assert not scanned
 
 
@@ -148,19 +162,26 @@ def plan_of_history(engine: Engine, account_id: int, page: str) -> Plan:
 
 @pytest.mark.parametrize("page", ["first", "deep"])
 @pytest.mark.parametrize("account", ["busy", "retired"])
-def test_a_page_of_history_costs_the_same_with_twenty_times_the_rows(
-    engine: Engine, owner: Engine, players: list[int], account: str, page: str
+@pytest.mark.parametrize(
+    ("few", "many"),
+    [
+        (2_000, 40_000),
+        pytest.param(10_000, 1_000_000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)]),
+    ],
+)
+def test_a_page_of_history_costs_the_same_with_many_more_rows(
+    engine: Engine, owner: Engine, players: list[int], account: str, page: str, few: int, many: int
 ) -> None:
     """Who paid a lot long ago and nothing since looks busy to the planner: walking back to them reads everything."""
     retired, others = players[:2], players[2:]
     account_id = others[7] if account == "busy" else retired[0]
-    add_transfers(owner, FEW, retired)
+    add_transfers(owner, few, retired)
     plans = []
-    for rows in (FEW, MANY - FEW):
+    for rows in (few, many - few):
         add_transfers(owner, rows, others)
         plans.append(plan_of_history(engine, account_id, page))
-    few, many = plans
-    assert many.buffers <= few.buffers * 1.2, (few, many)
+    small, large = plans
+    assert large.buffers <= small.buffers * 1.2, (small, large)
     for plan in plans:
         assert {"transfers_debit_idx", "transfers_credit_idx"} <= plan.indexes, plan
         assert "transfers" not in plan.scanned, plan
