@@ -205,15 +205,15 @@ class Deployment:
         return sorted(found)
 
     def kill(self, pod: Object, program: str) -> int:
-        """Kill a program of a pod, and all its children there, without a warning; gives how many processes died."""
-        killed = 0
-        for process in self.processes_of(pod, program):
-            try:
+        """Kill a program of a pod, and all its children there, without a warning; gives how many processes that was.
+
+        The first process of a container takes all others along, before they can be killed one by one.
+        """
+        processes = self.processes_of(pod, program)
+        for process in processes:
+            with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-                killed += 1
-            except ProcessLookupError:
-                continue
-        return killed
+        return len(processes)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition. Raises KubectlError with the namespace's events and logs."""
