@@ -121,3 +121,11 @@ def open_players(connection: Connection, count: int) -> list[int]:
         register(connection, name=f"Player {index}", password_hash="none", faction=None).account_id
         for index in range(count)
     ]
+
+
+def reset_schema(owner: Engine) -> None:
+    """Empty the database's schema, as roles.sql leaves it before the first upgrade."""
+    with owner.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+        connection.execute(text("GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics"))

@@ -206,9 +206,7 @@ def test_the_bank_s_own_accounts_are_never_frozen(engine: Engine, account: int) 
     assert constraint(refused.value) == "only_players_freeze"
 
 
-@pytest.mark.parametrize(
-    "function", ["refuse_to_pay(ARRAY[1::bigint], 'transfer', true)", "net_amounts('{}', '{}', '{}')"]
-)
+@pytest.mark.parametrize("function", ["refuse_payment(false, false, 'transfer')", "net_amounts('{}', '{}', '{}')"])
 def test_the_parts_are_not_the_service_s_to_call(engine: Engine, function: str) -> None:
     with pytest.raises(DBAPIError, match="permission denied"), engine.begin() as connection:
         connection.execute(text(f"SELECT {function}"))

@@ -16,7 +16,7 @@ from neobank.ledger.models import HOUSE_ID
 from neobank.players import passwords
 from neobank.players.operations import authenticate, find_credentials
 from neobank.settings import Administrator, UpgradeSettings
-from tests.service.support import Database
+from tests.service.support import Database, reset_schema
 
 ALLOWED = {
     "neobank": {
@@ -33,6 +33,7 @@ ALLOWED = {
         "switches": {"SELECT", "UPDATE"},
         "rate_limit_counters": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "find_caller": {"EXECUTE"},
+        "may_act": {"EXECUTE"},
         "open_account": {"EXECUTE"},
         "post_payment": {"EXECUTE"},
         "post_transfer": {"EXECUTE"},
@@ -94,6 +95,11 @@ def test_the_models_say_what_the_migrations_build(owner: Engine) -> None:
         assert compare_metadata(context, Base.metadata) == []
 
 
+def test_a_change_of_a_function_or_a_view_is_a_new_revision() -> None:
+    """The newest revision records the digest of functions/ and views/; a released one is never edited."""
+    assert migrations.recorded_digest() == migrations.definitions_digest()
+
+
 def test_each_role_may_do_what_is_listed_and_no_more(owner: Engine) -> None:
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     with owner.connect() as connection:
@@ -120,10 +126,7 @@ def test_the_metrics_role_sees_figures_and_no_account(database: Database, fresh:
 
 
 def test_any_number_may_upgrade_an_empty_database_at_once(database: Database, owner: Engine) -> None:
-    with owner.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-        connection.execute(text("GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics"))
+    reset_schema(owner)
     command = [sys.executable, "-m", "neobank.cli", "db", "upgrade"]
     environment = {"DATABASE_OWNER_URL": database.url("owner").render_as_string(hide_password=False)}
     running = [
@@ -140,10 +143,8 @@ def test_any_number_may_upgrade_an_empty_database_at_once(database: Database, ow
 
 def test_an_upgrade_that_fails_leaves_nothing(owner: Engine, fresh: UpgradeSettings) -> None:
     """A table in the way of a later migration: the first one, which would have worked, is undone with it."""
+    reset_schema(owner)
     with owner.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-        connection.execute(text("GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics"))
         connection.execute(text("CREATE TABLE sessions ()"))
     said = 'revision 0002 failed, so nothing was changed: relation "sessions" already exists'
     with pytest.raises(migrations.MigrationFailed, match=said):

@@ -1,10 +1,20 @@
-"""The schema's history, and the one way to bring a database to its end."""
+"""The schema: numbered migrations for tables and data, then the current functions, views and grants.
 
+`versions/` and `sql/` hold the numbered migrations, each of which runs once. `functions/`, `views/` and `grants.sql`
+hold the current text of everything else and are applied at every upgrade, so each text exists once. A change of a
+function or a view needs a new revision that records `definitions_digest()`: the revision tells `/health/ready` and an
+older image which functions the database has.
+"""
+
+import hashlib
+import re
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import PurePath
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,38 +25,47 @@ from neobank.settings import UpgradeSettings
 
 
 class MigrationFailed(Exception):
-    """A revision could not be run; nothing of the upgrade was done. The message names it and what PostgreSQL said."""
+    """A step of the upgrade failed and nothing was changed. The message names the step and PostgreSQL's error."""
 
 
-_LOCK = 0x6E656F62616E6B  # "neobank": whoever upgrades holds this advisory lock
+_LOCK = 0x6E656F62616E6B  # "neobank": the advisory lock that an upgrade holds
+_COMMENT = re.compile(r"--[^\n]*")
 
 
 def read_sql(name: str) -> str:
     """Read one of this package's SQL files."""
-    return files("neobank.migrations").joinpath(name).read_text(encoding="utf-8")
+    return _folder().joinpath(name).read_text(encoding="utf-8")
 
 
 def head() -> str:
-    """Name the revision that this code was written for."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    if revision is None:
-        raise RuntimeError("the package holds no migrations")
-    return revision
+    """Return the revision that this code was written for."""
+    return _head().revision
 
 
 def current(connection: Connection) -> str | None:
-    """Name the revision that the database is at; None for a database that was never upgraded."""
+    """Return the revision of a database, or None if it was never upgraded."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
-def upgrade(settings: UpgradeSettings) -> str:
-    """Bring the database to this code's revision, with its grants, bankroll and first administrator.
+def definitions_digest() -> str:
+    """Return the SHA-256 (hex) of all functions and views, without comments and white space."""
+    source = "".join(file.read_text(encoding="utf-8") for kind in ("functions", "views") for file in _sql_files(kind))
+    return hashlib.sha256("".join(_COMMENT.sub("", source).split()).encode()).hexdigest()
 
-    All of it commits together or not at all, any number may do it at once, and doing it again changes nothing.
-    Migrations only add, so a database that a newer image has already upgraded is left as it is. Gives the revision
-    reached.
+
+def recorded_digest() -> str:
+    """Return the digest of the definitions that the newest revision records."""
+    return str(_head().module.definitions)
+
+
+def upgrade(settings: UpgradeSettings) -> str:
+    """Bring the database to this code's revision, with its functions, grants, bankroll and first administrator.
+
+    Everything is committed in one transaction or not at all. Upgrades may run concurrently, and a second one changes
+    nothing. A database that a newer image has upgraded keeps its schema: it stays compatible with this version.
+    Return the revision reached. Raise MigrationFailed.
     """
     engine = connect(settings.owner_url)
     with engine.begin() as connection:
@@ -54,7 +73,6 @@ def upgrade(settings: UpgradeSettings) -> str:
         before = current(connection)
         if before is None or before <= head():
             _migrate(connection, before)
-            connection.exec_driver_sql(read_sql("grants.sql"))
             provision_games(connection)
         fund_house(connection, settings.house_bankroll)
         if settings.administrator:
@@ -65,15 +83,49 @@ def upgrade(settings: UpgradeSettings) -> str:
 
 
 def _migrate(connection: Connection, before: str | None) -> None:
-    """Run each revision that the database lacks. Raises MigrationFailed, which names the one that could not be run."""
+    """Run the missing revisions, then apply views, functions and grants. Raise MigrationFailed."""
+    # Views are dropped first: a view would keep a migration from changing a column, and a reader that holds the view's
+    # lock while it waits for a migrated table would deadlock with a later CREATE VIEW.
+    for view in _sql_files("views"):
+        _execute(connection, view.name, f"DROP VIEW IF EXISTS {PurePath(view.name).stem}")
+    _run_revisions(connection, before)
+    for file in (*_sql_files("functions"), *_sql_files("views"), _folder().joinpath("grants.sql")):
+        _execute(connection, file.name, file.read_text(encoding="utf-8"))
+
+
+def _run_revisions(connection: Connection, before: str | None) -> None:
     config = _config()
     config.attributes["connection"] = connection
-    lacking = ScriptDirectory.from_config(config).iterate_revisions("head", before or "base")
-    for revision in reversed([script.revision for script in lacking]):
+    missing = ScriptDirectory.from_config(config).iterate_revisions("head", before or "base")
+    for revision in reversed([script.revision for script in missing]):
         try:
             command.upgrade(config, revision)
         except SQLAlchemyError as error:
-            raise MigrationFailed(f"revision {revision} failed, so nothing was changed: {reason(error)}") from error
+            raise _failed(f"revision {revision}", error) from error
+
+
+def _execute(connection: Connection, name: str, statements: str) -> None:
+    try:
+        connection.exec_driver_sql(statements)
+    except SQLAlchemyError as error:
+        raise _failed(name, error) from error
+
+
+def _failed(step: str, error: SQLAlchemyError) -> MigrationFailed:
+    return MigrationFailed(f"{step} failed, so nothing was changed: {reason(error)}")
+
+
+def _sql_files(kind: str) -> list[Traversable]:
+    return sorted(_folder().joinpath(kind).iterdir(), key=lambda file: file.name)
+
+
+def _folder() -> Traversable:
+    return files("neobank.migrations")
+
+
+def _head() -> Script:
+    scripts = ScriptDirectory.from_config(_config())
+    return scripts.get_revision(scripts.get_current_head() or "head")
 
 
 def _config() -> Config:

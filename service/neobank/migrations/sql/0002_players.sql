@@ -11,7 +11,7 @@ CREATE TABLE provisioned_administrators (
     given_password_hash text NOT NULL
 );
 
--- A token is never kept, only its keyed hash: who reads this table can log in as nobody.
+-- Only the keyed hash of a token is stored, so the contents of this table do not allow a log-in.
 CREATE TABLE sessions (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     token_hash bytea NOT NULL UNIQUE,

@@ -1,4 +1,4 @@
--- The answer to a request that moved money, under the key its sender gave it; it commits with the money or not at all.
+-- The response to a request with an Idempotency-Key; it is committed in the same transaction as the request's effect.
 CREATE TABLE idempotency_records (
     caller       text NOT NULL,
     key          text NOT NULL,

@@ -1,5 +1,4 @@
--- UNLOGGED: a count waits for no disk, and what a crash forgets is how often somebody asked. Half-full pages keep a row's new
--- version beside the old one.
+-- UNLOGGED: counting never waits for the disk, and a crash loses only counters. Half-full pages leave room for HOT updates.
 CREATE UNLOGGED TABLE rate_limit_counters (
     key_hash bytea PRIMARY KEY,
     hits     bigint NOT NULL,

@@ -1,5 +1,5 @@
--- Keys of the vendors' terminals. A key is random and long, so a plain SHA-256 of it is as good as a password's hash, and it
--- survives a new SECRET_KEY.
+-- API keys of the vendors' terminals. A key is 256 random bits, so its plain SHA-256 cannot be reversed, and a new SECRET_KEY
+-- does not invalidate it.
 CREATE TABLE api_keys (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key_hash    bytea NOT NULL UNIQUE,
@@ -13,7 +13,7 @@ CREATE TABLE api_keys (
     revoked_at  timestamptz
 );
 
--- What a terminal asks a player for. A pending charge whose time is up has expired, without anything having to happen.
+-- A vendor's requests for payment. A pending charge expires at expires_at without an update.
 CREATE TABLE charges (
     id                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     code               text NOT NULL UNIQUE,

@@ -1,5 +1,6 @@
--- What the organisers' monitoring may see, amounts in hundredths. Columns are only ever added: an older image reads it, too.
-CREATE OR REPLACE VIEW ledger_figures AS
+-- What the metrics role can read of the bank. Amounts are in hundredths of ¤. Columns are only ever added, because an older
+-- image may read the view.
+CREATE VIEW ledger_figures AS
 SELECT
     coalesce(sum(balance) FILTER (WHERE account_id < 9000000000000000001), 0)::bigint AS money_supply,
     coalesce(sum(balance) FILTER (WHERE account_id = 9000000000000000002), 0)::bigint AS house_balance,
