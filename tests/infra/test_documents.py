@@ -49,6 +49,7 @@ FORWARD = "kubectl() {"
 # Words of kubectl that name kinds, with what the program calls them.
 KINDS = {
     "deployments": "Deployment",
+    "cronjobs": "CronJob",
     "jobs": "Job",
     "services": "Service",
     "secrets": "Secret",
