@@ -19,9 +19,9 @@ import yaml
 from flask.testing import FlaskClient
 
 from neobank import migrations
+from neobank.application import create_app
 from neobank.contract import CONTRACT
 from neobank.settings import ServingSettings
-from neobank.web import create_app
 from tests.database import sixteen
 from tests.database.conftest import BINARIES, end
 from tests.database.runbook import NEW, OLD, Cluster, blocks, serve, url

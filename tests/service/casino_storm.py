@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import URL, Engine
 
-import neobank.web  # noqa: F401  # before its parts, which need one another
 from neobank.casino import seeds
 from neobank.casino.games import GAMES
 from neobank.casino.spins import Spun, attempt, spin

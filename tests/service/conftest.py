@@ -13,11 +13,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, make_url, text
 
 from neobank import migrations
+from neobank.application import create_app
 from neobank.casino.verification import verify_rounds
 from neobank.database import connect
 from neobank.ledger.verification import verify
 from neobank.settings import Administrator, ServingSettings, UpgradeSettings
-from neobank.web import create_app
 from tests.service.support import Database, LoggedIn, Terminal, given_database
 from tools.postgres import LOGINS, Postgres
 

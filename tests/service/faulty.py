@@ -7,13 +7,13 @@ import psycopg2
 from flask import Flask, Response, request
 from sqlalchemy.exc import OperationalError
 
-from neobank import web
+from neobank import application
 
 URL: Final = "postgresql://neobank_0:hidden-in-an-exception@postgres-service:5432/neobank"
 
 
 def create_app() -> Flask:
-    app = web.create_app()
+    app = application.create_app()
 
     @app.get("/fault/mistake")
     def mistake() -> None:

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine, text
 
-import neobank.web  # noqa: F401  # before its parts, which need one another
 from neobank.admin import money
 from neobank.audit.operations import record
 from neobank.database import connect, transaction

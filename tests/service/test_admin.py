@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
-from neobank.web import create_app
+from neobank.application import create_app
 from tests.service.support import LoggedIn
 
 pytestmark = pytest.mark.usefixtures("books")

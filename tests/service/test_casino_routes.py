@@ -6,8 +6,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 
+from neobank.application import create_app
 from neobank.settings import Limit, ServingSettings
-from neobank.web import create_app
 from tests.service.gambling import GLITCH, STARLIGHT, played, rotate, spin
 from tests.service.support import LoggedIn
 

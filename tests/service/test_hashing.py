@@ -10,9 +10,9 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from neobank.application import create_app
 from neobank.players import passwords
 from neobank.settings import ServingSettings
-from neobank.web import create_app
 from tests.service.support import LoggedIn
 
 pytestmark = pytest.mark.usefixtures("books")

@@ -9,8 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from neobank.application import create_app
 from neobank.settings import ServingSettings
-from neobank.web import create_app
 from neobank.web.headers import HEADERS, HSTS
 from tests.service.support import LoggedIn
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from neobank.application import create_app
 from neobank.settings import ServingSettings, UpgradeSettings
-from neobank.web import create_app
 from tests.service import faulty
 from tests.service.conftest import ADMINISTRATOR, SECRET_KEY
 from tests.service.serving import Served, gunicorn

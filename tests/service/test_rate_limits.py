@@ -22,9 +22,9 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from neobank import counters
+from neobank.application import create_app
 from neobank.contract import CONTRACT
 from neobank.settings import NAMES, RATES, Limit, ServingSettings, SettingsError
-from neobank.web import create_app
 from neobank.web.bank import Bank
 from neobank.web.rate_limit_storage import CounterStorage
 from tests.service.support import Database, LoggedIn

@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import Connection, Engine, event
 from werkzeug.test import TestResponse
 
+from neobank.application import create_app
 from neobank.settings import RATES, ServingSettings
-from neobank.web import create_app
 from tests.service.support import Database, LoggedIn, Terminal, counted, end_backend
 
 Join = Callable[[str], LoggedIn]

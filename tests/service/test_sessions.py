@@ -9,9 +9,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 
+from neobank.application import create_app
 from neobank.players import passwords
 from neobank.settings import ServingSettings
-from neobank.web import create_app
 from neobank.web.sessions import MAX_DEVICE
 from tests.service.support import LoggedIn, counted
 

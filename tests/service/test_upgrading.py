@@ -13,12 +13,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, Row, text
 
 from neobank import migrations
+from neobank.application import create_app
 from neobank.audit.verification import verify_chain
 from neobank.casino.verification import verify_rounds
 from neobank.database import connect
 from neobank.ledger.verification import verify
 from neobank.settings import ServingSettings, UpgradeSettings
-from neobank.web import create_app
 from tests.service.support import Database, reset_schema
 
 BANK = Path(__file__).with_name("bank_0013.sql.gz")

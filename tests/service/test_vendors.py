@@ -9,8 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 
+from neobank.application import create_app
 from neobank.vendors import keys
-from neobank.web import create_app
 from tests.service.support import LoggedIn, Terminal, counted
 
 pytestmark = pytest.mark.usefixtures("books")

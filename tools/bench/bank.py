@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import URL, Connection, make_url, text
 
 from neobank import migrations
+from neobank.application import create_app
 from neobank.casino.seeds import renew_all
 from neobank.casino.verification import verify_rounds
 from neobank.database import connect
@@ -16,7 +17,7 @@ from neobank.ledger.operations import Kind, Move, pay_many
 from neobank.ledger.verification import verify
 from neobank.players.operations import register
 from neobank.settings import ServingSettings, UpgradeSettings
-from neobank.web import create_app, sessions
+from neobank.web import sessions
 from neobank.web.bank import current_bank
 from tools.bench.traffic import Payments, Player, Spins
 from tools.errors import UserError

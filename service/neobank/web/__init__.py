@@ -1,5 +1,1 @@
-"""The bank over HTTP: the application factory, and what every route shares."""
-
-from neobank.web.application import create_app
-
-__all__ = ["create_app"]
+"""What all routes share: authentication, errors, headers, rate limits, idempotency and request parsing."""
