@@ -7,9 +7,10 @@ from sqlalchemy import Connection
 from neobank.ledger.operations import Kind, pay
 from neobank.payments.schemas import Transaction
 from neobank.settings import Limit
-from neobank.vendors import charges, keys, payments
+from neobank.vendors import charges, payments
+from neobank.vendors.authentication import api_key, by_key, current_vendor
 from neobank.vendors.charges import Status
-from neobank.vendors.keys import Vendor, by_key
+from neobank.vendors.keys import Scope, Vendor
 from neobank.vendors.schemas import AccountBalance, Asking, Charge, ExternalPayment, Moved, Refund
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
@@ -22,15 +23,15 @@ POLL_AGAIN = "2"
 
 
 @external_blueprint.post("/transactions")
-@external_blueprint.auth_required(keys.header)
+@external_blueprint.auth_required(api_key)
 @external_blueprint.input(ExternalPayment)
 @external_blueprint.output(Moved, status_code=201)
 @external_blueprint.doc(responses=[403, 409, 422, 429])
 @limited(Limit.VENDORS, by_key)
 def post_transaction(json_data: ExternalPayment) -> Moved | Response:
     """Pay from the key's own account (scope `pay`) or any player's (scope `debit`)."""
-    vendor = keys.vendor()
-    vendor.require(keys.Scope.PAY, keys.Scope.DEBIT)
+    vendor = current_vendor()
+    vendor.require(Scope.PAY, Scope.DEBIT)
     return once(by_key(), lambda connection: _pay(connection, vendor, json_data), status=201, single_statement=True)
 
 
@@ -53,7 +54,7 @@ def _pay(connection: Connection, vendor: Vendor, payment: ExternalPayment) -> Mo
 
 
 @external_blueprint.get("/account/<number>/balance")
-@external_blueprint.auth_required(keys.header)
+@external_blueprint.auth_required(api_key)
 @external_blueprint.output(AccountBalance)
 @external_blueprint.doc(responses=[403, 404, 429])
 @limited(Limit.VENDORS, by_key)
@@ -61,18 +62,18 @@ def get_balance(number: str) -> AccountBalance:
     """Show a balance: the key's own account, or with the scope `debit` any player's."""
     number = number.strip().upper()
     with current_bank().statement() as connection:
-        return AccountBalance(account_number=number, balance=payments.balance(connection, keys.vendor(), number))
+        return AccountBalance(account_number=number, balance=payments.balance(connection, current_vendor(), number))
 
 
 @external_blueprint.post("/charges")
-@external_blueprint.auth_required(keys.header)
+@external_blueprint.auth_required(api_key)
 @external_blueprint.input(Asking)
 @external_blueprint.output(Charge, status_code=201)
 @external_blueprint.doc(responses=[403, 409, 422, 429])
 @limited(Limit.VENDORS, by_key)
 def post_charge(json_data: Asking) -> Charge | Response:
     """Ask a player to pay into the key's account; the same Idempotency-Key again gives the same charge."""
-    vendor = keys.vendor()
+    vendor = current_vendor()
     return once(by_key(), lambda connection: _ask(connection, vendor, json_data), status=201)
 
 
@@ -85,14 +86,14 @@ def _ask(connection: Connection, vendor: Vendor, asking: Asking) -> Charge:
 
 
 @external_blueprint.get("/charges/<int:charge_id>")
-@external_blueprint.auth_required(keys.header)
+@external_blueprint.auth_required(api_key)
 @external_blueprint.output(Charge)
 @external_blueprint.doc(responses=[403, 404, 429])
 @limited(Limit.POLLS, by_key)
 def get_charge(charge_id: int) -> Charge | Response:
     """Show a charge of the key's account; while it is pending, Retry-After says when to ask again."""
     with current_bank().statement() as connection:
-        charge = Charge.of(charges.for_vendor(connection, charge_id, keys.vendor().account_id))
+        charge = Charge.of(charges.for_vendor(connection, charge_id, current_vendor().account_id))
     response = jsonify(charge.model_dump(mode="json"))
     if charge.status == Status.PENDING:
         response.headers["Retry-After"] = POLL_AGAIN
@@ -100,25 +101,25 @@ def get_charge(charge_id: int) -> Charge | Response:
 
 
 @external_blueprint.delete("/charges/<int:charge_id>")
-@external_blueprint.auth_required(keys.header)
+@external_blueprint.auth_required(api_key)
 @external_blueprint.output(Charge)
 @external_blueprint.doc(responses=[403, 404, 409, 429])
 @limited(Limit.VENDORS, by_key)
 def delete_charge(charge_id: int) -> Charge:
     """Cancel a pending charge."""
     with current_bank().transaction() as connection:
-        return Charge.of(charges.cancel(connection, charge_id, keys.vendor().account_id))
+        return Charge.of(charges.cancel(connection, charge_id, current_vendor().account_id))
 
 
 @external_blueprint.post("/charges/<int:charge_id>/refund")
-@external_blueprint.auth_required(keys.header)
+@external_blueprint.auth_required(api_key)
 @external_blueprint.input(Refund)
 @external_blueprint.output(Moved, status_code=201)
 @external_blueprint.doc(responses=[403, 404, 409, 422, 429])
 @limited(Limit.VENDORS, by_key)
 def post_refund(charge_id: int, json_data: Refund) -> Moved | Response:
     """Pay an approved charge back to its player, once, all of it or less."""
-    vendor = keys.vendor()
+    vendor = current_vendor()
     return once(by_key(), lambda connection: _refund(connection, vendor, charge_id, json_data), status=201)
 
 

@@ -1,4 +1,4 @@
-"""Terminals' keys: made once, shown once, kept as a hash; and who sent a request with one.
+"""API keys of terminals: every query on them. A key is shown once and stored as a hash.
 
 A key is 256 random bits, so its plain SHA-256 can't be guessed back, and a new SECRET_KEY ends no key.
 """
@@ -9,20 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from http import HTTPStatus
 from typing import Final
 
-from apiflask import APIKeyHeaderAuth
-from flask import Response
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
 
 from neobank.errors import BankError, Forbidden, NotFound
 from neobank.ledger.models import Account
-from neobank.monitoring.requests import note_account
 from neobank.players.models import Player
 from neobank.vendors.models import ApiKey
-from neobank.web.bank import current_bank
-from neobank.web.errors import problem
 
 PREFIX: Final = "nbk_"
 SHOWN: Final = 8  # characters after PREFIX, by which people tell keys apart
@@ -38,13 +32,14 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """Whoever sent this request with a key."""
+    """The owner of the key that a request was sent with."""
 
     key_id: int
     scope: Scope
     account_id: int
     account_number: str
     account_name: str
+    frozen: bool
 
     def require(self, *scopes: Scope) -> None:
         """Raise Forbidden unless the key has one of these scopes."""
@@ -75,8 +70,6 @@ _FIND: Final = (
     .join(Account, Account.id == ApiKey.account_id)
     .where(ApiKey.key_hash == bindparam("key_hash"), _active())
 )
-
-header = APIKeyHeaderAuth(param_name="X-API-Key", description="The key that an organiser gives a terminal.")
 
 
 def create(
@@ -135,42 +128,14 @@ def revoke(connection: Connection, key_id: int) -> str:
     return prefix
 
 
-def vendor() -> Vendor:
-    """Give the vendor who sent this request; for routes that require a key."""
-    found = header.current_user
-    if not isinstance(found, Vendor):
-        raise TypeError("this route does not require a key")
-    return found
-
-
-def by_key() -> str:
-    """Count for the key, wherever it comes from."""
-    return f"key:{vendor().key_id}"
-
-
-def _vendor(key: str) -> Vendor | None:
-    if not key:
-        return None
-    values = {"key_hash": _hash(key)}
-    row = current_bank().first(lambda connection: connection.execute(_FIND, values).one_or_none())
+def find_vendor(connection: Connection, key: str) -> Vendor | None:
+    """Return the owner of a key, if it is neither revoked nor expired."""
+    row = connection.execute(_FIND, {"key_hash": _hash(key)}).one_or_none()
     if row is None:
         return None
     key_id, scope, account_id, number, name, frozen = row
-    note_account(number)
-    if frozen:
-        raise Forbidden("The organisers have frozen this key's account: ask them about it.")
-    return Vendor(key_id, Scope(scope), account_id, number, name)
-
-
-def _refuse(status: int) -> Response:
-    del status
-    detail = "Send a valid key in X-API-Key: this one is unknown, expired or revoked."
-    return problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "ApiKey"})
+    return Vendor(key_id, Scope(scope), account_id, number, name, frozen)
 
 
 def _hash(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
-
-
-header.verify_token(_vendor)
-header.error_handler(_refuse)

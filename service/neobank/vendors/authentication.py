@@ -1,0 +1,49 @@
+"""Authentication of vendors by API key: the vendor of a request."""
+
+from http import HTTPStatus
+
+from apiflask import APIKeyHeaderAuth
+from flask import Response
+
+from neobank.errors import Forbidden
+from neobank.monitoring.requests import note_account
+from neobank.vendors.keys import Vendor, find_vendor
+from neobank.web.bank import current_bank
+from neobank.web.errors import problem
+
+api_key = APIKeyHeaderAuth(param_name="X-API-Key", description="The key that an organiser gives a terminal.")
+
+
+def current_vendor() -> Vendor:
+    """Return the vendor who sent this request; for routes that require a key."""
+    vendor = api_key.current_user
+    if not isinstance(vendor, Vendor):
+        raise TypeError("this route does not require a key")
+    return vendor
+
+
+def by_key() -> str:
+    """Count requests for each key, from any address."""
+    return f"key:{current_vendor().key_id}"
+
+
+def _verify_key(key: str) -> Vendor | None:
+    if not key:
+        return None
+    vendor = current_bank().first(lambda connection: find_vendor(connection, key))
+    if vendor is None:
+        return None
+    note_account(vendor.account_number)
+    if vendor.frozen:
+        raise Forbidden("The organisers have frozen this key's account: ask them about it.")
+    return vendor
+
+
+def _refuse(status: int) -> Response:
+    del status
+    detail = "Send a valid key in X-API-Key: this one is unknown, expired or revoked."
+    return problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "ApiKey"})
+
+
+api_key.verify_token(_verify_key)
+api_key.error_handler(_refuse)
