@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from neobank import counters, migrations
+from neobank import counters, migrations, sessions
 from neobank.audit.verification import verify_chain
 from neobank.casino.commands import casino_group, verify_round_command
 from neobank.casino.seeds import renew_all
@@ -30,7 +30,7 @@ from neobank.settings import (
     database_urls,
 )
 from neobank.vendors import charges
-from neobank.web import idempotency, sessions
+from neobank.web import idempotency
 
 POLL = 0.5  # seconds between two tries to reach the database
 WITH_TIMEOUT = click.option(

@@ -37,7 +37,7 @@ from neobank.casino.games import GAMES
 from neobank.ledger.models import HOUSE_NUMBER
 from neobank.players.operations import register
 from neobank.settings import ServingSettings
-from neobank.web import sessions
+from neobank.web.authentication import begin_session
 from neobank.web.bank import current_bank
 from tests.service import nb1
 from tests.service.casino_oracle import Casino, Gambler, Game, Terms
@@ -372,7 +372,7 @@ class CasinoMachine(RuleBasedStateMachine):
 
     def log_in(self, number: str) -> None:
         with self.app.test_request_context(), current_bank().transaction() as connection:
-            self.tokens[number] = {"Authorization": f"Bearer {sessions.begin(connection, self.ids[number])}"}
+            self.tokens[number] = {"Authorization": f"Bearer {begin_session(connection, self.ids[number])}"}
 
     def seeds(self, number: str) -> tuple[bytes, bytes]:
         with self.owner.connect() as connection:

@@ -31,7 +31,7 @@ from werkzeug.test import TestResponse
 from neobank.errors import BankError
 from neobank.ledger.operations import Kind, Move, pay_many
 from neobank.players.operations import register
-from neobank.web import sessions
+from neobank.web.authentication import begin_session
 from neobank.web.bank import current_bank
 from tests.service.oracle import HOUSE, SYSTEM, Asked, Oracle, created
 from tests.service.support import LoggedIn
@@ -357,7 +357,7 @@ class BankMachine(RuleBasedStateMachine):
 
     def log_in(self, number: str) -> None:
         with self.app.test_request_context(), current_bank().transaction() as connection:
-            self.tokens[number] = {"Authorization": f"Bearer {sessions.begin(connection, self.ids[number])}"}
+            self.tokens[number] = {"Authorization": f"Bearer {begin_session(connection, self.ids[number])}"}
 
     def held(self, numbers: list[str]) -> dict[str, int]:
         with self.engine.connect() as connection:

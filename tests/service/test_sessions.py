@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from neobank.application import create_app
 from neobank.players import passwords
 from neobank.settings import ServingSettings
-from neobank.web.sessions import MAX_DEVICE
+from neobank.web.authentication import MAX_DEVICE
 from tests.service.support import LoggedIn, counted
 
 Join = Callable[[str], LoggedIn]

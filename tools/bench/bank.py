@@ -17,7 +17,7 @@ from neobank.ledger.operations import Kind, Move, pay_many
 from neobank.ledger.verification import verify
 from neobank.players.operations import register
 from neobank.settings import ServingSettings, UpgradeSettings
-from neobank.web import sessions
+from neobank.web.authentication import begin_session
 from neobank.web.bank import current_bank
 from tools.bench.traffic import Payments, Player, Spins
 from tools.errors import UserError
@@ -94,7 +94,7 @@ def join(settings: ServingSettings, count: int) -> list[Player]:
             register(connection, name=f"Player {index}", password_hash="", faction=None) for index in range(count)
         ]
         players = [
-            Player(one.account_id, one.account_number, sessions.begin(connection, one.account_id)) for one in profiles
+            Player(one.account_id, one.account_number, begin_session(connection, one.account_id)) for one in profiles
         ]
         bank = current_bank()
     bank.engine.dispose()

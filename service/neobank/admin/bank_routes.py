@@ -17,14 +17,14 @@ from neobank.admin.schemas import (
 from neobank.audit.operations import Detail, logs, record
 from neobank.players.schemas import Done
 from neobank.switches.operations import Switches, lock_switches, read_switches, set_switches
-from neobank.web import sessions
+from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
 
 bank_blueprint = APIBlueprint("admin_bank", __name__, url_prefix="/api/admin", tag="Organisers: bank")
 
 
 @bank_blueprint.get("/factions/list")
-@bank_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.output(FactionGroups)
 def get_factions() -> FactionGroups:
     """List the factions, and last those without one."""
@@ -33,20 +33,20 @@ def get_factions() -> FactionGroups:
 
 
 @bank_blueprint.post("/factions/create")
-@bank_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.input(NewFaction)
 @bank_blueprint.output(Done, status_code=201)
 def post_faction(json_data: NewFaction) -> Done:
     """Create a faction."""
     with current_bank().transaction() as connection:
         factions.create(connection, json_data.name, json_data.description)
-        by = sessions.caller().account_id
+        by = current_caller().account_id
         record(connection, actor=by, action="create_faction", target=json_data.name, details={})
     return Done(message=f"There is a faction {json_data.name} now.")
 
 
 @bank_blueprint.get("/switches")
-@bank_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.output(SwitchesNow)
 def get_switches() -> SwitchesNow:
     """Show how the bank is switched."""
@@ -55,7 +55,7 @@ def get_switches() -> SwitchesNow:
 
 
 @bank_blueprint.put("/switches")
-@bank_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.input(SwitchesChange)
 @bank_blueprint.output(SwitchesNow)
 def put_switches(json_data: SwitchesChange) -> SwitchesNow:
@@ -69,13 +69,13 @@ def put_switches(json_data: SwitchesChange) -> SwitchesNow:
         )
         set_switches(connection, wanted)
         details: dict[str, Detail] = {"read_only": wanted.read_only, "registration": wanted.registration}
-        by = sessions.caller().account_id
+        by = current_caller().account_id
         record(connection, actor=by, action="set_switches", target="the bank", details=details)
     return SwitchesNow.model_validate(wanted)
 
 
 @bank_blueprint.get("/stats")
-@bank_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.output(Stats)
 def get_stats() -> Stats:
     """Show the bank as a whole."""
@@ -84,7 +84,7 @@ def get_stats() -> Stats:
 
 
 @bank_blueprint.get("/audit-logs")
-@bank_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.input(Page, location="query")
 @bank_blueprint.output(AuditLogs)
 def get_audit_logs(query_data: Page) -> AuditLogs:

@@ -17,7 +17,7 @@ from neobank.casino.configuration import Configuration, configurations, configur
 from neobank.casino.exact import figures
 from neobank.casino.schemas import Percentage
 from neobank.players.schemas import Done
-from neobank.web import sessions
+from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.requests import Answer, Body, Maybe, Time
 
@@ -88,7 +88,7 @@ class GameConfigured(Answer):
 
 
 @games_blueprint.get("/casino/config")
-@games_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@games_blueprint.auth_required(bearer, roles=[ORGANISER])
 @games_blueprint.output(GameConfigs)
 def get_config() -> GameConfigs:
     """Show which games are open, and what they return."""
@@ -97,13 +97,13 @@ def get_config() -> GameConfigs:
 
 
 @games_blueprint.put("/casino/config/<game_name>")
-@games_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@games_blueprint.auth_required(bearer, roles=[ORGANISER])
 @games_blueprint.input(GameChange)
 @games_blueprint.output(GameConfigured)
 @games_blueprint.doc(responses=[404])
 def put_config(game_name: str, json_data: GameChange) -> GameConfigured:
     """Open or close a game, at once, and set what it returns: a new version, for rounds from here on."""
-    by = sessions.caller().account_id
+    by = current_caller().account_id
     with current_bank().transaction() as connection:
         found = configure(
             connection, game_name, is_enabled=json_data.is_enabled, dial=json_data.payout_percentage, by=by
@@ -118,13 +118,13 @@ def put_config(game_name: str, json_data: GameChange) -> GameConfigured:
 
 
 @games_blueprint.put("/users/<number>/exclusion")
-@games_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@games_blueprint.auth_required(bearer, roles=[ORGANISER])
 @games_blueprint.input(Exclusion)
 @games_blueprint.output(Done)
 @games_blueprint.doc(responses=[404])
 def put_exclusion(number: str, json_data: Exclusion) -> Done:
     """Close the casino for a player until a time, or longer than they did themselves."""
-    by = sessions.caller().account_id
+    by = current_caller().account_id
     until = protection.in_iso(json_data.until)
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
+from neobank import names
 from neobank.admin.money import NO_FACTION
 from neobank.errors import BankError
-from neobank.players import names
 from neobank.players.models import Faction
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
+from neobank import names
 from neobank.errors import BankError
 from neobank.ledger.models import SYSTEM_ID
 from neobank.ledger.money import parse_amount
 from neobank.ledger.operations import Kind, Move, NameTaken, new_number, pay_many, violated_constraint
-from neobank.players import names
 from neobank.players.models import Faction, Player
 from neobank.players.operations import OPENING_BALANCE
 

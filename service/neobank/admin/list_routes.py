@@ -9,7 +9,7 @@ from flask import Response, request
 from neobank.admin import imports, reports
 from neobank.audit.operations import record
 from neobank.players import passwords
-from neobank.web import sessions
+from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
 
 lists_blueprint = APIBlueprint("admin_lists", __name__, url_prefix="/api/admin/users", tag="Organisers: lists")
@@ -35,7 +35,7 @@ def _takes_csv(view: View) -> View:
 
 
 @lists_blueprint.post("/import")
-@lists_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@lists_blueprint.auth_required(bearer, roles=[ORGANISER])
 @_takes_csv
 @lists_blueprint.doc(
     description=(
@@ -51,7 +51,7 @@ def post_import() -> Response:
     one_time = [passwords.one_time() for _ in listed.rows]
     with current_bank().transaction() as connection:
         created = imports.create(connection, listed, one_time)
-        by = sessions.caller().account_id
+        by = current_caller().account_id
         record(connection, actor=by, action="import_players", target="players", details={"players": len(created)})
     columns = ("Character Name", "Account Number", "One-time Password")
     return _csv(
@@ -60,13 +60,13 @@ def post_import() -> Response:
 
 
 @lists_blueprint.get("/export")
-@lists_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@lists_blueprint.auth_required(bearer, roles=[ORGANISER])
 @lists_blueprint.doc(responses=_csv_answer(200))
 def get_export() -> Response:
     """Fetch all players as CSV."""
     with current_bank().transaction() as connection:
         found = reports.players(connection)
-        by = sessions.caller().account_id
+        by = current_caller().account_id
         record(connection, actor=by, action="export_players", target="players", details={"players": len(found)})
     return _csv(reports.as_csv(found), "neobank-players.csv", 200)
 

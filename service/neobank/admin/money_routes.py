@@ -9,7 +9,7 @@ from neobank.admin.schemas import Adjustment, Credit, Credited, Moved, Page, Tra
 from neobank.audit.operations import Detail, record
 from neobank.ledger.money import to_number
 from neobank.payments.schemas import Transaction
-from neobank.web import sessions
+from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
 
@@ -17,13 +17,13 @@ money_blueprint = APIBlueprint("admin_money", __name__, url_prefix="/api/admin",
 
 
 @money_blueprint.post("/users/<number>/adjust-balance")
-@money_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@money_blueprint.auth_required(bearer, roles=[ORGANISER])
 @money_blueprint.input(Adjustment)
 @money_blueprint.output(Moved)
 @money_blueprint.doc(responses=[404, 409, 422])
 def post_adjustment(number: str, json_data: Adjustment) -> Moved | Response:
     """Give a player, or the casino's house (NC-CASA-0000), an amount, or take it."""
-    by = sessions.caller()
+    by = current_caller()
 
     def adjust(connection: Connection) -> Moved:
         subject = users.find_with_house(connection, number)
@@ -40,13 +40,13 @@ def post_adjustment(number: str, json_data: Adjustment) -> Moved | Response:
 
 
 @money_blueprint.post("/transactions/<int:transaction_id>/reverse")
-@money_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@money_blueprint.auth_required(bearer, roles=[ORGANISER])
 @money_blueprint.input(Why)
 @money_blueprint.output(Moved)
 @money_blueprint.doc(responses=[404, 409, 422])
 def post_reversal(transaction_id: int, json_data: Why) -> Moved | Response:
     """Undo a transaction by the opposite one, at most once."""
-    by = sessions.caller()
+    by = current_caller()
 
     def reverse(connection: Connection) -> Moved:
         made = money.reverse(connection, transaction_id, reason=json_data.reason, by=by.account_id)
@@ -60,13 +60,13 @@ def post_reversal(transaction_id: int, json_data: Why) -> Moved | Response:
 
 
 @money_blueprint.post("/factions/<name>/add-credits")
-@money_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@money_blueprint.auth_required(bearer, roles=[ORGANISER])
 @money_blueprint.input(Credit)
 @money_blueprint.output(Credited)
 @money_blueprint.doc(responses=[404, 409, 422])
 def post_credits(name: str, json_data: Credit) -> Credited | Response:
     """Give every member of a faction an amount, all or nobody; None are those without a faction."""
-    by = sessions.caller()
+    by = current_caller()
 
     def credit(connection: Connection) -> Credited:
         count = money.credit_faction(
@@ -84,7 +84,7 @@ def post_credits(name: str, json_data: Credit) -> Credited | Response:
 
 
 @money_blueprint.get("/transactions")
-@money_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@money_blueprint.auth_required(bearer, roles=[ORGANISER])
 @money_blueprint.input(Page, location="query")
 @money_blueprint.output(Transactions)
 def get_transactions(query_data: Page) -> Transactions:

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictBool
 
+from neobank import names
 from neobank.admin.money import NO_FACTION
 from neobank.admin.reports import MAX_OFFSET
 from neobank.audit.operations import Detail
 from neobank.ledger.models import MAX_MEMO
 from neobank.payments.schemas import Transaction
-from neobank.players import names
 from neobank.players.models import MAX_FACTION
 from neobank.players.schemas import NewPassword, User
 from neobank.switches.operations import MAX_CODE, Registration

@@ -10,14 +10,14 @@ from neobank.audit.operations import Detail, record
 from neobank.players import passwords
 from neobank.players.operations import profile
 from neobank.players.schemas import Done, User
-from neobank.web import sessions
+from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
 
 users_blueprint = APIBlueprint("admin_users", __name__, url_prefix="/api/admin/users", tag="Organisers: players")
 
 
 @users_blueprint.get("/search")
-@users_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@users_blueprint.auth_required(bearer, roles=[ORGANISER])
 @users_blueprint.input(Wanted, location="query")
 @users_blueprint.output(Users)
 def get_search(query_data: Wanted) -> Users:
@@ -27,7 +27,7 @@ def get_search(query_data: Wanted) -> Users:
 
 
 @users_blueprint.get("/<number:number>")
-@users_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@users_blueprint.auth_required(bearer, roles=[ORGANISER])
 @users_blueprint.output(UserDetail)
 @users_blueprint.doc(responses=[404])
 def get_user(number: str) -> UserDetail:
@@ -41,7 +41,7 @@ def get_user(number: str) -> UserDetail:
 
 
 @users_blueprint.post("/<number>/reset-password")
-@users_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@users_blueprint.auth_required(bearer, roles=[ORGANISER])
 @users_blueprint.input(PasswordReset)
 @users_blueprint.output(Done)
 @users_blueprint.doc(responses=[404])
@@ -59,35 +59,35 @@ def post_password(number: str, json_data: PasswordReset) -> Done:
 
 
 @users_blueprint.post("/<number>/toggle-admin")
-@users_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@users_blueprint.auth_required(bearer, roles=[ORGANISER])
 @users_blueprint.output(UserChanged)
 @users_blueprint.doc(responses=[404])
 def post_toggle(number: str) -> UserChanged:
     """Make a player an organiser, or no longer one."""
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
-        changed = users.toggle_admin(connection, subject, by=sessions.caller().account_id)
+        changed = users.toggle_admin(connection, subject, by=current_caller().account_id)
         _record(connection, "toggle_admin", subject, is_admin=changed.is_admin)
     said = "is an organiser now" if changed.is_admin else "is no longer an organiser"
     return UserChanged(message=f"{changed.character_name} {said}.", user=User.of(changed), frozen=subject.frozen)
 
 
 @users_blueprint.post("/<number>/freeze")
-@users_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@users_blueprint.auth_required(bearer, roles=[ORGANISER])
 @users_blueprint.output(UserChanged)
 @users_blueprint.doc(responses=[404])
 def post_freeze(number: str) -> UserChanged:
     """Stop an account: it pays nobody, and its sessions and keys are dead at once."""
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
-        users.freeze(connection, subject, by=sessions.caller().account_id)
+        users.freeze(connection, subject, by=current_caller().account_id)
         found = profile(connection, subject.account_id)
         _record(connection, "freeze", subject)
     return UserChanged(message=f"{found.character_name} is frozen.", user=User.of(found), frozen=True)
 
 
 @users_blueprint.post("/<number>/unfreeze")
-@users_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@users_blueprint.auth_required(bearer, roles=[ORGANISER])
 @users_blueprint.output(UserChanged)
 @users_blueprint.doc(responses=[404])
 def post_unfreeze(number: str) -> UserChanged:
@@ -101,7 +101,7 @@ def post_unfreeze(number: str) -> UserChanged:
 
 
 @users_blueprint.delete("/<number>/sessions")
-@users_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@users_blueprint.auth_required(bearer, roles=[ORGANISER])
 @users_blueprint.output(Done)
 @users_blueprint.doc(responses=[404])
 def delete_sessions(number: str) -> Done:
@@ -114,4 +114,4 @@ def delete_sessions(number: str) -> Done:
 
 
 def _record(connection: Connection, action: str, subject: Subject, **details: Detail) -> None:
-    record(connection, actor=sessions.caller().account_id, action=action, target=subject.number, details=details)
+    record(connection, actor=current_caller().account_id, action=action, target=subject.number, details=details)

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
+from neobank import names, sessions
 from neobank.errors import Forbidden, NotFound
 from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER, SYSTEM_ID, Account, Transfer
-from neobank.players import names
 from neobank.players.models import Player
 from neobank.players.operations import Profile, profile, profiles
-from neobank.web.sessions import Session
 
 MAX_FOUND = 50
 
@@ -118,4 +117,4 @@ def unfreeze(connection: Connection, subject: Subject) -> None:
 
 def end_sessions(connection: Connection, subject: Subject) -> int:
     """Log a player out everywhere; gives how many sessions there were."""
-    return connection.execute(delete(Session).where(Session.account_id == subject.account_id)).rowcount
+    return sessions.end_all(connection, subject.account_id)

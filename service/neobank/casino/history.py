@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, SQLColumnExpression, TextClause, func, select, text
+from sqlalchemy import Connection, TextClause, text
 
-from neobank.casino.models import FreeSpins
 from neobank.casino.rounds import Round
 from neobank.errors import NotFound
 
@@ -43,12 +42,6 @@ def one(connection: Connection, account_id: int, round_id: int) -> Round:
 def of_seed(connection: Connection, seed_id: int) -> Sequence[Round]:
     """List the rounds of a seed by their nonces."""
     return _rounds(connection, _OF_SEED, {"seed": seed_id})
-
-
-def free_spins_of(account_id: SQLColumnExpression[int]) -> ColumnElement[int]:
-    """Give how many free spins wait for an account, as part of a larger query."""
-    waiting = select(func.coalesce(func.sum(FreeSpins.remaining), 0)).where(FreeSpins.account_id == account_id)
-    return waiting.scalar_subquery()
 
 
 def _rounds(connection: Connection, statement: TextClause, values: dict[str, int]) -> list[Round]:

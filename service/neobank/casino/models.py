@@ -94,21 +94,6 @@ class CasinoPlayer(Base):
     excluded_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
-class FreeSpins(Base):
-    """Free spins that wait, at the bet, dial and sheet of the round that awarded them."""
-
-    __tablename__ = "free_spins"
-    __table_args__ = (CheckConstraint("remaining >= 0", name="free_spins_run_out"),)
-
-    account_id: Mapped[int] = mapped_column(BigInteger, ForeignKey(Account.id), primary_key=True, autoincrement=False)
-    game: Mapped[str] = mapped_column(Text, primary_key=True)
-    remaining: Mapped[int] = mapped_column(SmallInteger)
-    line_bet: Mapped[int] = mapped_column(BigInteger)
-    version_id: Mapped[int] = mapped_column(BigInteger)
-    dial: Mapped[int] = mapped_column(Integer)
-    sheet: Mapped[str] = mapped_column(Text)
-
-
 class RoundRow(Base):
     """A round that was played; money in hundredths."""
 

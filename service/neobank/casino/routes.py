@@ -28,7 +28,7 @@ from neobank.casino.schemas import (
 from neobank.casino.spins import attempt, spin
 from neobank.errors import BankError, NotFound
 from neobank.settings import Limit
-from neobank.web import sessions
+from neobank.web.authentication import bearer, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
 from neobank.web.rate_limits import by_account, limited
@@ -60,11 +60,11 @@ def _add_spin(game: Game) -> None:
         responses=[403, 409, 422, 429],
     )(view)
     view = casino_blueprint.input(bet_on(game))(casino_blueprint.output(answer)(view))
-    casino_blueprint.post(f"/{game.path_name}/spin")(casino_blueprint.auth_required(sessions.bearer)(view))
+    casino_blueprint.post(f"/{game.path_name}/spin")(casino_blueprint.auth_required(bearer)(view))
 
 
 def _spin(game: Game, line_bet: int, answer: type[ReelsSpin | GridSpin]) -> ReelsSpin | GridSpin | Response:
-    player, zone = sessions.caller(), current_bank().settings.casino_time_zone
+    player, zone = current_caller(), current_bank().settings.casino_time_zone
 
     def play(way: int) -> ReelsSpin | GridSpin | Response:
         return once(
@@ -92,7 +92,7 @@ for _game in GAMES.values():
 
 
 @casino_blueprint.get("/games")
-@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.auth_required(bearer)
 @casino_blueprint.output(Games)
 def get_games() -> Games:
     """Show every game: symbols, paytable, lines, bets, exact return, and whether it is open."""
@@ -101,14 +101,14 @@ def get_games() -> Games:
 
 
 @casino_blueprint.get("/rounds")
-@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.auth_required(bearer)
 @casino_blueprint.input(Page, location="query")
 @casino_blueprint.output(Rounds)
 def get_rounds(query_data: Page) -> Rounds:
     """List the caller's rounds, newest first."""
     with current_bank().statement() as connection:
         found = history.newest(
-            connection, sessions.caller().account_id, limit=query_data.limit + 1, before=query_data.before
+            connection, current_caller().account_id, limit=query_data.limit + 1, before=query_data.before
         )
     shown = found[: query_data.limit]
     following = shown[-1].id if len(found) > len(shown) else None
@@ -116,34 +116,34 @@ def get_rounds(query_data: Page) -> Rounds:
 
 
 @casino_blueprint.get("/rounds/<int:round_id>")
-@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.auth_required(bearer)
 @casino_blueprint.output(RoundShown)
 @casino_blueprint.doc(responses=[404])
 def get_round(round_id: int) -> RoundShown:
     """Show one of the caller's rounds, with all that it can be computed anew from."""
     with current_bank().statement() as connection:
-        return RoundShown.of(history.one(connection, sessions.caller().account_id, round_id))
+        return RoundShown.of(history.one(connection, current_caller().account_id, round_id))
 
 
 @casino_blueprint.get("/seed")
-@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.auth_required(bearer)
 @casino_blueprint.output(SeedsShown)
 def get_seed() -> SeedsShown:
     """Show the commitments of the caller's seed in use and of the next one."""
-    player = sessions.caller()
+    player = current_caller()
     with current_bank().transaction() as connection:
         return SeedsShown.of(seeds.pair(connection, player.account_id, player.account_number))
 
 
 @casino_blueprint.post("/seed")
-@casino_blueprint.auth_required(sessions.bearer)
+@casino_blueprint.auth_required(bearer)
 @casino_blueprint.input(NewSeed)
 @casino_blueprint.output(Rotated)
 @casino_blueprint.doc(responses=[429])
 @limited(Limit.SEEDS, by_account)
 def post_seed(json_data: NewSeed) -> Rotated:
     """Reveal the seed in use, and use the next one with this client seed from here on."""
-    player = sessions.caller()
+    player = current_caller()
     with current_bank().transaction() as connection:
         old = seeds.rotate(connection, player.account_id, player.account_number, json_data.client_seed)
     return Rotated.after(old)
@@ -164,21 +164,21 @@ def get_sheet(sheet: str) -> Response:
 
 
 @limits_blueprint.get("")
-@limits_blueprint.auth_required(sessions.bearer)
+@limits_blueprint.auth_required(bearer)
 @limits_blueprint.output(LimitsShown)
 def get_limits() -> LimitsShown:
     """Show the caller's limits, and today's bets less what was won."""
     with current_bank().statement() as connection:
-        return _shown(protection.limits(connection, sessions.caller().account_id))
+        return _shown(protection.limits(connection, current_caller().account_id))
 
 
 @limits_blueprint.put("")
-@limits_blueprint.auth_required(sessions.bearer)
+@limits_blueprint.auth_required(bearer)
 @limits_blueprint.input(LimitsChange)
 @limits_blueprint.output(LimitsShown)
 def put_limits(json_data: LimitsChange) -> LimitsShown:
     """Limit the loss of a day (lower at once, higher after 24 hours), or close the casino for oneself until a time."""
-    player = sessions.caller()
+    player = current_caller()
     if json_data.remove_daily_loss_limit and json_data.daily_loss_limit is not None:
         raise BankError("Give a daily_loss_limit or remove it, not both.")
     with current_bank().transaction() as connection:

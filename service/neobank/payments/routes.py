@@ -7,13 +7,14 @@ from flask import Response
 from pydantic import AfterValidator, Field
 from sqlalchemy import Connection
 
+from neobank import names
 from neobank.ledger.models import MAX_MEMO
 from neobank.ledger.operations import MAX_ID, Kind, history, pay
 from neobank.payments.schemas import Paid, Transaction
 from neobank.payments.search import SEARCHED, search
-from neobank.players import names
+from neobank.sessions import Caller
 from neobank.settings import Limit
-from neobank.web import sessions
+from neobank.web.authentication import bearer, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
 from neobank.web.rate_limits import by_account, limited
@@ -65,20 +66,20 @@ class History(Answer):
 
 
 @payments_blueprint.post("/transactions")
-@payments_blueprint.auth_required(sessions.bearer)
+@payments_blueprint.auth_required(bearer)
 @payments_blueprint.input(Payment)
 @payments_blueprint.output(Paid, status_code=201)
 @payments_blueprint.doc(responses=[409, 422, 429])
 @limited(Limit.PAYMENTS, by_account)
 def post_transaction(json_data: Payment) -> Paid | Response:
     """Pay another account."""
-    payer = sessions.caller()
+    payer = current_caller()
     return once(
         payer.account_number, lambda connection: _pay(connection, payer, json_data), status=201, single_statement=True
     )
 
 
-def _pay(connection: Connection, payer: sessions.Caller, payment: Payment) -> Paid:
+def _pay(connection: Connection, payer: Caller, payment: Payment) -> Paid:
     memo = payment.memo or ""
     posted = pay(
         connection,
@@ -101,22 +102,20 @@ def _pay(connection: Connection, payer: sessions.Caller, payment: Payment) -> Pa
 
 
 @payments_blueprint.get("/account/transactions")
-@payments_blueprint.auth_required(sessions.bearer)
+@payments_blueprint.auth_required(bearer)
 @payments_blueprint.input(Page, location="query")
 @payments_blueprint.output(History)
 def get_transactions(query_data: Page) -> History:
     """List the caller's transactions, newest first."""
     with current_bank().statement() as connection:
-        entries = history(
-            connection, sessions.caller().account_id, limit=query_data.limit + 1, before=query_data.before
-        )
+        entries = history(connection, current_caller().account_id, limit=query_data.limit + 1, before=query_data.before)
     shown = entries[: query_data.limit]
     following = shown[-1].id if len(entries) > len(shown) else None
     return History(transactions=[Transaction.of(entry) for entry in shown], next=following)
 
 
 @payments_blueprint.get("/account/transactions/search")
-@payments_blueprint.auth_required(sessions.bearer)
+@payments_blueprint.auth_required(bearer)
 @payments_blueprint.input(Search, location="query")
 @payments_blueprint.output(Found)
 @payments_blueprint.doc(
@@ -124,7 +123,7 @@ def get_transactions(query_data: Page) -> History:
 )
 def get_search(query_data: Search) -> Found:
     """Search the caller's transactions."""
-    player = sessions.caller()
+    player = current_caller()
     with current_bank().statement() as connection:
         entries = search(
             connection, player.account_id, player.account_number, wanted=query_data.q, limit=query_data.limit

@@ -10,8 +10,8 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from neobank import names
 from neobank.ledger.operations import Entry, history
-from neobank.players import names
 
 SEARCHED: Final = 1000
 """How many of the caller's newest transactions a search looks through."""

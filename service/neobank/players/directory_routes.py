@@ -6,10 +6,10 @@ from apiflask import APIBlueprint
 from pydantic import Field
 
 from neobank.errors import BankError
+from neobank.names import MAX_NAME
 from neobank.players.factions import memberships
-from neobank.players.names import MAX_NAME
 from neobank.players.operations import card_by_name, card_by_number
-from neobank.web import sessions
+from neobank.web.authentication import bearer
 from neobank.web.bank import current_bank
 from neobank.web.requests import Answer, Body, Maybe, Text
 
@@ -46,7 +46,7 @@ class PublicCard(Answer):
 
 
 @directory_blueprint.get("/factions")
-@directory_blueprint.auth_required(sessions.bearer)
+@directory_blueprint.auth_required(bearer)
 @directory_blueprint.output(Factions)
 def get_factions() -> Factions:
     """List the factions."""
@@ -56,7 +56,7 @@ def get_factions() -> Factions:
 
 
 @directory_blueprint.get("/players/lookup")
-@directory_blueprint.auth_required(sessions.bearer)
+@directory_blueprint.auth_required(bearer)
 @directory_blueprint.input(Whom, location="query")
 @directory_blueprint.output(PublicCard)
 @directory_blueprint.doc(responses=[404])

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from neobank import names
 from neobank.errors import BankError
-from neobank.players import names
 from neobank.players.models import Faction, Player
 
 

@@ -6,11 +6,12 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
 
-from neobank.casino.history import free_spins_of
+from neobank import names
 from neobank.errors import BankError, Forbidden, NotAuthenticated, NotFound
+from neobank.free_spins import free_spins_of
 from neobank.ledger.models import SYSTEM_ID, Account
 from neobank.ledger.operations import Kind, balance_of, open_account, pay
-from neobank.players import names, passwords
+from neobank.players import passwords
 from neobank.players.factions import recognise
 from neobank.players.models import Player
 

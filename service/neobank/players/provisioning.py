@@ -3,9 +3,10 @@
 from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from neobank import names
 from neobank.ledger.models import HOUSE_ID, SYSTEM_ID, Account, Transfer
 from neobank.ledger.operations import Kind, pay
-from neobank.players import names, passwords
+from neobank.players import passwords
 from neobank.players.models import Player, ProvisionedAdministrator
 from neobank.players.operations import find_credentials, register
 from neobank.settings import Administrator

@@ -6,6 +6,7 @@ from apiflask import APIBlueprint, EmptySchema
 from flask import Response
 from pydantic import AfterValidator, Field
 
+from neobank import sessions
 from neobank.errors import NotAuthenticated
 from neobank.monitoring.requests import note_account
 from neobank.players import passwords
@@ -24,7 +25,7 @@ from neobank.players.pictures import MAX_PICTURE, picture
 from neobank.players.schemas import CharacterName, Done, FactionName, NewPassword, User
 from neobank.settings import Limit
 from neobank.switches.operations import MAX_CODE, read_switches
-from neobank.web import sessions
+from neobank.web.authentication import bearer, begin_session, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.rate_limits import by_address, by_name, limited
 from neobank.web.requests import Answer, Body, Maybe, Text, nothing
@@ -125,35 +126,35 @@ def post_login(json_data: LogIn) -> LoggedIn:
         proven = authenticate(found, json_data.password)
     with bank.transaction() as connection:
         hold(connection, proven)
-        token = sessions.begin(connection, proven.account_id)
+        token = begin_session(connection, proven.account_id)
         player = profile(connection, proven.account_id)
     note_account(player.account_number)
     return LoggedIn(access_token=token, user=User.of(player), must_change_password=proven.must_change_password)
 
 
 @auth_blueprint.post("/logout")
-@auth_blueprint.auth_required(sessions.bearer)
+@auth_blueprint.auth_required(bearer)
 @auth_blueprint.output(EmptySchema, status_code=204)
 def post_logout() -> Response:
     """Log out: the token that this is sent with is dead at once."""
-    player = sessions.caller()
+    player = current_caller()
     with current_bank().statement() as connection:
         sessions.end(connection, player.account_id, player.session_id)
     return nothing()
 
 
 @account_blueprint.get("")
-@account_blueprint.auth_required(sessions.bearer)
+@account_blueprint.auth_required(bearer)
 @account_blueprint.output(OwnAccount)
 def get_account() -> OwnAccount:
     """Show the caller's account."""
     with current_bank().statement() as connection:
-        player = profile(connection, sessions.caller().account_id)
+        player = profile(connection, current_caller().account_id)
     return OwnAccount(account=User.of(player))
 
 
 @account_blueprint.put("/profile")
-@account_blueprint.auth_required(sessions.bearer)
+@account_blueprint.auth_required(bearer)
 @account_blueprint.input(ProfileChange)
 @account_blueprint.output(ProfileChanged)
 def put_profile(json_data: ProfileChange) -> ProfileChanged:
@@ -161,7 +162,7 @@ def put_profile(json_data: ProfileChange) -> ProfileChanged:
     with current_bank().transaction() as connection:
         player = change_profile(
             connection,
-            sessions.caller().account_id,
+            current_caller().account_id,
             faction=json_data.faction,
             profile_picture=json_data.profile_picture,
         )
@@ -169,12 +170,12 @@ def put_profile(json_data: ProfileChange) -> ProfileChanged:
 
 
 @account_blueprint.put("/password")
-@account_blueprint.auth_required(sessions.bearer)
+@account_blueprint.auth_required(bearer)
 @account_blueprint.input(PasswordChange)
 @account_blueprint.output(Done)
 def put_password(json_data: PasswordChange) -> Done:
     """Change the caller's password; every other session of theirs ends."""
-    bank, player = current_bank(), sessions.caller()
+    bank, player = current_bank(), current_caller()
     with bank.statement() as connection:
         found = credentials(connection, player.account_id)
     new_hash = prepare_password(found, current=json_data.current_password, new=json_data.new_password)

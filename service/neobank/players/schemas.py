@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from neobank.names import MAX_NAME, tidy
 from neobank.players import passwords
 from neobank.players.models import MAX_FACTION
-from neobank.players.names import MAX_NAME, tidy
 from neobank.players.operations import Profile
 from neobank.web.requests import Answer, Money, Text
 

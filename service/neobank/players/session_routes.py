@@ -5,8 +5,9 @@ from datetime import datetime
 from apiflask import APIBlueprint, EmptySchema
 from flask import Response
 
+from neobank import sessions
 from neobank.errors import NotFound
-from neobank.web import sessions
+from neobank.web.authentication import bearer, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.requests import Answer, nothing
 
@@ -30,11 +31,11 @@ class Sessions(Answer):
 
 
 @sessions_blueprint.get("")
-@sessions_blueprint.auth_required(sessions.bearer)
+@sessions_blueprint.auth_required(bearer)
 @sessions_blueprint.output(Sessions)
 def get_sessions() -> Sessions:
     """List the caller's sessions."""
-    player = sessions.caller()
+    player = current_caller()
     with current_bank().statement() as connection:
         found = sessions.open_sessions(connection, player.account_id)
     return Sessions(
@@ -52,22 +53,22 @@ def get_sessions() -> Sessions:
 
 
 @sessions_blueprint.delete("")
-@sessions_blueprint.auth_required(sessions.bearer)
+@sessions_blueprint.auth_required(bearer)
 @sessions_blueprint.output(EmptySchema, status_code=204)
 def delete_sessions() -> Response:
     """End all of the caller's sessions but the one that asks."""
     with current_bank().statement() as connection:
-        sessions.end_others(connection, sessions.caller())
+        sessions.end_others(connection, current_caller())
     return nothing()
 
 
 @sessions_blueprint.delete("/<int:session_id>")
-@sessions_blueprint.auth_required(sessions.bearer)
+@sessions_blueprint.auth_required(bearer)
 @sessions_blueprint.output(EmptySchema, status_code=204)
 @sessions_blueprint.doc(responses=[404])
 def delete_session(session_id: int) -> Response:
     """End one of the caller's sessions."""
     with current_bank().statement() as connection:
-        if not sessions.end(connection, sessions.caller().account_id, session_id):
+        if not sessions.end(connection, current_caller().account_id, session_id):
             raise NotFound("You have no such session.")
     return nothing()

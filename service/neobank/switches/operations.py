@@ -7,9 +7,9 @@ from typing import Final
 
 from sqlalchemy import Connection, Select, select, update
 
+from neobank import names
 from neobank.errors import BankError, Forbidden
 from neobank.ledger.operations import ReadOnly
-from neobank.players import names
 from neobank.switches.models import SwitchesRow
 
 MAX_CODE: Final = 100

@@ -8,10 +8,11 @@ from sqlalchemy import Connection
 
 from neobank.ledger.operations import Kind
 from neobank.payments.schemas import Paid, Transaction
+from neobank.sessions import Caller
 from neobank.settings import Limit
 from neobank.vendors import charges
 from neobank.vendors.schemas import Charge, Charges
-from neobank.web import sessions
+from neobank.web.authentication import bearer, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
 from neobank.web.rate_limits import by_account, limited
@@ -33,40 +34,40 @@ class Which(Body):
 
 
 @charges_blueprint.get("")
-@charges_blueprint.auth_required(sessions.bearer)
+@charges_blueprint.auth_required(bearer)
 @charges_blueprint.input(Which, location="query")
 @charges_blueprint.output(Charges)
 def get_charges(query_data: Which) -> Charges:
     """List the open charges that ask the caller."""
     del query_data
     with current_bank().statement() as connection:
-        found = charges.addressed_to(connection, sessions.caller().account_id)
+        found = charges.addressed_to(connection, current_caller().account_id)
     return Charges(charges=[Charge.of(view) for view in found])
 
 
 @charges_blueprint.get("/<code>")
-@charges_blueprint.auth_required(sessions.bearer)
+@charges_blueprint.auth_required(bearer)
 @charges_blueprint.output(Charge)
 @charges_blueprint.doc(responses=[404, 429])
 @limited(Limit.CHARGES, by_account)
 def get_charge(code: str) -> Charge:
     """Show the charge with this code, unless it asks somebody else."""
     with current_bank().statement() as connection:
-        return Charge.of(charges.for_player(connection, code, sessions.caller().account_id))
+        return Charge.of(charges.for_player(connection, code, current_caller().account_id))
 
 
 @charges_blueprint.post("/<code>/approve")
-@charges_blueprint.auth_required(sessions.bearer)
+@charges_blueprint.auth_required(bearer)
 @charges_blueprint.output(Paid, status_code=201)
 @charges_blueprint.doc(responses=[400, 404, 409, 422, 429])
 @limited(Limit.PAYMENTS, by_account)
 def post_approval(code: str) -> Paid | Response:
     """Pay a charge; it is paid at most once."""
-    player = sessions.caller()
+    player = current_caller()
     return once(player.account_number, lambda connection: _approve(connection, player, code), status=201)
 
 
-def _approve(connection: Connection, player: sessions.Caller, code: str) -> Paid:
+def _approve(connection: Connection, player: Caller, code: str) -> Paid:
     charge, posted = charges.approve(connection, code, player.account_id)
     transaction = Transaction.made(
         posted,
@@ -80,11 +81,11 @@ def _approve(connection: Connection, player: sessions.Caller, code: str) -> Paid
 
 
 @charges_blueprint.post("/<code>/decline")
-@charges_blueprint.auth_required(sessions.bearer)
+@charges_blueprint.auth_required(bearer)
 @charges_blueprint.output(Charge)
 @charges_blueprint.doc(responses=[404, 409, 429])
 @limited(Limit.CHARGES, by_account)
 def post_refusal(code: str) -> Charge:
     """Refuse to pay a charge."""
     with current_bank().transaction() as connection:
-        return Charge.of(charges.decline(connection, code, sessions.caller().account_id))
+        return Charge.of(charges.decline(connection, code, current_caller().account_id))

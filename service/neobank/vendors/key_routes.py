@@ -10,7 +10,7 @@ from neobank.audit.operations import record
 from neobank.players.schemas import Done
 from neobank.vendors import keys
 from neobank.vendors.keys import Scope
-from neobank.web import sessions
+from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.requests import Answer, Body, Maybe, Text, Time
 
@@ -59,7 +59,7 @@ class KeyCreated(Answer):
 
 
 @keys_blueprint.get("")
-@keys_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@keys_blueprint.auth_required(bearer, roles=[ORGANISER])
 @keys_blueprint.output(ApiKeys)
 def get_keys() -> ApiKeys:
     """List the keys that work, never the keys themselves."""
@@ -68,12 +68,12 @@ def get_keys() -> ApiKeys:
 
 
 @keys_blueprint.post("")
-@keys_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@keys_blueprint.auth_required(bearer, roles=[ORGANISER])
 @keys_blueprint.input(NewKey)
 @keys_blueprint.output(KeyCreated, status_code=201)
 def post_key(json_data: NewKey) -> KeyCreated:
     """Make a key; where nothing is said, for asking players to pay into the caller's own account."""
-    organiser = sessions.caller()
+    organiser = current_caller()
     with current_bank().transaction() as connection:
         key, made = keys.create(
             connection,
@@ -89,13 +89,13 @@ def post_key(json_data: NewKey) -> KeyCreated:
 
 
 @keys_blueprint.delete("/<int:key_id>")
-@keys_blueprint.auth_required(sessions.bearer, roles=[sessions.ORGANISER])
+@keys_blueprint.auth_required(bearer, roles=[ORGANISER])
 @keys_blueprint.output(Done)
 @keys_blueprint.doc(responses=[404])
 def delete_key(key_id: int) -> Done:
     """Revoke a key: it is dead at once."""
     with current_bank().transaction() as connection:
         prefix = keys.revoke(connection, key_id)
-        actor = sessions.caller().account_id
+        actor = current_caller().account_id
         record(connection, actor=actor, action="revoke_api_key", target=prefix, details={})
     return Done(message=f"The key {prefix}… is revoked.")

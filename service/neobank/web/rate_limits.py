@@ -15,10 +15,10 @@ from typing import Final, TypeVar, cast
 from flask import Flask, Response, request
 from flask_limiter import Limiter, RateLimitExceeded
 
-from neobank.players import names
+from neobank import names
 from neobank.settings import NAMES, Limit
-from neobank.web import sessions
 from neobank.web.addresses import client_network
+from neobank.web.authentication import current_caller
 from neobank.web.bank import current_bank
 from neobank.web.errors import problem
 from neobank.web.rate_limit_storage import CounterStorage, counted_window
@@ -31,7 +31,7 @@ _MARK: Final = "_neobank_limited"
 
 def by_account() -> str:
     """Count for the logged-in account, wherever it comes from."""
-    return f"account:{sessions.caller().account_id}"
+    return f"account:{current_caller().account_id}"
 
 
 def by_name() -> str:

@@ -1,0 +1,72 @@
+"""Bearer authentication of players: beginning a session, and the caller of a request.
+
+A session that was begun with a one-time password may only change that password.
+"""
+
+from http import HTTPStatus
+from typing import Final
+
+from apiflask import HTTPTokenAuth
+from flask import Response, request
+from sqlalchemy import Connection
+
+from neobank import sessions
+from neobank.errors import Forbidden
+from neobank.monitoring.requests import note_account
+from neobank.sessions import Caller
+from neobank.web.bank import current_bank
+from neobank.web.errors import problem
+
+MAX_DEVICE: Final = 200
+"""The characters of a User-Agent header that a session keeps."""
+
+ORGANISER: Final = "organiser"
+"""The role for `auth_required(bearer, roles=[ORGANISER])`; callers without it are answered 403."""
+
+CHANGES_PASSWORD: Final = "account.put_password"  # noqa: S105  # an endpoint
+"""The one endpoint that is open to a caller who logged in with a one-time password."""
+
+bearer = HTTPTokenAuth(description="The access_token that a log-in gives.")
+
+
+def begin_session(connection: Connection, account_id: int) -> str:
+    """Begin a session on the device that sent this request, and return its token."""
+    return sessions.begin(connection, account_id, secret_key=current_bank().settings.secret_key, device=_device())
+
+
+def current_caller() -> Caller:
+    """Return the player who sent this request; for routes that require the bearer token."""
+    caller = bearer.current_user
+    if not isinstance(caller, Caller):
+        raise TypeError("this route does not require a bearer token")
+    return caller
+
+
+def _verify_token(token: str) -> Caller | None:
+    if not token:
+        return None
+    bank = current_bank()
+    secret_key = bank.settings.secret_key
+    caller = bank.first(lambda connection: sessions.find_caller(connection, token, secret_key=secret_key))
+    if caller is None:
+        return None
+    note_account(caller.account_number)
+    if caller.must_change_password and request.endpoint != CHANGES_PASSWORD:
+        raise Forbidden("Your password is for one time: change it first, at PUT /api/v1/account/password.")
+    return caller
+
+
+def _refuse(status: int) -> Response:
+    if status == HTTPStatus.FORBIDDEN:
+        return problem(status, "This is for organisers only.")
+    return problem(status, "Log in first: this needs a valid bearer token.")
+
+
+def _device() -> str | None:
+    shown = "".join(character for character in request.user_agent.string if character.isprintable())
+    return shown[:MAX_DEVICE] or None
+
+
+bearer.verify_token(_verify_token)
+bearer.error_handler(_refuse)
+bearer.get_user_roles(lambda caller: [ORGANISER] if caller.is_admin else [])
