@@ -17,7 +17,7 @@ from neobank.casino.seeds import renew_all
 from neobank.casino.verification import MAX_NAMED, verify_rounds
 from neobank.contract import CONTRACT
 from neobank.database import connect, reason
-from neobank.ledger.money import in_words
+from neobank.ledger.money import format_amount
 from neobank.ledger.verification import verify
 from neobank.monitoring import figures, logs, server, shared
 from neobank.settings import (
@@ -178,12 +178,11 @@ def verify_command() -> None:
     engine.dispose()
     for difference in verdict.differences:
         click.echo(
-            f"{difference.number} has {in_words(difference.balance)}, "
-            f"and its transfers add up to {in_words(difference.transfers)}."
+            f"{difference.number} has {format_amount(difference.balance)}, "
+            f"and its transfers add up to {format_amount(difference.transfers)}."
         )
-    looked = (
-        f"{verdict.accounts} accounts, {verdict.transfers} transfers, sum of all balances {in_words(verdict.total)}"
-    )
+    total = format_amount(verdict.total)
+    looked = f"{verdict.accounts} accounts, {verdict.transfers} transfers, sum of all balances {total}"
     problems = [] if verdict.sound else [f"{len(verdict.differences)} balances differ; {looked}"]
     if chain.broken_at is not None:
         problems.append(f"the audit was changed: its row {chain.broken_at} does not follow from those before it")

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Engine
 
 from neobank.casino import seeds
 from neobank.casino.games import GAMES
-from neobank.casino.spins import Spun, attempt, spin
+from neobank.casino.spins import SpinResult, retry_spin, spin
 from neobank.database import connect, transaction
 from neobank.errors import BankError
 
@@ -59,8 +59,8 @@ def spin_once(engine: Engine, account: int, number: str, chance: random.Random, 
     line_bet = chance.choice([game.bets.minimum, game.bets.step * 10, game.bets.maximum]) * 100
     whole = transaction if chance.random() < 0.5 else nullcontext  # as with an Idempotency-Key, and without
 
-    def act(way: int) -> Spun:
-        played.outcomes[f"way {way}"] += 1
+    def play_once(attempt: int) -> SpinResult:
+        played.outcomes[f"attempt {attempt}"] += 1
         with engine.connect() as connection, whole(connection):
             return spin(
                 connection,
@@ -69,10 +69,10 @@ def spin_once(engine: Engine, account: int, number: str, chance: random.Random, 
                 game=game,
                 line_bet=line_bet,
                 zone=ZONE,
-                way=way,
+                attempt=attempt,
             )
 
-    spun = attempt(act)
+    spun = retry_spin(play_once)
     assert spun.round_id not in played.rounds
     played.rounds[spun.round_id] = (account, spun.terms.bet, spun.win)
     played.outcomes["free" if spun.terms.free else "paid"] += 1

@@ -13,7 +13,7 @@ from neobank.audit.operations import record
 from neobank.database import connect, transaction
 from neobank.errors import BankError
 from neobank.ledger.models import HOUSE_ID
-from neobank.ledger.operations import Kind, Move, pay, pay_many
+from neobank.ledger.operations import Kind, NewTransfer, pay, pay_many
 from neobank.vendors import charges
 
 Made = TypeVar("Made")
@@ -68,9 +68,9 @@ class Storm:
     def spin(self, engine: Engine) -> None:
         """A bet and a win, perhaps with others beside them."""
         (player, _), *others = self.chance.sample(self.scene.accounts, self.chance.randint(1, 4))
-        moves = [Move(player, HOUSE_ID, self.chance.randint(1, 50_000))]
-        moves += [Move(HOUSE_ID, player, self.chance.randint(1, 90_000))] * self.chance.randint(0, 1)
-        moves += [Move(player, other, self.chance.randint(1, 10_000)) for other, _ in others]
+        moves = [NewTransfer(player, HOUSE_ID, self.chance.randint(1, 50_000))]
+        moves += [NewTransfer(HOUSE_ID, player, self.chance.randint(1, 90_000))] * self.chance.randint(0, 1)
+        moves += [NewTransfer(player, other, self.chance.randint(1, 10_000)) for other, _ in others]
         self.chance.shuffle(moves)
         with engine.connect() as connection, transaction(connection):
             pay_many(connection, moves, kind=Kind.TRANSFER, memo="", actor=player)

@@ -21,7 +21,7 @@ from neobank.casino.game import Game
 from neobank.casino.games import GAMES
 from neobank.casino.protection import Excluded, LimitReached
 from neobank.casino.seeds import enter
-from neobank.casino.spins import GameClosed, HouseBusy, HouseCannotPay, Terms, attempt
+from neobank.casino.spins import GameClosed, HouseBusy, HouseCannotPay, Terms, retry_spin
 from neobank.errors import BankError
 from neobank.ledger.models import HOUSE_ID
 from neobank.ledger.operations import BalanceLimit, InsufficientFunds
@@ -69,14 +69,14 @@ def outcomes(game: Game) -> Iterator[Outcome]:
         yield Outcome((), (), award, 0, triggers)
 
 
-def settle(connection: Connection, account: int, terms: Terms, outcome: Outcome, way: int) -> None:
+def settle(connection: Connection, account: int, terms: Terms, outcome: Outcome, attempt: int) -> None:
     values: dict[str, object] = {"account": account, "game": terms.game.name}
     seen = connection.execute(spins._LOOK, values).one()
     values |= {
         "row_version": seen.row_version,
         "nonce": seen.nonce,
         "day": connection.execute(DAY).scalar_one(),
-        "attempt": way,
+        "attempt": attempt,
     }
     spins._settle(connection, values, terms, Drawn(loose=False, stops=(0,) * terms.game.reels), outcome)
 
@@ -85,15 +85,15 @@ def decisions(owner: Engine, account: int, terms: Terms, held: int, house: list[
     """Settle every outcome with this much money on both sides; gives what refused them, and None if one was settled."""
 
     def decide(outcome: Outcome) -> Refusal:
-        def act(way: int) -> None:
+        def play_once(attempt: int) -> None:
             with owner.connect() as connection, connection.begin() as under_way:
                 for holder, amounts in ((account, [held]), (HOUSE_ID, house)):
                     connection.execute(HOLD, {"account": holder, "amounts": amounts})
-                settle(connection, account, terms, outcome, way)
+                settle(connection, account, terms, outcome, attempt)
                 under_way.rollback()
 
         try:
-            attempt(act)
+            retry_spin(play_once)
         except BankError as refused:
             return type(refused)
         return None
@@ -150,7 +150,7 @@ def test_what_protects_a_player_or_closes_a_game_asks_before_anything_is_drawn(
                     game=GAMES["glitch_grid"],
                     line_bet=1000,
                     zone=ZoneInfo("UTC"),
-                    way=1,
+                    attempt=1,
                 )
             under_way.rollback()
 
@@ -165,11 +165,11 @@ def test_money_that_lies_on_one_shard_is_spread_once_two_need_it(owner: Engine, 
     with owner.connect() as connection, connection.begin():
         settle(connection, gambler, terms, lost, 1)
         with owner.connect() as waiting:
-            for way in (1, 2):
+            for attempt in (1, 2):
                 with waiting.begin() as under_way:
                     waiting.execute(text("SET LOCAL lock_timeout = '1s'"))
                     with pytest.raises(HouseBusy):
-                        settle(waiting, other, terms, lost, way)
+                        settle(waiting, other, terms, lost, attempt)
                     under_way.rollback()
     with owner.begin() as connection:
         settle(connection, other, terms, lost, 3)

@@ -29,7 +29,7 @@ from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
 from neobank.errors import BankError
-from neobank.ledger.operations import Kind, Move, pay_many
+from neobank.ledger.operations import Kind, NewTransfer, pay_many
 from neobank.players.operations import register
 from neobank.web.authentication import begin_session
 from neobank.web.bank import current_bank
@@ -152,7 +152,7 @@ class BankMachine(RuleBasedStateMachine):
             with self.engine.begin() as connection:
                 pay_many(
                     connection,
-                    [Move(self.ids[payer], self.ids[receiver], amount) for payer, receiver, amount in named],
+                    [NewTransfer(self.ids[payer], self.ids[receiver], amount) for payer, receiver, amount in named],
                     kind=Kind.TRANSFER,
                     memo="",
                     actor=self.ids[among[0]],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neobank.ledger.money import MAX_AMOUNT, MAX_BALANCE, in_words, parse_amount, to_hundredths, to_number
+from neobank.ledger.money import MAX_AMOUNT, MAX_BALANCE, format_amount, parse_amount, to_hundredths, to_number
 
 
 @given(st.integers(1, MAX_AMOUNT))
@@ -55,4 +55,4 @@ def test_what_is_not_payable_is_refused_in_words(text: str, reason: str) -> None
 
 @pytest.mark.parametrize(("hundredths", "words"), [(0, "¤0.00"), (123450, "¤1234.50"), (-1, "-¤0.01"), (5, "¤0.05")])
 def test_words(hundredths: int, words: str) -> None:
-    assert in_words(hundredths) == words
+    assert format_amount(hundredths) == words

@@ -15,7 +15,7 @@ from neobank.casino.fairness import Seeds, draw_round
 from neobank.casino.game import Bets, Game, Scatter
 from neobank.casino.games import GAMES, SHEETS
 from neobank.casino.seeds import rotate
-from neobank.casino.spins import attempt, spin
+from neobank.casino.spins import retry_spin, spin
 from neobank.casino.verification import verify_rounds
 from neobank.players.operations import register
 from neobank.settings import UpgradeSettings
@@ -62,7 +62,7 @@ def test_it_is_played_paid_and_verified(
         provision_games(connection)
         neo = register(connection, name="Neo", password_hash="none", faction=None)
 
-    def act(way: int) -> bool:
+    def play_once(attempt: int) -> bool:
         with engine.begin() as connection:
             return spin(
                 connection,
@@ -71,10 +71,10 @@ def test_it_is_played_paid_and_verified(
                 game=GAME,
                 line_bet=100,
                 zone=ZoneInfo("UTC"),
-                way=way,
+                attempt=attempt,
             ).terms.free
 
-    free = [attempt(act) for _ in range(60)]
+    free = [retry_spin(play_once) for _ in range(60)]
     with engine.begin() as connection:
         rotate(connection, neo.account_id, neo.account_number, None)
     with owner.connect() as connection:

@@ -13,7 +13,7 @@ from neobank.casino.seeds import renew_all
 from neobank.casino.verification import verify_rounds
 from neobank.database import connect
 from neobank.ledger.models import SYSTEM_ID
-from neobank.ledger.operations import Kind, Move, pay_many
+from neobank.ledger.operations import Kind, NewTransfer, pay_many
 from neobank.ledger.verification import verify
 from neobank.players.operations import register
 from neobank.settings import ServingSettings, UpgradeSettings
@@ -120,7 +120,7 @@ def split(owner: URL, player: Player) -> None:
 def stake(owner: URL, players: tuple[Player, ...]) -> None:
     """Give every player enough to play with."""
     engine = connect(owner)
-    moves = [Move(SYSTEM_ID, player.account_id, STAKE) for player in players]
+    moves = [NewTransfer(SYSTEM_ID, player.account_id, STAKE) for player in players]
     with engine.begin() as connection:
         pay_many(connection, moves, kind=Kind.ADMIN_ADJUSTMENT, memo="To play with", actor=SYSTEM_ID)
     engine.dispose()

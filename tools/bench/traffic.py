@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from neobank.casino.games import GAMES
-from neobank.casino.spins import attempt, spin
+from neobank.casino.spins import retry_spin, spin
 from neobank.ledger.operations import Kind, pay
 
 MEMO: Final = "for the call"
@@ -96,7 +96,7 @@ class Spins:
         """Play."""
         player, game = chance.choice(self.players), chance.choice(tuple(GAMES.values()))
 
-        def play(way: int) -> None:
+        def play_once(attempt: int) -> None:
             spin(
                 connection,
                 account_id=player.account_id,
@@ -104,10 +104,10 @@ class Spins:
                 game=game,
                 line_bet=game.bets.minimum * 100,
                 zone=_ZONE,
-                way=way,
+                attempt=attempt,
             )
 
-        attempt(play)
+        retry_spin(play_once)
 
     def draw(self, chance: random.Random) -> Request:
         """Draw a spin."""

@@ -15,10 +15,10 @@ from neobank.admin.schemas import (
     SwitchesNow,
 )
 from neobank.audit.operations import Detail, logs, record
-from neobank.players.schemas import Done
 from neobank.switches.operations import Switches, lock_switches, read_switches, set_switches
 from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
+from neobank.web.requests import Confirmation
 
 bank_blueprint = APIBlueprint("admin_bank", __name__, url_prefix="/api/admin", tag="Organisers: bank")
 
@@ -35,14 +35,14 @@ def get_factions() -> FactionGroups:
 @bank_blueprint.post("/factions/create")
 @bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.input(NewFaction)
-@bank_blueprint.output(Done, status_code=201)
-def post_faction(json_data: NewFaction) -> Done:
+@bank_blueprint.output(Confirmation, status_code=201)
+def post_faction(json_data: NewFaction) -> Confirmation:
     """Create a faction."""
     with current_bank().transaction() as connection:
         factions.create(connection, json_data.name, json_data.description)
         by = current_caller().account_id
         record(connection, actor=by, action="create_faction", target=json_data.name, details={})
-    return Done(message=f"There is a faction {json_data.name} now.")
+    return Confirmation(message=f"There is a faction {json_data.name} now.")
 
 
 @bank_blueprint.get("/switches")

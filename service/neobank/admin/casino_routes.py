@@ -16,10 +16,9 @@ from neobank.casino.commands import in_hundredths
 from neobank.casino.configuration import Configuration, configurations, configure
 from neobank.casino.exact import figures
 from neobank.casino.schemas import Percentage
-from neobank.players.schemas import Done
 from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
-from neobank.web.requests import Answer, Body, Maybe, Time
+from neobank.web.requests import Answer, Body, Confirmation, Maybe, Time
 
 games_blueprint = APIBlueprint("admin_casino", __name__, url_prefix="/api/admin", tag="Organisers: casino")
 
@@ -120,9 +119,9 @@ def put_config(game_name: str, json_data: GameChange) -> GameConfigured:
 @games_blueprint.put("/users/<number>/exclusion")
 @games_blueprint.auth_required(bearer, roles=[ORGANISER])
 @games_blueprint.input(Exclusion)
-@games_blueprint.output(Done)
+@games_blueprint.output(Confirmation)
 @games_blueprint.doc(responses=[404])
-def put_exclusion(number: str, json_data: Exclusion) -> Done:
+def put_exclusion(number: str, json_data: Exclusion) -> Confirmation:
     """Close the casino for a player until a time, or longer than they did themselves."""
     by = current_caller().account_id
     until = protection.in_iso(json_data.until)
@@ -131,4 +130,4 @@ def put_exclusion(number: str, json_data: Exclusion) -> Done:
         protection.exclude(connection, subject.account_id, subject.number, json_data.until)
         details: dict[str, Detail] = {"until": until, "reason": json_data.reason}
         record(connection, actor=by, action="exclude", target=subject.number, details=details)
-    return Done(message=f"The casino is closed for {subject.number} until {until}.")
+    return Confirmation(message=f"The casino is closed for {subject.number} until {until}.")

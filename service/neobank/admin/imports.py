@@ -12,7 +12,7 @@ from neobank import names
 from neobank.errors import BankError
 from neobank.ledger.models import SYSTEM_ID
 from neobank.ledger.money import parse_amount
-from neobank.ledger.operations import Kind, Move, NameTaken, new_number, pay_many, violated_constraint
+from neobank.ledger.operations import Kind, NameTaken, NewTransfer, new_number, pay_many, violated_constraint
 from neobank.players.models import Faction, Player
 from neobank.players.operations import OPENING_BALANCE
 
@@ -33,7 +33,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class PlayerList:
     """A list as it was read: its good lines, and what is wrong with each of the others, by their number."""
 
     rows: Sequence[Row]
@@ -56,7 +56,7 @@ _OPEN = text(
 )
 
 
-def read(content: str) -> Listed:
+def read(content: str) -> PlayerList:
     """Read a list whose first line names its columns: name, and perhaps faction and opening_balance.
 
     Raises BankError for what is no such list.
@@ -78,10 +78,10 @@ def read(content: str) -> Listed:
             rows.append(_row(number, line))
         except ValueError as error:
             problems[number] = str(error)
-    return Listed(rows, problems)
+    return PlayerList(rows, problems)
 
 
-def create(connection: Connection, listed: Listed, passwords: Sequence[tuple[str, str]]) -> list[Imported]:
+def create(connection: Connection, listed: PlayerList, passwords: Sequence[tuple[str, str]]) -> list[Imported]:
     """Create the players, with their money, as one; each has a one-time password, which comes with its hash.
 
     Raises BankError, which names each bad line and what is wrong with it; nothing was done then, and the transaction
@@ -104,7 +104,7 @@ def create(connection: Connection, listed: Listed, passwords: Sequence[tuple[str
             for row, key, (_, kept) in zip(rows, keys, passwords, strict=True)
         ],
     )
-    moves = [Move(SYSTEM_ID, opened[key][0], row.opening_balance) for row, key in zip(rows, keys, strict=True)]
+    moves = [NewTransfer(SYSTEM_ID, opened[key][0], row.opening_balance) for row, key in zip(rows, keys, strict=True)]
     paid = [move for move in moves if move.amount]
     if paid:
         pay_many(connection, paid, kind=Kind.OPENING_BALANCE, memo="Opening balance", actor=SYSTEM_ID)

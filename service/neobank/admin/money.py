@@ -9,12 +9,12 @@ from sqlalchemy.exc import IntegrityError
 from neobank.admin.users import Subject
 from neobank.errors import BankError, NotFound
 from neobank.ledger.models import SYSTEM_ID, SYSTEM_NUMBER, Account, Reversal, Transfer
-from neobank.ledger.money import in_words
+from neobank.ledger.money import format_amount
 from neobank.ledger.operations import (
     Entry,
     InsufficientFunds,
     Kind,
-    Move,
+    NewTransfer,
     balance_of,
     entry,
     pay,
@@ -88,7 +88,7 @@ def credit_faction(connection: Connection, name: str, *, amount: int, reason: st
     """Give every member of a faction an amount, all or nobody; gives how many there are. Raises NotFound."""
     members = _members(connection, name)
     if members:
-        moves = [Move(SYSTEM_ID, member, amount) for member in members]
+        moves = [NewTransfer(SYSTEM_ID, member, amount) for member in members]
         pay_many(connection, moves, kind=Kind.ADMIN_ADJUSTMENT, memo=reason, actor=by)
     return len(members)
 
@@ -122,8 +122,10 @@ def _require(connection: Connection, account_id: int, amount: int) -> None:
         return
     held = connection.execute(select(balance_of(literal(account_id)))).scalar_one()
     if held < amount:
-        missing = in_words(amount - held)
-        raise InsufficientFunds(f"The account holds {in_words(held)}: {missing} is missing of {in_words(amount)}.")
+        missing = format_amount(amount - held)
+        raise InsufficientFunds(
+            f"The account holds {format_amount(held)}: {missing} is missing of {format_amount(amount)}."
+        )
 
 
 def _entry(connection: Connection, transfer_id: int) -> Entry:

@@ -13,7 +13,7 @@ from neobank.ledger.models import MAX_MEMO
 from neobank.payments.schemas import Transaction
 from neobank.players.models import MAX_FACTION
 from neobank.players.schemas import NewPassword, User
-from neobank.switches.operations import MAX_CODE, Registration
+from neobank.switches.operations import MAX_CODE, RegistrationMode
 from neobank.web.requests import Amount, Answer, Body, Maybe, Money, SignedAmount, Text
 
 
@@ -35,7 +35,7 @@ def _faction(name: str) -> str:
 Reason = Annotated[Text, Field(max_length=MAX_MEMO), AfterValidator(_visible)]
 
 
-class Wanted(Body):
+class UserSearch(Body):
     """Whom to look for: the beginning of a number, a name, or a word in it."""
 
     q: Annotated[Text, Field(max_length=names.MAX_NAME), AfterValidator(_visible)]
@@ -61,7 +61,7 @@ class Adjustment(Body):
     reason: Reason
 
 
-class Why(Body):
+class ReversalReason(Body):
     """Why: both players read it."""
 
     reason: Reason
@@ -85,7 +85,7 @@ class SwitchesChange(Body):
     """What to switch; what is left out stays."""
 
     read_only: Maybe[StrictBool] = None
-    registration: Maybe[Registration] = None
+    registration: Maybe[RegistrationMode] = None
     event_code: Maybe[Annotated[Text, Field(max_length=MAX_CODE)]] = None
 
 
@@ -110,13 +110,6 @@ class UserChanged(Answer):
     message: str
     user: User
     frozen: bool
-
-
-class Moved(Answer):
-    """The transfer that was made."""
-
-    message: str
-    transaction: Transaction
 
 
 class Transactions(Answer):
@@ -170,7 +163,7 @@ class SwitchesNow(Answer):
     """How the bank is switched."""
 
     read_only: bool
-    registration: Registration
+    registration: RegistrationMode
     event_code: str | None
 
 

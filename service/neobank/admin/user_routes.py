@@ -4,23 +4,24 @@ from apiflask import APIBlueprint
 from sqlalchemy import Connection
 
 from neobank.admin import users
-from neobank.admin.schemas import PasswordReset, UserChanged, UserDetail, Users, Wanted
+from neobank.admin.schemas import PasswordReset, UserChanged, UserDetail, Users, UserSearch
 from neobank.admin.users import Subject
 from neobank.audit.operations import Detail, record
 from neobank.players import passwords
 from neobank.players.operations import profile
-from neobank.players.schemas import Done, User
+from neobank.players.schemas import User
 from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
+from neobank.web.requests import Confirmation
 
 users_blueprint = APIBlueprint("admin_users", __name__, url_prefix="/api/admin/users", tag="Organisers: players")
 
 
 @users_blueprint.get("/search")
 @users_blueprint.auth_required(bearer, roles=[ORGANISER])
-@users_blueprint.input(Wanted, location="query")
+@users_blueprint.input(UserSearch, location="query")
 @users_blueprint.output(Users)
-def get_search(query_data: Wanted) -> Users:
+def get_search(query_data: UserSearch) -> Users:
     """Find players by the beginning of their number, their name or a word in it."""
     with current_bank().statement() as connection:
         return Users(users=[User.of(found) for found in users.search(connection, query_data.q)])
@@ -43,9 +44,9 @@ def get_user(number: str) -> UserDetail:
 @users_blueprint.post("/<number>/reset-password")
 @users_blueprint.auth_required(bearer, roles=[ORGANISER])
 @users_blueprint.input(PasswordReset)
-@users_blueprint.output(Done)
+@users_blueprint.output(Confirmation)
 @users_blueprint.doc(responses=[404])
-def post_password(number: str, json_data: PasswordReset) -> Done:
+def post_password(number: str, json_data: PasswordReset) -> Confirmation:
     """Give a player a password for one time; they are logged out everywhere."""
     bank = current_bank()
     with bank.statement() as connection:
@@ -55,7 +56,7 @@ def post_password(number: str, json_data: PasswordReset) -> Done:
         subject = users.find(connection, number)
         users.set_one_time_password(connection, subject, password_hash)
         _record(connection, "reset_password", subject)
-    return Done(message=f"{subject.number} has a new password, to be changed at the next log-in.")
+    return Confirmation(message=f"{subject.number} has a new password, to be changed at the next log-in.")
 
 
 @users_blueprint.post("/<number>/toggle-admin")
@@ -102,15 +103,15 @@ def post_unfreeze(number: str) -> UserChanged:
 
 @users_blueprint.delete("/<number>/sessions")
 @users_blueprint.auth_required(bearer, roles=[ORGANISER])
-@users_blueprint.output(Done)
+@users_blueprint.output(Confirmation)
 @users_blueprint.doc(responses=[404])
-def delete_sessions(number: str) -> Done:
+def delete_sessions(number: str) -> Confirmation:
     """Log a player out everywhere."""
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
         ended = users.end_sessions(connection, subject)
         _record(connection, "end_sessions", subject, sessions=ended)
-    return Done(message=f"{ended} sessions of {subject.number} are ended.")
+    return Confirmation(message=f"{ended} sessions of {subject.number} are ended.")
 
 
 def _record(connection: Connection, action: str, subject: Subject, **details: Detail) -> None:

@@ -13,7 +13,7 @@ from neobank.casino.exact import DIAL_DEFAULT, DIAL_MAXIMUM, DIAL_MINIMUM, figur
 from neobank.casino.game import Game
 from neobank.casino.games import GAMES
 from neobank.casino.rounds import Round, problems, strip_set
-from neobank.ledger.money import in_words
+from neobank.ledger.money import format_amount
 
 
 @click.group("casino")
@@ -69,7 +69,7 @@ def verify_round_command(file: BinaryIO) -> None:
         raise ValueError(f"round {found.id} is not what its seeds make of it: {'; '.join(wrong)}.")
     shown = ", ".join(map(str, found.stops))
     strips = strip_set(loose=found.loose)
-    click.echo(f"Round {found.id} is right: {strips} strips, stops {shown}, win {in_words(found.win)}.")
+    click.echo(f"Round {found.id} is right: {strips} strips, stops {shown}, win {format_amount(found.win)}.")
 
 
 def read_round(text: bytes) -> Round:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from neobank.casino.seeds import enter
 from neobank.errors import BankError, Forbidden
-from neobank.ledger.money import in_words
+from neobank.ledger.money import format_amount
 
 DAY_STARTS: Final = time(6)
 LONGEST_EXCLUSION: Final = timedelta(days=366)
@@ -63,8 +63,9 @@ class Limits:
         """Raise LimitReached, which says until when, where this bet could exceed the limit if nothing is won."""
         if self.limit is not None and self.net_today(zone) + bet > self.limit:
             until = in_iso(next_day(casino_day(self.looked_at, zone), zone))
+            limit = format_amount(self.limit)
             raise LimitReached(
-                f"This bet could exceed your daily loss limit of {in_words(self.limit)}: bet less, or wait for {until}."
+                f"This bet could exceed your daily loss limit of {limit}: bet less, or wait for {until}."
             )
 
 

@@ -8,7 +8,7 @@ from neobank.casino.engine import Outcome, play
 from neobank.casino.fairness import Seeds, commitment, draw_round
 from neobank.casino.game import Game
 from neobank.casino.games import SHEETS
-from neobank.ledger.money import in_words
+from neobank.ledger.money import format_amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ def problems(found: Round) -> list[str]:
         "server_seed_hash": (found.server_seed_hash, commitment(found.server_seed)),
         "set": (strip_set(loose=found.loose), strip_set(loose=drawn.loose)),
         "stops": (list(found.stops), list(drawn.stops)),
-        "win": (in_words(found.win), in_words(outcome.award * found.line_bet)),
-        "bet": (in_words(found.bet), in_words(total)),
+        "win": (format_amount(found.win), format_amount(outcome.award * found.line_bet)),
+        "bet": (format_amount(found.bet), format_amount(total)),
         "bonus_spins_awarded": (found.awarded, awarded),
     }
     return [f"{name} is {said}, and should be {right}" for name, (said, right) in compared.items() if said != right]

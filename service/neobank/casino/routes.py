@@ -25,7 +25,7 @@ from neobank.casino.schemas import (
     SeedsShown,
     bet_on,
 )
-from neobank.casino.spins import attempt, spin
+from neobank.casino.spins import retry_spin, spin
 from neobank.errors import BankError, NotFound
 from neobank.settings import Limit
 from neobank.web.authentication import bearer, current_caller
@@ -66,7 +66,7 @@ def _add_spin(game: Game) -> None:
 def _spin(game: Game, line_bet: int, answer: type[ReelsSpin | GridSpin]) -> ReelsSpin | GridSpin | Response:
     player, zone = current_caller(), current_bank().settings.casino_time_zone
 
-    def play(way: int) -> ReelsSpin | GridSpin | Response:
+    def play_once(attempt: int) -> ReelsSpin | GridSpin | Response:
         return once(
             player.account_number,
             lambda connection: answer.of(
@@ -77,14 +77,14 @@ def _spin(game: Game, line_bet: int, answer: type[ReelsSpin | GridSpin]) -> Reel
                     game=game,
                     line_bet=line_bet,
                     zone=zone,
-                    way=way,
+                    attempt=attempt,
                 )
             ),
             status=200,
             single_statement=True,
         )
 
-    return attempt(play)
+    return retry_spin(play_once)
 
 
 for _game in GAMES.values():

@@ -13,8 +13,8 @@ from neobank.casino.game import Game
 from neobank.casino.protection import Limits
 from neobank.casino.rounds import Round, sheet_of, strip_set
 from neobank.casino.seeds import Revealed, SeedPair
-from neobank.casino.spins import Spun
-from neobank.ledger.operations import MAX_ID
+from neobank.casino.spins import SpinResult
+from neobank.ledger.operations import MAX_BIGINT
 from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text, Time
 
 
@@ -54,7 +54,7 @@ class Page(Body):
     """Which part of the rounds: at most `limit` of those older than `before`."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 10
-    before: Annotated[int, Field(ge=1, le=MAX_ID)] = MAX_ID
+    before: Annotated[int, Field(ge=1, le=MAX_BIGINT)] = MAX_BIGINT
 
 
 class NewSeed(Body):
@@ -105,7 +105,7 @@ class ReelsSpin(Answer):
     net_today: Money
 
     @classmethod
-    def of(cls, spun: Spun) -> Self:
+    def of(cls, spun: SpinResult) -> Self:
         """Show a round that was just played."""
         symbols = spun.terms.game.symbols
         return cls(
@@ -138,7 +138,7 @@ class GridSpin(Answer):
     net_today: Money
 
     @classmethod
-    def of(cls, spun: Spun) -> Self:
+    def of(cls, spun: SpinResult) -> Self:
         """Show a round that was just played."""
         terms, outcome = spun.terms, spun.outcome
         return cls(

@@ -21,7 +21,7 @@ from neobank.casino.games import SHEETS
 from neobank.casino.protection import Limits, casino_day
 from neobank.casino.seeds import enter
 from neobank.errors import BankError, Busy
-from neobank.ledger.money import in_words
+from neobank.ledger.money import format_amount
 from neobank.ledger.operations import refusal, violated_constraint
 
 
@@ -40,7 +40,7 @@ class HouseCannotPay(BankError):
 
 
 class HouseBusy(Busy):
-    """No part of the house's money could be had; the transaction has to end, and the next try is another way."""
+    """No shard of the house could be used in this attempt; end the transaction and make the next attempt."""
 
 
 class Overtaken(Busy):
@@ -66,7 +66,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Spun:
+class SpinResult:
     """A round that was just played; money in hundredths."""
 
     round_id: int
@@ -95,7 +95,7 @@ _SETTLE: Final = text(
 _HOUSE_BUSY: Final = "NBH01"
 _OVERTAKEN: Final = "NBH02"
 ATTEMPTS: Final = (1, 2, 3)
-"""The house's three ways to pay, each in a transaction of its own: see change_house."""
+"""The attempts to change the house's balance: each has its own method and transaction, see change_house."""
 
 LOOKS: Final = 20
 """How often a spin looks again that others of the same player overtake, before it is put off."""
@@ -111,18 +111,18 @@ def check_bet(game: Game, line_bet: int) -> None:
         raise BadBet(f"A bet is {bets.minimum} to {bets.maximum}{of}, in multiples of {bets.step}.")
 
 
-def attempt(act: Callable[[int], T]) -> T:
-    """Do what plays a spin, by each way of the house in turn, and again where it is overtaken.
+def retry_spin(play_once: Callable[[int], T]) -> T:
+    """Call `play_once` with each of ATTEMPTS until the house can pay, and again where the spin is overtaken.
 
-    Raises what `act` raises.
+    Raise what `play_once` raises.
     """
-    ways, looks = list(ATTEMPTS), LOOKS
+    attempts, looks = list(ATTEMPTS), LOOKS
     while True:
         try:
-            return act(ways[0])
+            return play_once(attempts[0])
         except HouseBusy:
-            ways.pop(0)
-            if not ways:
+            attempts.pop(0)
+            if not attempts:
                 raise
         except Overtaken:
             looks -= 1
@@ -138,9 +138,9 @@ def spin(
     game: Game,
     line_bet: int,
     zone: ZoneInfo,
-    way: int,
-) -> Spun:
-    """Play a round, by one of the ways of `attempt`; free, where free spins wait.
+    attempt: int,
+) -> SpinResult:
+    """Play a round, in one of the attempts of `retry_spin`; free, where free spins wait.
 
     The last statement does it all, so that a connection of single statements will do; in a transaction the round is
     part of it. Raises BadBet, GameClosed, Excluded, LimitReached, InsufficientFunds, BalanceLimit, AccountFrozen,
@@ -165,7 +165,7 @@ def spin(
         "row_version": seen.row_version,
         "nonce": seen.nonce,
         "day": casino_day(limits.looked_at, zone),
-        "attempt": way,
+        "attempt": attempt,
     }
     return _settle(connection, values, terms, drawn, outcome)
 
@@ -198,7 +198,9 @@ def _terms(seen: Row[object], game: Game, line_bet: int) -> Terms:
     )
 
 
-def _settle(connection: Connection, values: dict[str, object], terms: Terms, drawn: Drawn, outcome: Outcome) -> Spun:
+def _settle(
+    connection: Connection, values: dict[str, object], terms: Terms, drawn: Drawn, outcome: Outcome
+) -> SpinResult:
     largest = largest_award(terms.game) * terms.line_bet
     win = outcome.award * terms.line_bet
     awarded = terms.game.free_spins_awarded if outcome.triggers and not terms.free else 0
@@ -219,8 +221,9 @@ def _settle(connection: Connection, values: dict[str, object], terms: Terms, dra
         settled = connection.execute(_SETTLE, values).one()
     except IntegrityError as error:
         if violated_constraint(error) == "house_can_pay":
+            could_win = format_amount(largest)
             raise HouseCannotPay(
-                f"The house can't pay what this could win, {in_words(largest)}: nothing was taken. Bet less, or wait."
+                f"The house can't pay what this could win, {could_win}: nothing was taken. Bet less, or wait."
             ) from error
         raise refusal(error, terms.bet) from error
     except DBAPIError as error:
@@ -231,7 +234,7 @@ def _settle(connection: Connection, values: dict[str, object], terms: Terms, dra
             raise Overtaken("Another device of yours is playing; try again in a moment.") from error
         raise
     remaining = terms.free_remaining - 1 if terms.free else awarded
-    return Spun(
+    return SpinResult(
         settled.round_id,
         settled.played_at,
         terms,

@@ -46,7 +46,7 @@ def to_number(hundredths: int) -> float:
     return hundredths / 100
 
 
-def in_words(hundredths: int) -> str:
-    """Write hundredths for a reader: 123450 is ¤1234.50."""
+def format_amount(hundredths: int) -> str:
+    """Return hundredths as text for messages: 123450 is ¤1234.50."""
     sign = "-" if hundredths < 0 else ""
     return f"{sign}¤{abs(hundredths) // 100}.{abs(hundredths) % 100:02}"

@@ -28,12 +28,12 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from neobank.errors import BankError, Forbidden
 from neobank.ledger import movements
 from neobank.ledger.models import Account, Balance, Transfer
-from neobank.ledger.money import in_words
+from neobank.ledger.money import format_amount
 
 NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-MAX_ID = 2**63 - 1
-"""The largest id that a table can give."""
+MAX_BIGINT = 2**63 - 1
+"""The largest value of a bigint column, and so of an id."""
 
 
 class Kind(StrEnum):
@@ -65,7 +65,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class NewTransfer:
     """One of many transfers that are made as one: the ids of two accounts and an amount in hundredths."""
 
     debit: int
@@ -74,7 +74,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class PostedTransfer:
     """A transfer that was just made, and what the payer has left, in hundredths."""
 
     transfer_id: int
@@ -127,7 +127,7 @@ _POST = select(
 
 def pay(
     connection: Connection, *, debit: int, credit_number: str, amount: int, kind: Kind, memo: str, actor: int
-) -> Posted:
+) -> PostedTransfer:
     """Move an amount in one statement.
 
     Raises InsufficientFunds, BalanceLimit, UnknownAccount, SameAccount, AccountFrozen or ReadOnly; nothing has moved
@@ -141,21 +141,21 @@ def pay(
     if transfer_id is None:
         raise UnknownAccount(f"No account has the number {credit_number}.")
     movements.note(connection, movements.Movement(kind, 1, amount))
-    return Posted(transfer_id, created_at, debit_balance, credit_number, credit_name)
+    return PostedTransfer(transfer_id, created_at, debit_balance, credit_number, credit_name)
 
 
 _POST_MANY = text("SELECT post_transfers(:debits, :credits, :amounts, :kind, :memo, :actor)")
 
 
-def pay_many(connection: Connection, moves: Sequence[Move], *, kind: Kind, memo: str, actor: int) -> None:
+def pay_many(connection: Connection, transfers: Sequence[NewTransfer], *, kind: Kind, memo: str, actor: int) -> None:
     """Make many transfers as one, in one statement: what counts is what they come to for each account.
 
     Raises what `pay` raises but for UnknownAccount; nothing has moved then, and the transaction has to be rolled back.
     """
     values = {
-        "debits": [move.debit for move in moves],
-        "credits": [move.credit for move in moves],
-        "amounts": [move.amount for move in moves],
+        "debits": [transfer.debit for transfer in transfers],
+        "credits": [transfer.credit for transfer in transfers],
+        "amounts": [transfer.amount for transfer in transfers],
         "kind": kind,
         "memo": memo,
         "actor": actor,
@@ -163,17 +163,17 @@ def pay_many(connection: Connection, moves: Sequence[Move], *, kind: Kind, memo:
     try:
         connection.execute(_POST_MANY, values)
     except IntegrityError as error:
-        raise refusal(error, max(move.amount for move in moves)) from error
-    movements.note(connection, movements.Movement(kind, len(moves), sum(move.amount for move in moves)))
+        raise refusal(error, max(transfer.amount for transfer in transfers)) from error
+    movements.note(connection, movements.Movement(kind, len(transfers), sum(transfer.amount for transfer in transfers)))
 
 
 def refusal(error: IntegrityError, amount: int) -> BankError:
     """Say why the database refused to move an amount (hundredths). Raises the error where it is none of these."""
     match violated_constraint(error):
         case "balance_not_below_floor":
-            return InsufficientFunds(f"There is less than {in_words(amount)} in the account.")
+            return InsufficientFunds(f"There is less than {format_amount(amount)} in the account.")
         case "balance_within_bounds":
-            return BalanceLimit(f"The receiving account can't hold {in_words(amount)} more.")
+            return BalanceLimit(f"The receiving account can't hold {format_amount(amount)} more.")
         case "transfer_between_two":
             return SameAccount("An account can't pay itself.")
         case "bank_not_read_only":
@@ -255,7 +255,7 @@ def entries(transfers: Subquery) -> Select[int, str, str, str, str, int, str, da
 def _newest(side: InstrumentedAttribute[int], account_id: int, limit: int, before: int | None) -> Select[Transfer]:
     # Ordered and bounded by both columns of the side's index, so that the planner can take no other: by `id` alone it
     # may read the table backwards, and for an account that has long been idle that is the whole table.
-    last = (account_id, MAX_ID if before is None else before)
+    last = (account_id, MAX_BIGINT if before is None else before)
     newest = (
         select(Transfer.__table__)
         .where(side >= account_id, tuple_(side, Transfer.id) < last)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from neobank import names
 from neobank.ledger.models import MAX_MEMO
-from neobank.ledger.operations import MAX_ID, Kind, history, pay
+from neobank.ledger.operations import MAX_BIGINT, Kind, history, pay
 from neobank.payments.schemas import Paid, Transaction
 from neobank.payments.search import SEARCHED, search
 from neobank.sessions import Caller
@@ -35,7 +35,7 @@ class Page(Body):
     """Which part of the history: at most `limit` of those older than `before`."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 10
-    before: Annotated[int | None, Field(ge=1, le=MAX_ID)] = None
+    before: Annotated[int | None, Field(ge=1, le=MAX_BIGINT)] = None
 
 
 def _visible(wanted: str) -> str:
@@ -51,7 +51,7 @@ class Search(Body):
     limit: Annotated[int, Field(ge=1, le=100)] = 10
 
 
-class Found(Answer):
+class SearchResult(Answer):
     """The transactions that match, newest first, and what was looked for."""
 
     transactions: list[Transaction]
@@ -117,15 +117,15 @@ def get_transactions(query_data: Page) -> History:
 @payments_blueprint.get("/account/transactions/search")
 @payments_blueprint.auth_required(bearer)
 @payments_blueprint.input(Search, location="query")
-@payments_blueprint.output(Found)
+@payments_blueprint.output(SearchResult)
 @payments_blueprint.doc(
     description=f"Looks at memo and other side (account number, name) of the caller's newest {SEARCHED} transactions."
 )
-def get_search(query_data: Search) -> Found:
+def get_search(query_data: Search) -> SearchResult:
     """Search the caller's transactions."""
     player = current_caller()
     with current_bank().statement() as connection:
         entries = search(
             connection, player.account_id, player.account_number, wanted=query_data.q, limit=query_data.limit
         )
-    return Found(transactions=[Transaction.of(entry) for entry in entries], query=query_data.q)
+    return SearchResult(transactions=[Transaction.of(entry) for entry in entries], query=query_data.q)

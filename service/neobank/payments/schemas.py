@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from neobank.ledger.operations import Entry, Kind, Posted
+from neobank.ledger.operations import Entry, Kind, PostedTransfer
 from neobank.web.requests import Answer, Money
 
 
@@ -36,7 +36,7 @@ class Transaction(Answer):
 
     @classmethod
     def made(
-        cls, posted: Posted, *, from_account: str, from_name: str, amount: int, memo: str, kind: Kind
+        cls, posted: PostedTransfer, *, from_account: str, from_name: str, amount: int, memo: str, kind: Kind
     ) -> "Transaction":
         """Show a transfer that was just made, without reading it back."""
         return cls(
@@ -50,6 +50,13 @@ class Transaction(Answer):
             timestamp=posted.created_at,
             type=kind,
         )
+
+
+class TransferMade(Answer):
+    """The transfer that was made."""
+
+    message: str
+    transaction: Transaction
 
 
 class Paid(Answer):

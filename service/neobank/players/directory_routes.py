@@ -29,7 +29,7 @@ class Factions(Answer):
     factions: list[Faction]
 
 
-class Whom(Body):
+class PlayerLookup(Body):
     """Whom to look up: give one of the two."""
 
     account_number: Maybe[Annotated[Text, Field(max_length=MAX_NAME)]] = None
@@ -57,10 +57,10 @@ def get_factions() -> Factions:
 
 @directory_blueprint.get("/players/lookup")
 @directory_blueprint.auth_required(bearer)
-@directory_blueprint.input(Whom, location="query")
+@directory_blueprint.input(PlayerLookup, location="query")
 @directory_blueprint.output(PublicCard)
 @directory_blueprint.doc(responses=[404])
-def get_player(query_data: Whom) -> PublicCard:
+def get_player(query_data: PlayerLookup) -> PublicCard:
     """Look up one player by account number or by name, before paying them."""
     number, name = query_data.account_number, query_data.name
     with current_bank().statement() as connection:

@@ -22,13 +22,13 @@ from neobank.players.operations import (
     register,
 )
 from neobank.players.pictures import MAX_PICTURE, picture
-from neobank.players.schemas import CharacterName, Done, FactionName, NewPassword, User
+from neobank.players.schemas import CharacterName, FactionName, NewPassword, User
 from neobank.settings import Limit
 from neobank.switches.operations import MAX_CODE, read_switches
 from neobank.web.authentication import bearer, begin_session, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.rate_limits import by_address, by_name, limited
-from neobank.web.requests import Answer, Body, Maybe, Text, nothing
+from neobank.web.requests import Answer, Body, Confirmation, Maybe, Text, nothing
 
 auth_blueprint = APIBlueprint("auth", __name__, url_prefix="/api/v1/auth", tag="Log-in")
 account_blueprint = APIBlueprint("account", __name__, url_prefix="/api/v1/account", tag="Account")
@@ -103,7 +103,7 @@ class ProfileChanged(Answer):
 def post_registration(json_data: Registration) -> Registered:
     """Join the game."""
     bank = current_bank()
-    bank.first(read_switches).admit(json_data.code)
+    bank.retry_once(read_switches).admit(json_data.code)
     password_hash = passwords.hash_password(json_data.password)
     with bank.transaction() as connection:
         player = register(
@@ -121,7 +121,7 @@ def post_registration(json_data: Registration) -> Registered:
 def post_login(json_data: LogIn) -> LoggedIn:
     """Log in."""
     bank = current_bank()
-    found = bank.first(lambda connection: find_credentials(connection, json_data.character_name))
+    found = bank.retry_once(lambda connection: find_credentials(connection, json_data.character_name))
     with bank.metrics.failed_logins.count_exceptions(NotAuthenticated):
         proven = authenticate(found, json_data.password)
     with bank.transaction() as connection:
@@ -172,8 +172,8 @@ def put_profile(json_data: ProfileChange) -> ProfileChanged:
 @account_blueprint.put("/password")
 @account_blueprint.auth_required(bearer)
 @account_blueprint.input(PasswordChange)
-@account_blueprint.output(Done)
-def put_password(json_data: PasswordChange) -> Done:
+@account_blueprint.output(Confirmation)
+def put_password(json_data: PasswordChange) -> Confirmation:
     """Change the caller's password; every other session of theirs ends."""
     bank, player = current_bank(), current_caller()
     with bank.statement() as connection:
@@ -182,4 +182,4 @@ def put_password(json_data: PasswordChange) -> Done:
     with bank.transaction() as connection:
         change_password(connection, found, new_hash)
         sessions.end_others(connection, player)
-    return Done(message="Your password is changed; every other device is logged out.")
+    return Confirmation(message="Your password is changed; every other device is logged out.")

@@ -45,9 +45,3 @@ class User(Answer):
             free_spins=found.free_spins,
             created_at=found.created_at,
         )
-
-
-class Done(Answer):
-    """What was done, in words."""
-
-    message: str

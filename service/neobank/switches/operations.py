@@ -18,7 +18,7 @@ MAX_CODE: Final = 100
 _SWITCHES: Final = select(SwitchesRow.read_only, SwitchesRow.registration, SwitchesRow.event_code)
 
 
-class Registration(StrEnum):
+class RegistrationMode(StrEnum):
     """Who may join: everybody, who knows the event's code, or nobody."""
 
     OPEN = "open"
@@ -31,7 +31,7 @@ class Switches:
     """How the bank is switched right now."""
 
     read_only: bool
-    registration: Registration
+    registration: RegistrationMode
     event_code: str | None
 
     def admit(self, code: str | None) -> None:
@@ -42,9 +42,9 @@ class Switches:
         if self.read_only:
             raise ReadOnly
         match self.registration:
-            case Registration.CLOSED:
+            case RegistrationMode.CLOSED:
                 raise Forbidden("Registration is closed: ask an organiser.")
-            case Registration.CODE:
+            case RegistrationMode.CODE:
                 given, kept = (names.key(text or "").encode() for text in (code, self.event_code))
                 if not given or not hmac.compare_digest(given, kept):
                     raise Forbidden("Joining takes the event's code, and this is not it: ask an organiser.")
@@ -62,7 +62,7 @@ def lock_switches(connection: Connection) -> Switches:
 
 def set_switches(connection: Connection, switches: Switches) -> None:
     """Switch the bank. Raises BankError where a code shall be asked for and there is none."""
-    if switches.registration == Registration.CODE and not names.key(switches.event_code or ""):
+    if switches.registration == RegistrationMode.CODE and not names.key(switches.event_code or ""):
         raise BankError("Registration by code takes an event_code.")
     values = {
         "read_only": switches.read_only,
@@ -74,4 +74,4 @@ def set_switches(connection: Connection, switches: Switches) -> None:
 
 def _read(connection: Connection, statement: Select[bool, str, str | None]) -> Switches:
     read_only, registration, event_code = connection.execute(statement).one()
-    return Switches(read_only, Registration(registration), event_code)
+    return Switches(read_only, RegistrationMode(registration), event_code)

@@ -3,7 +3,7 @@
 from apiflask import APIBlueprint
 
 from neobank.casino.configuration import open_games
-from neobank.switches.operations import Registration, read_switches
+from neobank.switches.operations import RegistrationMode, read_switches
 from neobank.web.bank import current_bank
 from neobank.web.requests import Answer
 
@@ -14,7 +14,7 @@ class Status(Answer):
     """Whether money moves, who may join, and the names of the games that are open."""
 
     read_only: bool
-    registration: Registration
+    registration: RegistrationMode
     games: list[str]
 
 
@@ -22,5 +22,7 @@ class Status(Answer):
 @status_blueprint.output(Status)
 def get_status() -> Status:
     """Tell what the bank does right now."""
-    switches, games = current_bank().first(lambda connection: (read_switches(connection), list(open_games(connection))))
+    switches, games = current_bank().retry_once(
+        lambda connection: (read_switches(connection), list(open_games(connection)))
+    )
     return Status(read_only=switches.read_only, registration=switches.registration, games=games)

@@ -30,7 +30,7 @@ def by_key() -> str:
 def _verify_key(key: str) -> Vendor | None:
     if not key:
         return None
-    vendor = current_bank().first(lambda connection: find_vendor(connection, key))
+    vendor = current_bank().retry_once(lambda connection: find_vendor(connection, key))
     if vendor is None:
         return None
     note_account(vendor.account_number)

@@ -21,28 +21,28 @@ from neobank.web.requests import Body
 charges_blueprint = APIBlueprint("charges", __name__, url_prefix="/api/v1/charges", tag="Charges")
 
 
-class Listed(StrEnum):
+class ListedStatus(StrEnum):
     """Which charges can be listed."""
 
     PENDING = "pending"
 
 
-class Which(Body):
+class ChargeFilter(Body):
     """Which charges to list: the open ones."""
 
-    status: Listed = Listed.PENDING
+    status: ListedStatus = ListedStatus.PENDING
 
 
 @charges_blueprint.get("")
 @charges_blueprint.auth_required(bearer)
-@charges_blueprint.input(Which, location="query")
+@charges_blueprint.input(ChargeFilter, location="query")
 @charges_blueprint.output(Charges)
-def get_charges(query_data: Which) -> Charges:
+def get_charges(query_data: ChargeFilter) -> Charges:
     """List the open charges that ask the caller."""
     del query_data
     with current_bank().statement() as connection:
         found = charges.addressed_to(connection, current_caller().account_id)
-    return Charges(charges=[Charge.of(view) for view in found])
+    return Charges(charges=[Charge.of(details) for details in found])
 
 
 @charges_blueprint.get("/<code>")

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, RowMapping, TextClause, bindparam, delete, ex
 
 from neobank.errors import BankError, NotFound
 from neobank.ledger.models import Account, Reversal
-from neobank.ledger.money import in_words
-from neobank.ledger.operations import NUMBER_ALPHABET, Entry, Kind, Posted, pay
+from neobank.ledger.money import format_amount
+from neobank.ledger.operations import NUMBER_ALPHABET, Entry, Kind, PostedTransfer, pay
 from neobank.players.models import Player
 from neobank.vendors.models import Charge
 
@@ -46,7 +46,7 @@ class NotOpen(BankError):
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ChargeDetails:
     """A charge as both sides see it; the amount is in hundredths, `payment` the transfer that paid it."""
 
     id: int
@@ -63,7 +63,7 @@ class View:
     payment: Entry | None
 
 
-_VIEW: Final = """
+_SELECT_DETAILS: Final = """
     SELECT charges.id, code, vendor.number AS vendor_number, vendor.name AS vendor_name, player.number AS player_number,
         charges.amount, charges.memo, charges.created_at, expires_at, refund_transfer_id IS NOT NULL AS refunded,
         CASE WHEN status = 'pending' AND expires_at <= now() THEN 'expired' ELSE status END AS status,
@@ -73,10 +73,10 @@ _VIEW: Final = """
         LEFT JOIN transfers ON transfers.id = transfer_id
         LEFT JOIN accounts AS payer ON payer.id = transfers.debit_account_id
 """
-_BY_ID: Final = text(_VIEW + "WHERE charges.id = :id AND charges.account_id = :vendor")
-_BY_CODE: Final = text(_VIEW + "WHERE code = :code AND (player_id IS NULL OR player_id = :player)")
+_BY_ID: Final = text(_SELECT_DETAILS + "WHERE charges.id = :id AND charges.account_id = :vendor")
+_BY_CODE: Final = text(_SELECT_DETAILS + "WHERE code = :code AND (player_id IS NULL OR player_id = :player)")
 _OPEN: Final = text(
-    _VIEW + "WHERE player_id = :player AND status = 'pending' AND expires_at > now() "
+    _SELECT_DETAILS + "WHERE player_id = :player AND status = 'pending' AND expires_at > now() "
     "ORDER BY expires_at DESC, charges.id DESC LIMIT :limit"
 )
 _LOCK_BY_ID: Final = text("SELECT FROM charges WHERE id = :id AND account_id = :vendor FOR UPDATE")
@@ -86,7 +86,7 @@ _LOCK_BY_CODE: Final = text(
 _REVERSED: Final = select(exists().where(Reversal.transfer_id == bindparam("payment")))
 
 
-def ask(connection: Connection, *, vendor: int, player_number: str | None, amount: int, memo: str) -> View:
+def ask(connection: Connection, *, vendor: int, player_number: str | None, amount: int, memo: str) -> ChargeDetails:
     """Open a charge for a vendor's account. Raises BankError where the player is none, or the vendor itself."""
     player = None if player_number is None else _player(connection, player_number, vendor)
     values = {"code": _new_code(), "account_id": vendor, "player_id": player, "amount": amount, "memo": memo}
@@ -94,23 +94,23 @@ def ask(connection: Connection, *, vendor: int, player_number: str | None, amoun
     return for_vendor(connection, connection.execute(opened).scalar_one(), vendor)
 
 
-def for_vendor(connection: Connection, charge_id: int, vendor: int) -> View:
+def for_vendor(connection: Connection, charge_id: int, vendor: int) -> ChargeDetails:
     """Look up a charge of a vendor's account, in one statement. Raises NotFound for one of somebody else."""
     return _one(connection, _BY_ID, {"id": charge_id, "vendor": vendor})
 
 
-def for_player(connection: Connection, code: str, player: int) -> View:
+def for_player(connection: Connection, code: str, player: int) -> ChargeDetails:
     """Look up the charge with this code. Raises NotFound where it is another player's."""
     return _one(connection, _BY_CODE, {"code": tidy_code(code), "player": player})
 
 
-def addressed_to(connection: Connection, player: int) -> Sequence[View]:
+def addressed_to(connection: Connection, player: int) -> Sequence[ChargeDetails]:
     """List the open charges that ask this player, newest first, at most MAX_LISTED."""
     rows = connection.execute(_OPEN, {"player": player, "limit": MAX_LISTED})
-    return [_view(row) for row in rows.mappings()]
+    return [_details(row) for row in rows.mappings()]
 
 
-def approve(connection: Connection, code: str, player: int) -> tuple[View, Posted]:
+def approve(connection: Connection, code: str, player: int) -> tuple[ChargeDetails, PostedTransfer]:
     """Pay a charge, once.
 
     Raises NotFound, NotOpen, and whatever `pay` raises; nothing has moved then, and the transaction has to be rolled
@@ -132,7 +132,7 @@ def approve(connection: Connection, code: str, player: int) -> tuple[View, Poste
     return charge, posted
 
 
-def decline(connection: Connection, code: str, player: int) -> View:
+def decline(connection: Connection, code: str, player: int) -> ChargeDetails:
     """Refuse to pay a charge. Raises NotFound or NotOpen."""
     which = {"code": tidy_code(code), "player": player}
     charge = _locked(connection, _LOCK_BY_CODE, _BY_CODE, which)
@@ -140,7 +140,7 @@ def decline(connection: Connection, code: str, player: int) -> View:
     return _one(connection, _BY_CODE, which)
 
 
-def cancel(connection: Connection, charge_id: int, vendor: int) -> View:
+def cancel(connection: Connection, charge_id: int, vendor: int) -> ChargeDetails:
     """Take a charge back before it is paid. Raises NotFound or NotOpen."""
     which = {"id": charge_id, "vendor": vendor}
     _locked(connection, _LOCK_BY_ID, _BY_ID, which)
@@ -148,7 +148,9 @@ def cancel(connection: Connection, charge_id: int, vendor: int) -> View:
     return _one(connection, _BY_ID, which)
 
 
-def refund(connection: Connection, charge_id: int, vendor: int, amount: int | None) -> tuple[View, Posted, int]:
+def refund(
+    connection: Connection, charge_id: int, vendor: int, amount: int | None
+) -> tuple[ChargeDetails, PostedTransfer, int]:
     """Pay a charge back, once: this much, or all of it; gives the amount, too.
 
     Raises NotFound, NotOpen, BankError for more than was paid, and whatever `pay` raises.
@@ -163,7 +165,7 @@ def refund(connection: Connection, charge_id: int, vendor: int, amount: int | No
         raise NotOpen("An organiser has reversed this charge's payment: there is nothing left to refund.")
     amount = charge.amount if amount is None else amount
     if amount > charge.amount:
-        raise BankError(f"The charge was {in_words(charge.amount)}: no more than that can be refunded.")
+        raise BankError(f"The charge was {format_amount(charge.amount)}: no more than that can be refunded.")
     posted = pay(
         connection,
         debit=vendor,
@@ -202,7 +204,7 @@ def _new_code() -> str:
     return "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(CODE_LENGTH))
 
 
-def _locked(connection: Connection, lock: TextClause, read: TextClause, which: Mapping[str, object]) -> View:
+def _locked(connection: Connection, lock: TextClause, read: TextClause, which: Mapping[str, object]) -> ChargeDetails:
     connection.execute(lock, which)
     charge = _one(connection, read, which)
     if charge.status != Status.PENDING:
@@ -210,14 +212,14 @@ def _locked(connection: Connection, lock: TextClause, read: TextClause, which: M
     return charge
 
 
-def _one(connection: Connection, read: TextClause, which: Mapping[str, object]) -> View:
+def _one(connection: Connection, read: TextClause, which: Mapping[str, object]) -> ChargeDetails:
     row = connection.execute(read, which).mappings().one_or_none()
     if row is None:
         raise NotFound("There is no such charge, or it is not yours.")
-    return _view(row)
+    return _details(row)
 
 
-def _view(row: RowMapping) -> View:
+def _details(row: RowMapping) -> ChargeDetails:
     payment = None
     if row["transfer_id"] is not None:
         payment = Entry(
@@ -232,7 +234,7 @@ def _view(row: RowMapping) -> View:
             kind=Kind.VENDOR_CHARGE,
         )
     fields = ("id", "code", "vendor_number", "vendor_name", "player_number", "amount", "memo", "created_at")
-    return View(
+    return ChargeDetails(
         **{name: row[name] for name in fields},
         status=Status(row["status"]),
         expires_at=row["expires_at"],

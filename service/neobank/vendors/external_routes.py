@@ -5,13 +5,13 @@ from flask import Response, jsonify
 from sqlalchemy import Connection
 
 from neobank.ledger.operations import Kind, pay
-from neobank.payments.schemas import Transaction
+from neobank.payments.schemas import Transaction, TransferMade
 from neobank.settings import Limit
 from neobank.vendors import charges, payments
 from neobank.vendors.authentication import api_key, by_key, current_vendor
 from neobank.vendors.charges import Status
 from neobank.vendors.keys import Scope, Vendor
-from neobank.vendors.schemas import AccountBalance, Asking, Charge, ExternalPayment, Moved, Refund
+from neobank.vendors.schemas import AccountBalance, Charge, ExternalPayment, NewCharge, Refund
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
 from neobank.web.rate_limits import limited
@@ -25,17 +25,17 @@ POLL_AGAIN = "2"
 @external_blueprint.post("/transactions")
 @external_blueprint.auth_required(api_key)
 @external_blueprint.input(ExternalPayment)
-@external_blueprint.output(Moved, status_code=201)
+@external_blueprint.output(TransferMade, status_code=201)
 @external_blueprint.doc(responses=[403, 409, 422, 429])
 @limited(Limit.VENDORS, by_key)
-def post_transaction(json_data: ExternalPayment) -> Moved | Response:
+def post_transaction(json_data: ExternalPayment) -> TransferMade | Response:
     """Pay from the key's own account (scope `pay`) or any player's (scope `debit`)."""
     vendor = current_vendor()
     vendor.require(Scope.PAY, Scope.DEBIT)
     return once(by_key(), lambda connection: _pay(connection, vendor, json_data), status=201, single_statement=True)
 
 
-def _pay(connection: Connection, vendor: Vendor, payment: ExternalPayment) -> Moved:
+def _pay(connection: Connection, vendor: Vendor, payment: ExternalPayment) -> TransferMade:
     number, memo = payment.from_account.strip().upper(), payment.memo or ""
     payer_id, payer_name = payments.payer(connection, vendor, number)
     posted = pay(
@@ -50,7 +50,7 @@ def _pay(connection: Connection, vendor: Vendor, payment: ExternalPayment) -> Mo
     transaction = Transaction.made(
         posted, from_account=number, from_name=payer_name, amount=payment.amount, memo=memo, kind=Kind.TRANSFER
     )
-    return Moved(message="Paid.", transaction=transaction)
+    return TransferMade(message="Paid.", transaction=transaction)
 
 
 @external_blueprint.get("/account/<number>/balance")
@@ -67,20 +67,20 @@ def get_balance(number: str) -> AccountBalance:
 
 @external_blueprint.post("/charges")
 @external_blueprint.auth_required(api_key)
-@external_blueprint.input(Asking)
+@external_blueprint.input(NewCharge)
 @external_blueprint.output(Charge, status_code=201)
 @external_blueprint.doc(responses=[403, 409, 422, 429])
 @limited(Limit.VENDORS, by_key)
-def post_charge(json_data: Asking) -> Charge | Response:
+def post_charge(json_data: NewCharge) -> Charge | Response:
     """Ask a player to pay into the key's account; the same Idempotency-Key again gives the same charge."""
     vendor = current_vendor()
     return once(by_key(), lambda connection: _ask(connection, vendor, json_data), status=201)
 
 
-def _ask(connection: Connection, vendor: Vendor, asking: Asking) -> Charge:
-    player = asking.player.strip().upper() if asking.player else None
+def _ask(connection: Connection, vendor: Vendor, new_charge: NewCharge) -> Charge:
+    player = new_charge.player.strip().upper() if new_charge.player else None
     opened = charges.ask(
-        connection, vendor=vendor.account_id, player_number=player, amount=asking.amount, memo=asking.memo or ""
+        connection, vendor=vendor.account_id, player_number=player, amount=new_charge.amount, memo=new_charge.memo or ""
     )
     return Charge.of(opened)
 
@@ -114,16 +114,16 @@ def delete_charge(charge_id: int) -> Charge:
 @external_blueprint.post("/charges/<int:charge_id>/refund")
 @external_blueprint.auth_required(api_key)
 @external_blueprint.input(Refund)
-@external_blueprint.output(Moved, status_code=201)
+@external_blueprint.output(TransferMade, status_code=201)
 @external_blueprint.doc(responses=[403, 404, 409, 422, 429])
 @limited(Limit.VENDORS, by_key)
-def post_refund(charge_id: int, json_data: Refund) -> Moved | Response:
+def post_refund(charge_id: int, json_data: Refund) -> TransferMade | Response:
     """Pay an approved charge back to its player, once, all of it or less."""
     vendor = current_vendor()
     return once(by_key(), lambda connection: _refund(connection, vendor, charge_id, json_data), status=201)
 
 
-def _refund(connection: Connection, vendor: Vendor, charge_id: int, wanted: Refund) -> Moved:
+def _refund(connection: Connection, vendor: Vendor, charge_id: int, wanted: Refund) -> TransferMade:
     charge, posted, amount = charges.refund(connection, charge_id, vendor.account_id, wanted.amount)
     transaction = Transaction.made(
         posted,
@@ -133,4 +133,4 @@ def _refund(connection: Connection, vendor: Vendor, charge_id: int, wanted: Refu
         memo=charge.memo,
         kind=Kind.REFUND,
     )
-    return Moved(message="Refunded.", transaction=transaction)
+    return TransferMade(message="Refunded.", transaction=transaction)

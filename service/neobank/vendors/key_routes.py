@@ -7,12 +7,11 @@ from apiflask import APIBlueprint
 from pydantic import AfterValidator, Field
 
 from neobank.audit.operations import record
-from neobank.players.schemas import Done
 from neobank.vendors import keys
 from neobank.vendors.keys import Scope
 from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
-from neobank.web.requests import Answer, Body, Maybe, Text, Time
+from neobank.web.requests import Answer, Body, Confirmation, Maybe, Text, Time
 
 keys_blueprint = APIBlueprint("api_keys", __name__, url_prefix="/api/admin/api-keys", tag="Organisers: keys")
 
@@ -90,12 +89,12 @@ def post_key(json_data: NewKey) -> KeyCreated:
 
 @keys_blueprint.delete("/<int:key_id>")
 @keys_blueprint.auth_required(bearer, roles=[ORGANISER])
-@keys_blueprint.output(Done)
+@keys_blueprint.output(Confirmation)
 @keys_blueprint.doc(responses=[404])
-def delete_key(key_id: int) -> Done:
+def delete_key(key_id: int) -> Confirmation:
     """Revoke a key: it is dead at once."""
     with current_bank().transaction() as connection:
         prefix = keys.revoke(connection, key_id)
         actor = current_caller().account_id
         record(connection, actor=actor, action="revoke_api_key", target=prefix, details={})
-    return Done(message=f"The key {prefix}… is revoked.")
+    return Confirmation(message=f"The key {prefix}… is revoked.")

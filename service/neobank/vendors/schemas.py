@@ -7,7 +7,7 @@ from pydantic import Field
 
 from neobank.ledger.models import MAX_MEMO
 from neobank.payments.schemas import Transaction
-from neobank.vendors.charges import Status, View
+from neobank.vendors.charges import ChargeDetails, Status
 from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text
 
 Memo = Maybe[Annotated[Text, Field(max_length=MAX_MEMO)]]
@@ -22,7 +22,7 @@ class ExternalPayment(Body):
     memo: Memo = None
 
 
-class Asking(Body):
+class NewCharge(Body):
     """What to ask for; without a player's account number, whoever has the code may pay."""
 
     amount: Amount
@@ -34,13 +34,6 @@ class Refund(Body):
     """How much to give back; all of it where nothing is said."""
 
     amount: Maybe[Amount] = None
-
-
-class Moved(Answer):
-    """The transfer that was made."""
-
-    message: str
-    transaction: Transaction
 
 
 class AccountBalance(Answer):
@@ -68,22 +61,22 @@ class Charge(Answer):
     transaction: Transaction | None
 
     @classmethod
-    def of(cls, view: View) -> "Charge":
+    def of(cls, details: ChargeDetails) -> "Charge":
         """Show a charge."""
         return cls(
-            id=view.id,
-            code=view.code,
-            approve_url=f"/charges/{view.code}",
-            status=view.status,
-            amount=view.amount,
-            memo=view.memo,
-            vendor_account=view.vendor_number,
-            vendor_name=view.vendor_name,
-            player=view.player_number,
-            refunded=view.refunded,
-            created_at=view.created_at,
-            expires_at=view.expires_at,
-            transaction=Transaction.of(view.payment) if view.payment else None,
+            id=details.id,
+            code=details.code,
+            approve_url=f"/charges/{details.code}",
+            status=details.status,
+            amount=details.amount,
+            memo=details.memo,
+            vendor_account=details.vendor_number,
+            vendor_name=details.vendor_name,
+            player=details.player_number,
+            refunded=details.refunded,
+            created_at=details.created_at,
+            expires_at=details.expires_at,
+            transaction=Transaction.of(details.payment) if details.payment else None,
         )
 
 

@@ -47,7 +47,7 @@ def _verify_token(token: str) -> Caller | None:
         return None
     bank = current_bank()
     secret_key = bank.settings.secret_key
-    caller = bank.first(lambda connection: sessions.find_caller(connection, token, secret_key=secret_key))
+    caller = bank.retry_once(lambda connection: sessions.find_caller(connection, token, secret_key=secret_key))
     if caller is None:
         return None
     note_account(caller.account_number)

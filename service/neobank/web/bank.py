@@ -16,7 +16,7 @@ from neobank.settings import ServingSettings
 
 _EXTENSION = "neobank"
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +50,20 @@ class Bank:
             finally:  # whatever came after it, a statement that succeeded is committed
                 self.metrics.count_money(moved)
 
-    def first(self, look: Callable[[Connection], Found]) -> Found:
-        """Do what a request begins with, and once more on a fresh connection where the pool's turns out to be dead.
+    def retry_once(self, operation: Callable[[Connection], Result]) -> Result:
+        """Run the first operation of a request, and run it again on a fresh connection if the pool's one is dead.
 
-        After a restart of the database every connection of the pool is dead, and the first statement finds out. It
-        is for what may be done twice without harm: looking, and counting requests; never for money.
+        After a restart of the database every connection of the pool is dead, and the first statement detects it. Use
+        this only for what may run twice without harm: reading, and counting requests; never for money.
         """
         try:
             with self.statement() as connection:
-                return look(connection)
+                return operation(connection)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
         with self.statement() as connection:
-            return look(connection)
+            return operation(connection)
 
 
 def bind(app: Flask, bank: Bank) -> None:

@@ -55,7 +55,7 @@ def problem(status: int, detail: str, headers: Headers | dict[str, str] | None =
 
 
 def _http_error(error: HTTPError) -> Response:
-    detail = _in_words(error.detail) if isinstance(error.detail, dict) and error.detail else _sentence(error)
+    detail = _validation_detail(error.detail) if isinstance(error.detail, dict) and error.detail else _sentence(error)
     return problem(error.status_code, detail, Headers(error.headers))
 
 
@@ -72,7 +72,7 @@ def _sentence(error: HTTPError) -> str:
     return error.message or HTTPStatus(error.status_code).phrase
 
 
-def _in_words(locations: Mapping[str, Mapping[str, list[str]]]) -> str:
+def _validation_detail(locations: Mapping[str, Mapping[str, list[str]]]) -> str:
     return " ".join(
         f"{name}: {_LENGTH.sub(_CHARACTERS, message).removeprefix('Value error, ').removesuffix('.')}."
         for fields in locations.values()

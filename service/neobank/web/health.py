@@ -37,7 +37,7 @@ def ready() -> Health | Response:
     """Tell whether requests can be served: the database answers, and its schema is this version's or a newer one."""
     bank = current_bank()
     try:
-        found = bank.first(lambda connection: connection.execute(_REVISION).scalar_one())
+        found = bank.retry_once(lambda connection: connection.execute(_REVISION).scalar_one())
     except SQLAlchemyError:
         return problem(503, "The database does not answer, or was never upgraded.", {"Retry-After": "2"})
     if found < bank.schema_revision:

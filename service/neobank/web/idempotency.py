@@ -64,19 +64,19 @@ _CLAIM = text("""
 
 
 def once(
-    caller: str, act: Callable[[Connection], Answer], *, status: int, single_statement: bool = False
+    caller: str, operation: Callable[[Connection], Answer], *, status: int, single_statement: bool = False
 ) -> Answer | Response:
     """Do what moves money, and give its answer; the same request of the same caller again is given that answer.
 
-    `act` runs in one transaction with the record of the key. A request without a key is simply done; what changes
+    `operation` runs in one transaction with the record of the key. A request without a key is simply done; what changes
     things in a single statement then needs no BEGIN and no COMMIT. `status` is the answer's when it succeeds.
-    Raises BadKey, KeyReused, StillUnderWay, and whatever `act` raises; nothing was done then.
+    Raises BadKey, KeyReused, StillUnderWay, and whatever `operation` raises; nothing was done then.
     """
     key = request.headers.get(HEADER)
     bank = current_bank()
     if key is None:
         with bank.statement() if single_statement else bank.transaction() as connection:
-            return act(connection)
+            return operation(connection)
     if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise BadKey(f"{HEADER} takes 1 to {MAX_KEY} printable ASCII characters.")
     digest = hashlib.sha256(
@@ -85,7 +85,7 @@ def once(
     with bank.transaction() as connection:
         if not _claimed(connection, caller, key, digest):
             return _replayed(connection, caller, key, digest, status)
-        answer = act(connection)
+        answer = operation(connection)
         connection.execute(
             update(IdempotencyRecord)
             .where(IdempotencyRecord.caller == caller, IdempotencyRecord.key == key)

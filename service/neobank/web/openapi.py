@@ -19,7 +19,7 @@ from neobank.web.errors import PROBLEM, Problem
 from neobank.web.health import live
 from neobank.web.idempotency import HEADER, MAX_KEY
 from neobank.web.rate_limits import limit_of
-from neobank.web.requests import MAX_ID
+from neobank.web.requests import MAX_PATH_ID
 
 Part = MutableMapping[str, Any]  # a part of a JSON document
 View = Callable[..., object]
@@ -161,7 +161,7 @@ def _complete_request(operation: Part, schemas: Mapping[str, Part]) -> None:
     for parameter in operation["parameters"]:
         if parameter.get("in") == "path":
             whole = parameter["schema"]["type"] == "integer"
-            parameter["schema"] |= {"minimum": 0, "maximum": MAX_ID} if whole else {"minLength": 1}
+            parameter["schema"] |= {"minimum": 0, "maximum": MAX_PATH_ID} if whole else {"minLength": 1}
         if "schema" in parameter:
             _exemplify("", {parameter["name"]: parameter["schema"]})
     body = operation.get("requestBody")

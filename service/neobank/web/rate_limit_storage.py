@@ -26,7 +26,9 @@ class CounterStorage(Storage):
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Count, in a window of `expiry` seconds if none is open, and give the count."""
-        window = current_bank().first(lambda connection: counters.count(connection, key, seconds=expiry, hits=amount))
+        window = current_bank().retry_once(
+            lambda connection: counters.count(connection, key, seconds=expiry, hits=amount)
+        )
         g.counted_window = window
         return window.hits
 

@@ -27,8 +27,8 @@ from werkzeug.utils import cached_property
 
 from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number, to_signed_hundredths
 
-MAX_ID_DIGITS: Final = 18
-MAX_ID: Final = 10**MAX_ID_DIGITS - 1
+MAX_PATH_ID_DIGITS: Final = 18
+MAX_PATH_ID: Final = 10**MAX_PATH_ID_DIGITS - 1
 
 FIRST_YEAR, LAST_YEAR = 2000, 2999
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
@@ -98,7 +98,7 @@ class JSONRequest(Request):
 class IdConverter(IntegerConverter):
     """An id in a path; more digits than an id can have are no address."""
 
-    regex = f"[0-9]{{1,{MAX_ID_DIGITS}}}"
+    regex = f"[0-9]{{1,{MAX_PATH_ID_DIGITS}}}"
 
 
 class NumberConverter(UnicodeConverter):
@@ -134,6 +134,12 @@ class Answer(BaseModel):
     """An answer's body."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+class Confirmation(Answer):
+    """A sentence that states what was done."""
+
+    message: str
 
 
 def _storable(value: object) -> object:
