@@ -103,7 +103,7 @@ class Storm:
         """A charge, approved and perhaps refunded, each in a transaction of its own."""
         vendor, (player, _) = self.scene.vendor, self.chance.choice(self.scene.accounts)
         with engine.connect() as connection, transaction(connection):
-            charge = charges.ask(connection, vendor=vendor, player_number=None, amount=500, memo="")
+            charge = charges.create(connection, vendor=vendor, player_number=None, amount=500, memo="")
         with engine.connect() as connection, transaction(connection):
             _, posted = charges.approve(connection, charge.code, player)
         self.transfers += 1

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from neobank.casino.games import GAMES
-from neobank.casino.seeds import enter, rotate
+from neobank.casino.seeds import ensure_seeds, rotate
 from neobank.casino.spins import spin
 from neobank.casino.verification import verify_rounds
 from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER, SYSTEM_ID
@@ -50,7 +50,7 @@ def table(database: Database, owner: Engine, fresh: object) -> Table:
     for account, number in accounts:
         move(owner, SYSTEM_ID, number, 1_000_000_000)
         with owner.begin() as connection:
-            enter(connection, account, number)
+            ensure_seeds(connection, account, number)
         rig(owner, number, seed_that(number, STARLIGHT, lambda _, triggers: triggers))
         with owner.begin() as connection:
             spin(

@@ -20,7 +20,7 @@ from neobank.casino.fairness import Drawn
 from neobank.casino.game import Game
 from neobank.casino.games import GAMES
 from neobank.casino.protection import Excluded, LimitReached
-from neobank.casino.seeds import enter
+from neobank.casino.seeds import ensure_seeds
 from neobank.casino.spins import GameClosed, HouseBusy, HouseCannotPay, Terms, retry_spin
 from neobank.errors import BankError
 from neobank.ledger.models import HOUSE_ID
@@ -54,7 +54,7 @@ def gamblers(owner: Engine, fresh: object) -> list[int]:
     with owner.begin() as connection:
         accounts = open_players(connection, 2)
         for account in accounts:
-            enter(connection, account, "NC-GAMB-0001")
+            ensure_seeds(connection, account, "NC-GAMB-0001")
     return accounts
 
 

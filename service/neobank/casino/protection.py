@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
 
-from neobank.casino.seeds import enter
+from neobank.casino.seeds import ensure_seeds
 from neobank.errors import BankError, Forbidden
 from neobank.ledger.money import format_amount
 
@@ -103,13 +103,13 @@ def limits(connection: Connection, account_id: int) -> Limits:
 
 def set_daily_loss_limit(connection: Connection, account_id: int, account_number: str, limit: int | None) -> None:
     """Let a player lose at most so much (hundredths) a day: at once if that is less than now, else in 24 hours."""
-    enter(connection, account_id, account_number)
+    ensure_seeds(connection, account_id, account_number)
     connection.execute(_SET_LIMIT, {"account": account_id, "limit": limit})
 
 
 def exclude(connection: Connection, account_id: int, account_number: str, until: datetime) -> None:
     """Close the casino for a player until a time. Raises BadExclusion for the past, too far off, or an earlier end."""
-    enter(connection, account_id, account_number)
+    ensure_seeds(connection, account_id, account_number)
     now = datetime.now(UTC)
     if not now < until <= now + LONGEST_EXCLUSION:
         raise BadExclusion(f"self_excluded_until takes a time from now to {LONGEST_EXCLUSION.days} days ahead.")

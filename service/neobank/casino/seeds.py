@@ -42,7 +42,7 @@ class Revealed:
     now: SeedPair
 
 
-def enter(connection: Connection, account_id: int, account_number: str) -> None:
+def ensure_seeds(connection: Connection, account_id: int, account_number: str) -> None:
     """Make sure a player has seeds. The first client seed is the account number, which nobody chose for this."""
     values = {
         "account": account_id,
@@ -58,7 +58,7 @@ def pair(connection: Connection, account_id: int, account_number: str) -> SeedPa
     statement = _PAIR.where(CasinoPlayer.account_id == account_id)
     row = connection.execute(statement).one_or_none()
     if row is None:
-        enter(connection, account_id, account_number)
+        ensure_seeds(connection, account_id, account_number)
         row = connection.execute(statement).one()
     current, client_seed, nonce, following = row
     return SeedPair(current, client_seed or "", nonce, following)
@@ -66,7 +66,7 @@ def pair(connection: Connection, account_id: int, account_number: str) -> SeedPa
 
 def rotate(connection: Connection, account_id: int, account_number: str, client_seed: str | None) -> Revealed:
     """Retire the seed in use and reveal it; the next one is in use then, with a client seed of the player's."""
-    enter(connection, account_id, account_number)
+    ensure_seeds(connection, account_id, account_number)
     values = {"account": account_id, "seed": secrets.token_bytes(SEED_BYTES), "client_seed": client_seed}
     row = connection.execute(_ROTATE, values).one()
     return Revealed(

@@ -19,7 +19,7 @@ from neobank.casino.fairness import Drawn, Seeds, draw_round
 from neobank.casino.game import Game
 from neobank.casino.games import SHEETS
 from neobank.casino.protection import Limits, casino_day
-from neobank.casino.seeds import enter
+from neobank.casino.seeds import ensure_seeds
 from neobank.errors import BankError, Busy
 from neobank.ledger.money import format_amount
 from neobank.ledger.operations import refusal, violated_constraint
@@ -150,7 +150,7 @@ def spin(
     values = {"account": account_id, "game": game.name}
     seen = connection.execute(_LOOK, values).one_or_none()
     if seen is None:
-        enter(connection, account_id, account_number)
+        ensure_seeds(connection, account_id, account_number)
         seen = connection.execute(_LOOK, values).one()
     limits = _limits(seen)
     terms = _terms(seen, game, line_bet)

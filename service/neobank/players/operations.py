@@ -109,8 +109,8 @@ def authenticate(found: Credentials | None, password: str) -> Credentials:
     return found
 
 
-def hold(connection: Connection, proven: Credentials) -> None:
-    """Make sure that proven credentials still hold, and go on holding until the transaction ends.
+def lock_credentials(connection: Connection, proven: Credentials) -> None:
+    """Check that proven credentials are still valid, and keep them from changing until the transaction ends.
 
     Proving takes time, and the password may have been changed meanwhile. Raises NotAuthenticated, or Forbidden where
     the account is frozen.

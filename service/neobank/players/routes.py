@@ -16,7 +16,7 @@ from neobank.players.operations import (
     change_profile,
     credentials,
     find_credentials,
-    hold,
+    lock_credentials,
     prepare_password,
     profile,
     register,
@@ -125,7 +125,7 @@ def post_login(json_data: LogIn) -> LoggedIn:
     with bank.metrics.failed_logins.count_exceptions(NotAuthenticated):
         proven = authenticate(found, json_data.password)
     with bank.transaction() as connection:
-        hold(connection, proven)
+        lock_credentials(connection, proven)
         token = begin_session(connection, proven.account_id)
         player = profile(connection, proven.account_id)
     note_account(player.account_number)

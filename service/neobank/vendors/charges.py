@@ -86,7 +86,7 @@ _LOCK_BY_CODE: Final = text(
 _REVERSED: Final = select(exists().where(Reversal.transfer_id == bindparam("payment")))
 
 
-def ask(connection: Connection, *, vendor: int, player_number: str | None, amount: int, memo: str) -> ChargeDetails:
+def create(connection: Connection, *, vendor: int, player_number: str | None, amount: int, memo: str) -> ChargeDetails:
     """Open a charge for a vendor's account. Raises BankError where the player is none, or the vendor itself."""
     player = None if player_number is None else _player(connection, player_number, vendor)
     values = {"code": _new_code(), "account_id": vendor, "player_id": player, "amount": amount, "memo": memo}

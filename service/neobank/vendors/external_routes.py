@@ -74,12 +74,12 @@ def get_balance(number: str) -> AccountBalance:
 def post_charge(json_data: NewCharge) -> Charge | Response:
     """Ask a player to pay into the key's account; the same Idempotency-Key again gives the same charge."""
     vendor = current_vendor()
-    return once(by_key(), lambda connection: _ask(connection, vendor, json_data), status=201)
+    return once(by_key(), lambda connection: _create_charge(connection, vendor, json_data), status=201)
 
 
-def _ask(connection: Connection, vendor: Vendor, new_charge: NewCharge) -> Charge:
+def _create_charge(connection: Connection, vendor: Vendor, new_charge: NewCharge) -> Charge:
     player = new_charge.player.strip().upper() if new_charge.player else None
-    opened = charges.ask(
+    opened = charges.create(
         connection, vendor=vendor.account_id, player_number=player, amount=new_charge.amount, memo=new_charge.memo or ""
     )
     return Charge.of(opened)
