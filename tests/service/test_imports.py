@@ -33,7 +33,8 @@ ALLOWED: Final[Mapping[str, set[str]]] = {
     "payments": WEB,
     "vendors": WEB | {"audit", "payments", "players"},
     "admin": WEB | {"audit", "casino", "payments", "players", "switches", "vendors"},
-    "migrations": BASE | {"casino", "players", "settings"},
+    "provisioning": CORE | {"casino", "players"},
+    "migrations": BASE | {"provisioning", "settings"},
     "application": WEB | {"admin", "casino", "migrations", "payments", "players", "switches", "vendors"},
     "cli": WEB | {"audit", "casino", "migrations", "vendors"},
 }

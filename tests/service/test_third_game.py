@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine, text
 
-from neobank.casino.configuration import provision_games
 from neobank.casino.engine import play
 from neobank.casino.exact import DIAL_DEFAULT, DIAL_MAXIMUM, DIAL_MINIMUM, figures
 from neobank.casino.fairness import Seeds, draw_round
@@ -18,6 +17,7 @@ from neobank.casino.seeds import rotate
 from neobank.casino.spins import retry_spin, spin
 from neobank.casino.verification import verify_rounds
 from neobank.players.operations import register
+from neobank.provisioning import provision_games
 from neobank.settings import UpgradeSettings
 from tests.service import nb1
 

@@ -6,14 +6,11 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection, select, text
-from sqlalchemy.dialects.postgresql import insert
 
-from neobank.casino.exact import DIAL_DEFAULT
 from neobank.casino.game import Game
 from neobank.casino.games import GAMES
 from neobank.casino.models import DialVersion, GameRow
 from neobank.errors import NotFound
-from neobank.ledger.models import SYSTEM_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +39,6 @@ class Configuration:
 
 _OPEN: Final = select(GameRow.name).where(GameRow.is_enabled).order_by(GameRow.name)
 _SET: Final = text("SELECT set_game(:game, :enabled, :dial, :actor)")
-
-
-def provision_games(connection: Connection) -> None:
-    """Give every game that has none yet its row and its first dial; the owner's, when the schema is upgraded."""
-    for name in GAMES:
-        made = insert(GameRow).values(name=name).on_conflict_do_nothing().returning(GameRow.name)
-        if connection.execute(made).one_or_none():
-            connection.execute(insert(DialVersion).values(game=name, dial=DIAL_DEFAULT, actor_id=SYSTEM_ID))
 
 
 def open_games(connection: Connection) -> Sequence[str]:

@@ -10,12 +10,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Connection,
     Select,
     SQLColumnExpression,
     Subquery,
     bindparam,
+    column,
     func,
     select,
     text,
@@ -108,10 +110,10 @@ class ReadOnly(Forbidden):
 
 
 class AccountFrozen(Forbidden):
-    """The organisers have frozen the paying account."""
+    """The organisers have frozen the account; functions/ledger.sql defines what it may still do."""
 
     def __init__(self) -> None:
-        super().__init__("The organisers have frozen this account: it can't pay. Ask them about it.")
+        super().__init__("The organisers have frozen this account. Contact an organiser.")
 
 
 class NameTaken(BankError):
@@ -207,6 +209,11 @@ def new_number() -> str:
     """Draw an account number; that no other account has it, the database sees to."""
     drawn = "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(8))
     return f"NC-{drawn[:4]}-{drawn[4:]}"
+
+
+def may_act() -> ColumnElement[bool]:
+    """Return the SQL condition that a row of `accounts` may log in and use its sessions and keys."""
+    return func.may_act(column(Account.__tablename__), type_=Boolean())
 
 
 def balance_of(account_id: SQLColumnExpression[int]) -> ColumnElement[int]:

@@ -18,9 +18,8 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from neobank.casino.configuration import provision_games
 from neobank.database import connect, reason
-from neobank.players.provisioning import fund_house, provision_administrator
+from neobank.provisioning import fund_house, provision_administrator, provision_games
 from neobank.settings import UpgradeSettings
 
 

@@ -7,10 +7,10 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Select, insert, select, update
 
 from neobank import names
-from neobank.errors import BankError, Forbidden, NotAuthenticated, NotFound
+from neobank.errors import BankError, NotAuthenticated, NotFound
 from neobank.free_spins import free_spins_of
 from neobank.ledger.models import SYSTEM_ID, Account
-from neobank.ledger.operations import Kind, balance_of, open_account, pay
+from neobank.ledger.operations import AccountFrozen, Kind, balance_of, may_act, open_account, pay
 from neobank.players import passwords
 from neobank.players.factions import recognise
 from neobank.players.models import Player
@@ -112,20 +112,21 @@ def authenticate(found: Credentials | None, password: str) -> Credentials:
 def lock_credentials(connection: Connection, proven: Credentials) -> None:
     """Check that proven credentials are still valid, and keep them from changing until the transaction ends.
 
-    Proving takes time, and the password may have been changed meanwhile. Raises NotAuthenticated, or Forbidden where
-    the account is frozen.
+    The password may have been changed while it was verified. Raise NotAuthenticated if it was, AccountFrozen if the
+    account may not act.
     """
     statement = (
-        select(Account.frozen)
+        select(may_act())
+        .select_from(Account)
         .join(Player, Player.account_id == Account.id)
         .where(Player.account_id == proven.account_id, Player.password_hash == proven.password_hash)
         .with_for_update(read=True, of=Player)
     )
-    frozen = connection.execute(statement).scalar_one_or_none()
-    if frozen is None:
+    allowed = connection.execute(statement).scalar_one_or_none()
+    if allowed is None:
         raise NotAuthenticated("The name or the password is wrong.")
-    if frozen:
-        raise Forbidden("The organisers have frozen this account: ask them about it.")
+    if not allowed:
+        raise AccountFrozen
 
 
 def find_credentials(connection: Connection, name: str) -> Credentials | None:

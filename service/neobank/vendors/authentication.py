@@ -5,7 +5,7 @@ from http import HTTPStatus
 from apiflask import APIKeyHeaderAuth
 from flask import Response
 
-from neobank.errors import Forbidden
+from neobank.ledger.operations import AccountFrozen
 from neobank.monitoring.requests import note_account
 from neobank.vendors.keys import Vendor, find_vendor
 from neobank.web.bank import current_bank
@@ -34,8 +34,8 @@ def _verify_key(key: str) -> Vendor | None:
     if vendor is None:
         return None
     note_account(vendor.account_number)
-    if vendor.frozen:
-        raise Forbidden("The organisers have frozen this key's account: ask them about it.")
+    if not vendor.may_act:
+        raise AccountFrozen
     return vendor
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, 
 
 from neobank.errors import BankError, Forbidden, NotFound
 from neobank.ledger.models import Account
+from neobank.ledger.operations import may_act
 from neobank.players.models import Player
 from neobank.vendors.models import ApiKey
 
@@ -39,7 +40,8 @@ class Vendor:
     account_id: int
     account_number: str
     account_name: str
-    frozen: bool
+    may_act: bool
+    """False while the account is frozen."""
 
     def require(self, *scopes: Scope) -> None:
         """Raise Forbidden unless the key has one of these scopes."""
@@ -66,7 +68,7 @@ def _active() -> ColumnElement[bool]:
 
 
 _FIND: Final = (
-    select(ApiKey.id, ApiKey.scope, Account.id, Account.number, Account.name, Account.frozen)
+    select(ApiKey.id, ApiKey.scope, Account.id, Account.number, Account.name, may_act())
     .join(Account, Account.id == ApiKey.account_id)
     .where(ApiKey.key_hash == bindparam("key_hash"), _active())
 )
@@ -133,8 +135,8 @@ def find_vendor(connection: Connection, key: str) -> Vendor | None:
     row = connection.execute(_FIND, {"key_hash": _hash(key)}).one_or_none()
     if row is None:
         return None
-    key_id, scope, account_id, number, name, frozen = row
-    return Vendor(key_id, Scope(scope), account_id, number, name, frozen)
+    key_id, scope, account_id, number, name, allowed = row
+    return Vendor(key_id, Scope(scope), account_id, number, name, allowed)
 
 
 def _hash(key: str) -> bytes:

@@ -3,8 +3,8 @@
 from alembic import op
 from sqlalchemy import Connection, text
 
+from neobank import names
 from neobank.migrations import read_sql
-from neobank.players import names
 
 revision = "0003"
 down_revision = "0002"

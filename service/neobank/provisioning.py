@@ -1,9 +1,12 @@
-"""What a fresh bank starts with: the house's bankroll and the first administrator. Doing it again changes nothing."""
+"""What a new bank starts with: games, the house's bankroll, the first administrator. A rerun changes nothing."""
 
 from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from neobank import names
+from neobank.casino.exact import DIAL_DEFAULT
+from neobank.casino.games import GAMES
+from neobank.casino.models import DialVersion, GameRow
 from neobank.ledger.models import HOUSE_ID, SYSTEM_ID, Account, Transfer
 from neobank.ledger.operations import Kind, pay
 from neobank.players import passwords
@@ -12,8 +15,16 @@ from neobank.players.operations import find_credentials, register
 from neobank.settings import Administrator
 
 
+def provision_games(connection: Connection) -> None:
+    """Insert each game that is missing, with the default dial."""
+    for name in GAMES:
+        inserted = insert(GameRow).values(name=name).on_conflict_do_nothing().returning(GameRow.name)
+        if connection.execute(inserted).one_or_none():
+            connection.execute(insert(DialVersion).values(game=name, dial=DIAL_DEFAULT, actor_id=SYSTEM_ID))
+
+
 def fund_house(connection: Connection, bankroll: int) -> None:
-    """Give the house its bankroll (hundredths) from SYSTEM, once in the life of the bank."""
+    """Pay the bankroll (hundredths of ¤) from SYSTEM to the house, unless it was ever paid."""
     funded = exists().where(Transfer.credit_account_id == HOUSE_ID, Transfer.kind == Kind.OPENING_BALANCE)
     if connection.execute(select(funded)).scalar_one():
         return
@@ -30,10 +41,10 @@ def fund_house(connection: Connection, bankroll: int) -> None:
 
 
 def provision_administrator(connection: Connection, administrator: Administrator) -> None:
-    """Make sure the first administrator exists, and set their password where another one is given than last time.
+    """Create the first administrator, or set their password if the given one differs from the one given last.
 
-    A password that they changed themselves meanwhile stays, until a new one is given.
-    Raises ValueError for a name that can't be shown.
+    A password that the administrator changed meanwhile is kept until a different one is given.
+    Raise ValueError for an invalid name.
     """
     name = names.tidy(administrator.name)
     found = find_credentials(connection, name)
