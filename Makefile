@@ -11,7 +11,7 @@ RUN := PYTHONPATH=. $(VENV)/bin/python -m
 GO := $(if $(shell command -v go),,$(VENV)/.go)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up preview down rotate cluster cluster-down test soak bench lint format lock
+.PHONY: help run up preview down rotate cluster cluster-down test soak bench lint format hooks lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ lint: $(VENV)/.dev ## formatting, style and types
 format: $(VENV)/.dev ## put the formatting right
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix-only .
+
+hooks: $(VENV)/.dev ## install the Git hook that runs `make lint` before each commit
+	$(VENV)/bin/pre-commit install
 
 # `uv` reads the *.in files and writes exact versions with hashes, and no address they come from.
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
