@@ -1,1 +1,1 @@
-"""The programs behind the Makefile, each run as `python -m tools.NAME` from the top of the checkout."""
+"""The programs that the Makefile calls. Each runs as `python -m tools.NAME` from the top of the checkout."""

@@ -1,9 +1,9 @@
-"""`make up`, `make preview`, `make down`: the engine, its state, the image and the cluster brought together.
+"""`make up`, `make preview`, `make down`: run the Pulumi engine with its state, the image and the cluster.
 
-python -m tools.deploy --stack dev up|preview|down [the engine's own options]
+python -m tools.deploy --stack dev up|preview|down [options of the engine]
 
-The checkout stays as it is: state and a CLI that had to be fetched live in .local/, and the image is handed to the
-program in the environment.
+No tracked file changes: the state and a downloaded CLI are in .local/, and the program reads the image's reference from
+the environment.
 """
 
 import argparse
@@ -35,11 +35,11 @@ ENGINE_COMMANDS: Final = {"up": ("up", "--yes"), "preview": ("preview",), "down"
 
 
 def main() -> None:
-    """Do what the first argument says; a user's mistake is one sentence and exit code 1."""
+    """Run the requested action; report a UserError as one sentence, with exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m tools.deploy")
     parser.add_argument("action", choices=ENGINE_COMMANDS)
     parser.add_argument("--stack", required=True)
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="handed to the engine as they are")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="passed to the engine unchanged")
     arguments = parser.parse_args()
     try:
         sys.exit(run(arguments.action, arguments.stack, arguments.options))
@@ -48,14 +48,14 @@ def main() -> None:
 
 
 def run(action: str, stack: str, options: list[str]) -> int:
-    """Run one action of the engine on a stack; gives the engine's exit code. Raises UserError."""
+    """Run one action of the engine on a stack and return its exit code. Raise UserError if something is missing."""
     require_stack_file(stack)
     pulumi = find_pulumi()
     environment = engine_environment(os.environ, stack)
     environment[IMAGE] = os.environ.get(IMAGE) or (image.deliver() if action == "up" else image.reference())
 
-    def engine(*words: str) -> int:
-        return subprocess.run([pulumi, *words], cwd=REPOSITORY, env=environment, check=False).returncode
+    def engine(*arguments: str) -> int:
+        return subprocess.run([pulumi, *arguments], cwd=REPOSITORY, env=environment, check=False).returncode
 
     code = engine("stack", "select", "--create", "--stack", stack) or install_program(engine)
     if code == 0:
@@ -67,9 +67,10 @@ def run(action: str, stack: str, options: list[str]) -> int:
 
 
 def install_program(engine: Callable[..., int]) -> int:
-    """Make the program's virtual environment, unless it was made from this very lock: that needs no network.
+    """Create the program's virtual environment and return the engine's exit code.
 
-    Gives the engine's exit code. Plugins are left to the engine, which looks on PATH before it downloads one.
+    If it was created from the same lock file, do nothing, so that another deployment needs no network. The engine
+    installs plugins itself: it searches PATH before it downloads one.
     """
     lock = LOCK.read_text(encoding="utf-8")
     if INSTALLED.is_file() and INSTALLED.read_text(encoding="utf-8") == lock:
@@ -81,40 +82,42 @@ def install_program(engine: Callable[..., int]) -> int:
 
 
 def how_to_go_on(pulumi: str, stack: str, environment: Mapping[str, str]) -> str:
-    """Say what this shell needs for the engine's own commands and for the ones among the outputs."""
+    """Return the exports that this shell needs for `pulumi` and for the commands among the outputs."""
     names = ("PULUMI_BACKEND_URL", PASSPHRASES[0], "KUBECONFIG")
     missing = [f"{name}={shlex.quote(environment[name])}" for name in names if name in environment.keys() - os.environ]
     exports = [f"  export {' '.join(missing)}"] if missing else []
     show = f"  {pulumi} stack output --stack {stack} --show-secrets"
-    return "\n".join(["", "For the commands above, and to see the secrets:", *exports, show])
+    return "\n".join(["", "To run the commands above and to show the secrets:", *exports, show])
 
 
 def require_stack_file(stack: str) -> None:
-    """Refuse a stack that nobody has configured. Raises UserError."""
+    """Raise UserError if the stack has no configuration file."""
     if not (REPOSITORY / f"Pulumi.{stack}.yaml").is_file():
         known = sorted(file.name.split(".")[1] for file in REPOSITORY.glob("Pulumi.*.yaml"))
-        raise UserError(f"there is no Pulumi.{stack}.yaml: STACK= takes one of {', '.join(known)}, or write that file.")
+        raise UserError(
+            f"there is no Pulumi.{stack}.yaml: set STACK= to one of {', '.join(known)}, or write that file."
+        )
 
 
 def find_pulumi() -> str:
-    """Find the Pulumi CLI on PATH, or install the one that fits the SDK into .local/. Raises UserError."""
-    found = shutil.which("pulumi")
-    if found:
-        return found
+    """Return the Pulumi CLI on PATH, or install the SDK's version into .local/. Raise UserError if that fails."""
+    installed = shutil.which("pulumi")
+    if installed:
+        return installed
     pinned = version("pulumi")
     try:
         return PulumiCommand.install(str(LOCAL / "pulumi" / pinned), semver.VersionInfo.parse(pinned)).command
     except Exception as error:
         raise UserError(
             f"there is no `pulumi` on PATH and version {pinned} could not be downloaded ({one_line(error)}): "
-            "install it from pulumi.com/docs/install, or try again with the network."
+            "install it as pulumi.com/docs/install describes, or try again with network access."
         ) from error
 
 
 def engine_environment(given: Mapping[str, str], stack: str) -> dict[str, str]:
-    """Give the engine's environment: whatever the user set, and where they said nothing, this checkout's own.
+    """Return the engine's environment: the user's variables, and this checkout's values for those that are not set.
 
-    Raises UserError where there is no cluster, or no passphrase for a stack that is not dev.
+    Raise UserError if no cluster is configured, or if a stack other than dev has no passphrase.
     """
     environment = dict(given) | {"PULUMI_SKIP_UPDATE_CHECK": "true"}
     if "PULUMI_BACKEND_URL" not in given:
@@ -123,18 +126,18 @@ def engine_environment(given: Mapping[str, str], stack: str) -> dict[str, str]:
         environment["PULUMI_BACKEND_URL"] = state.as_uri()
     if not any(name in given for name in PASSPHRASES):
         if stack != "dev":
-            raise UserError(f"stack {stack} keeps its secrets under a passphrase: set {' or '.join(PASSPHRASES)}.")
+            raise UserError(f"stack {stack} encrypts its secrets with a passphrase: set {' or '.join(PASSPHRASES)}.")
         environment[PASSPHRASES[0]] = ""
     if "KUBECONFIG" not in given:
         if KUBECONFIG.is_file():
             environment["KUBECONFIG"] = str(KUBECONFIG)
         elif not (Path.home() / ".kube" / "config").is_file():
-            raise UserError("no cluster is configured: set KUBECONFIG, or make a local one with `make cluster`.")
+            raise UserError("no cluster is configured: set KUBECONFIG, or create a local cluster with `make cluster`.")
     return environment
 
 
 def one_line(error: Exception) -> str:
-    """Give an error's last line."""
+    """Return the last line of an error's message, or its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 

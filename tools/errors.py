@@ -1,5 +1,5 @@
-"""How a tool tells its user what went wrong: one sentence, no traceback."""
+"""The error that a tool reports to its user as one sentence, without a traceback."""
 
 
 class UserError(Exception):
-    """Something the user can put right; its message says what is wrong and what to do."""
+    """An error that the user can correct. The message states what is wrong and what to do."""

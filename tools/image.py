@@ -1,4 +1,4 @@
-"""The service's image: built with whatever can build here, named by what it contains, brought to the local cluster."""
+"""The service's image: build it, tag it with a hash of its contents, and load it into the local cluster."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from tools.cluster.engines import running_engine
 from tools.cluster.paths import CHECKOUT
 from tools.errors import UserError
 
-# The hash is the program's own function, and the program's folder is no package: the engine runs it as it lies there.
+# The Pulumi program's own function computes the tag. Its folder is not a package, because the engine runs it as is.
 sys.path.append(str(CHECKOUT / "infra"))
 from image import ImageError, image_tag
 
@@ -21,7 +21,7 @@ BASE_ARGUMENT = "BASE_IMAGE"
 
 
 def reference() -> str:
-    """The image's reference, `repository:hash of the build context`. Raises UserError when a part of it is missing."""
+    """Return the image's reference, `repository:hash of the build context`. Raise UserError if a part is missing."""
     contract = tomllib.loads(CONTRACT.read_text(encoding="utf-8"))
     try:
         return f"{contract['image']['repository']}:{image_tag(CONTEXT, CONTAINERFILE)}"
@@ -30,15 +30,15 @@ def reference() -> str:
 
 
 def deliver() -> str:
-    """Builds the image, brings it to the local cluster, and returns its reference.
+    """Build the image, load it into the local cluster, and return its reference.
 
-    Raises UserError when nothing here can build it, when the build fails, and when no local cluster is up.
+    Raise UserError if this machine has no builder, if the build fails, or if no local cluster is running.
     """
     wanted = reference()
     if not local.is_up():
         raise UserError(
-            "the image goes to the cluster of `make cluster`, which is not up; "
-            "for another cluster push it to a registry and set NEOBANK_IMAGE."
+            "the local cluster is not running: start it with `make cluster`; "
+            "for another cluster, push the image to a registry and set NEOBANK_IMAGE."
         )
     build(wanted)
     local.load(wanted)
@@ -46,7 +46,7 @@ def deliver() -> str:
 
 
 def build(wanted: str) -> None:
-    """Builds the image under this reference, unless it is there already. Raises UserError when it cannot."""
+    """Build the image with this reference, unless it exists already. Raise UserError if that fails."""
     engine = running_engine()
     if engine is not None:
         _build_with_engine(engine, wanted)
@@ -62,9 +62,9 @@ def _build_with_engine(engine: str, wanted: str) -> None:
     if subprocess.run([engine, "image", "inspect", wanted], check=False, capture_output=True).returncode == 0:
         return
     command = [engine, "build", f"--file={CONTAINERFILE}", f"--tag={wanted}", str(CONTEXT)]
-    # What the build says goes to standard error: standard output is the caller's.
+    # The build's output goes to standard error: standard output carries only the reference.
     if subprocess.run(command, check=False, stdout=sys.stderr).returncode != 0:
-        raise UserError(f"{engine} could not build the image; what it said stands above.")
+        raise UserError(f"{engine} could not build the image: its output above has the reason.")
 
 
 def _build_with_buildah(wanted: str) -> None:
@@ -75,7 +75,7 @@ def _build_with_buildah(wanted: str) -> None:
 
 
 def main() -> None:
-    """Builds the image and brings it to the local cluster; prints its reference."""
+    """Build the image, load it into the local cluster, and print its reference."""
     try:
         print(deliver())
     except UserError as error:

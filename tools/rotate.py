@@ -1,8 +1,8 @@
-"""`make rotate`: raise the number of each secret that is named, with today's date, and deploy what follows from it.
+"""`make rotate`: raise the number of each named secret, set today's date, and deploy the new secrets.
 
 python -m tools.rotate --stack dev [owner application backup metrics tls secretKey admin]
 
-This is the one command that writes a stack file, since that is what it is for; comments and order stay as they are.
+This is the only command that writes a stack file. It keeps the comments and the order.
 """
 
 import argparse
@@ -22,31 +22,32 @@ KEY: Final = "neobank:rotation"
 
 
 def main() -> None:
-    """Raise and deploy; a user's mistake is one sentence and exit code 1."""
+    """Raise the numbers and deploy; report a UserError as one sentence, with exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m tools.rotate")
     parser.add_argument("--stack", required=True)
-    parser.add_argument(
-        "secrets", nargs="*", metavar="SECRET", help=f"of {', '.join(SECRETS)}; all where none is named"
-    )
+    parser.add_argument("secrets", nargs="*", metavar="SECRET", help=f"{', '.join(SECRETS)}; default: all")
     arguments = parser.parse_args()
     try:
         deploy.require_stack_file(arguments.stack)
         file = deploy.REPOSITORY / f"Pulumi.{arguments.stack}.yaml"
         for name, number in raise_numbers(file, arguments.secrets or list(SECRETS), datetime.now(UTC).date()).items():
-            print(f"{file.name}: {KEY}.{name} is {number} from now on.", flush=True)
+            print(f"{file.name}: {KEY}.{name} is now {number}.", flush=True)
         sys.exit(deploy.run("up", arguments.stack, []))
     except UserError as error:
         sys.exit(f"make rotate: {error}")
 
 
 def raise_numbers(file: Path, names: list[str], today: date) -> dict[str, int]:
-    """Raise the numbers of these secrets in a stack file, all or none, and give the new ones. Raises UserError."""
+    """Raise the numbers of these secrets in a stack file and return the new ones.
+
+    Raise UserError, and leave the file unchanged, if a name is unknown.
+    """
     unknown = sorted(set(names) - set(SECRETS))
     if unknown:
-        raise UserError(f"there is no secret {', '.join(unknown)}: name some of {', '.join(SECRETS)}.")
+        raise UserError(f"there is no secret {', '.join(unknown)}: choose from {', '.join(SECRETS)}.")
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 10_000  # no line is broken
+    yaml.width = 10_000  # wraps no line
     document = yaml.load(file)
     rotation = document.setdefault("config", CommentedMap()).setdefault(KEY, CommentedMap())
     numbers = {name: rotation.get(name, {}).get("number", 1) + 1 for name in names}

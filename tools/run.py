@@ -1,4 +1,4 @@
-"""`make run`: the bank on this machine alone, on an embedded PostgreSQL, its data kept in .local/run between runs.
+"""`make run`: the bank on this machine, with an embedded PostgreSQL. Its data stay in .local/run between runs.
 
 python -m tools.run --port 5055 [--home FOLDER]
 """
@@ -21,31 +21,31 @@ from typing import Final, NoReturn
 from tools.postgres import REPOSITORY, Postgres, PostgresError
 
 ADMIN: Final = "Admin"
-PASSWORD_FILE: Final = "admin-password"  # noqa: S105  # its name
+PASSWORD_FILE: Final = "admin-password"  # noqa: S105  # the name of a file
 
 
 def main() -> None:
-    """Serve until Ctrl-C (or until somebody ends the process), then stop everything in order."""
+    """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop everything in order."""
     parser = argparse.ArgumentParser(prog="python -m tools.run")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--home", type=Path, default=REPOSITORY / ".local" / "run", help="where the data stays")
+    parser.add_argument("--home", type=Path, default=REPOSITORY / ".local" / "run", help="folder of the data")
     arguments = parser.parse_args()
     port: int = arguments.port
     home: Path = arguments.home.resolve()
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     refuse_a_taken_port(port)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(f"make run: the bank already runs on the data in {home}; stop that one first.")
+            sys.exit(f"make run: the bank already runs on the data in {home}: stop that process first.")
         sys.exit(run(home, port))
 
 
 def run(home: Path, port: int) -> int:
-    """Run database and service until they are stopped; gives the service's exit code."""
+    """Run the database and the service until they are stopped; return the service's exit code."""
     try:
         database = Postgres.embedded(home)
         database.start()
@@ -60,26 +60,26 @@ def run(home: Path, port: int) -> int:
 
 
 def refuse_a_taken_port(port: int) -> None:
-    """End with a sentence where the port can't be had."""
+    """Exit with one sentence if the port is not available."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            sys.exit(f"make run: port {port} can't be had ({error}): choose another with PORT=.")
+            sys.exit(f"make run: port {port} is not available ({error}): choose another with PORT=.")
 
 
 def serve(database: Postgres, home: Path, port: int) -> int:
-    """Run the service in the foreground and say where it is; gives its exit code."""
+    """Run the service in the foreground, print its address, and return its exit code."""
     first_time = not (home / PASSWORD_FILE).exists()
     environment = service_environment(database, home, port)
-    # It ends with this process, however that dies, so that the port is free for the next one.
+    # The service ends when this process dies, even by SIGKILL, so that the next run finds the port free.
     command = ["setpriv", "--pdeathsig=TERM", str(Path(sys.executable).with_name("neobank")), "start"]
     service = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         if await_service(service, port):
             keep_secret(home / "database-url", environment["DATABASE_URL"])
-            print(f"NeoBank is at http://127.0.0.1:{port} (Ctrl-C stops it).", flush=True)
+            print(f"NeoBank runs at http://127.0.0.1:{port}. Press Ctrl-C to stop it.", flush=True)
             password = environment["ADMIN_PASSWORD"] if first_time else f"in {home / PASSWORD_FILE}"
             print(f"The administrator is {ADMIN}, with the password {password}", flush=True)
         return service.wait()
@@ -89,7 +89,7 @@ def serve(database: Postgres, home: Path, port: int) -> int:
 
 
 def service_environment(database: Postgres, home: Path, port: int) -> dict[str, str]:
-    """Give the service's whole configuration; its secrets are made once and kept beside the data."""
+    """Return the service's complete environment. Its secrets are created once and stored beside the data."""
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DATABASE_URL": database.url("application"),
@@ -106,20 +106,20 @@ def service_environment(database: Postgres, home: Path, port: int) -> dict[str, 
 
 
 def kept_secret(file: Path) -> str:
-    """Give the secret that a file keeps, made now if there is none."""
+    """Return the secret in a file; create the file with a random secret if it does not exist."""
     if not file.exists():
         keep_secret(file, secrets.token_urlsafe(24))
     return file.read_text(encoding="utf-8")
 
 
 def keep_secret(file: Path, secret: str) -> None:
-    """Write a secret to a file that nobody else may read."""
+    """Write a secret to a file that only its owner can read."""
     file.touch(mode=0o600)
     file.write_text(secret, encoding="utf-8")
 
 
 def await_service(service: subprocess.Popen[bytes], port: int, patience: float = 60) -> bool:
-    """Wait until the service is ready; tells whether it came that far."""
+    """Wait until the service is ready, at most `patience` seconds; return whether it is."""
     deadline = time.monotonic() + patience
     while service.poll() is None and time.monotonic() < deadline:
         try:

@@ -1,11 +1,11 @@
-"""The pod in which PostgreSQL's data move to another version or flavour, made from what runs now, for kubectl to apply.
+"""The pod in which PostgreSQL's data move to another version or flavour, derived from the running objects.
 
 python -m tools.upgrade --major 17 --claim postgres-17 --storage 20Gi <deployments-and-jobs.json
 
-It reads `kubectl get deployments,jobs --output=json` and prints a new claim and the pod `postgres-upgrade`. There the
-new server runs on that claim as the stack's would, beside two containers with the owner's way in: `copy` with
-PostgreSQL's tools and `bank` with the service's. In this pod the database's full name is the new server; the short one
-is still the old. docs/postgresql-upgrade.md is the runbook.
+It reads `kubectl get deployments,jobs --output=json` and prints a new claim and the pod `postgres-upgrade` for `kubectl
+apply`. In this pod the new server runs on that claim, configured as the stack's own. Two more containers have the
+owner's credentials: `copy` has PostgreSQL's tools, `bank` has the service's. In this pod the database's full host name
+is the new server; the short name is still the old one. docs/postgresql-upgrade.md is the runbook.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SERVICE: Final = "postgres-service"
 BACKUP: Final = "neobank-backup-secret"
 COMPONENT: Final = "app.kubernetes.io/component"
 LABELS: Final = {"app.kubernetes.io/name": "neobank", COMPONENT: "migration", "app.kubernetes.io/managed-by": "kubectl"}
-"""As the Job's pods, so that NetworkPolicies let it reach the old database and no Service sends anybody here."""
+"""The labels of the Job's pods: NetworkPolicies let the pod reach the old database, and no Service selects it."""
 
 UIDS: Final = {"alpine": 70, "debian": 999}
 SUFFIXES: Final = {"alpine": "-alpine", "debian": ""}
@@ -34,13 +34,13 @@ _WAIT: Final = ["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"]
 
 
 def main() -> None:
-    """Print what to apply; a user's mistake is one sentence and exit code 1."""
+    """Print the objects to apply; report a UserError as one sentence, with exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m tools.upgrade")
     parser.add_argument("--major", required=True, type=int, choices=(16, 17, 18))
-    parser.add_argument("--flavour", choices=tuple(UIDS), help="of the image; as it is where none is named")
+    parser.add_argument("--flavour", choices=tuple(UIDS), help="of the image; default: unchanged")
     parser.add_argument("--claim", required=True, help="the name of the new PersistentVolumeClaim")
-    parser.add_argument("--storage", required=True, help="its size, such as 20Gi")
-    parser.add_argument("--storage-class", default="", help="its class; the cluster's default where none is named")
+    parser.add_argument("--storage", required=True, help="size of the claim, such as 20Gi")
+    parser.add_argument("--storage-class", default="", help="its class; default: the cluster's")
     given = parser.parse_args()
     try:
         objects = json.load(sys.stdin)["items"]
@@ -49,29 +49,37 @@ def main() -> None:
         flavour = given.flavour or flavour_of(image_of(database))
         pod = upgrade_pod(database, job_of(objects), given.major, flavour, given.claim)
     except (UserError, ValueError, KeyError) as error:
-        reason = error if isinstance(error, UserError) else "standard input is not what kubectl prints as JSON."
+        reason = (
+            error
+            if isinstance(error, UserError)
+            else "standard input is not the JSON that `kubectl get deployments,jobs --output=json` prints."
+        )
         sys.exit(f"tools.upgrade: {reason}")
     json.dump({"apiVersion": "v1", "kind": "List", "items": [claim, pod]}, sys.stdout, indent=1)
 
 
 def database_of(objects: list[Object]) -> Object:
-    """Find the database's Deployment. Raises UserError."""
+    """Return the database's Deployment. Raise UserError if there is none."""
     found = [it for it in objects if (it["kind"], it["metadata"]["name"]) == ("Deployment", DATABASE)]
     if not found:
-        raise UserError(f"there is no {DATABASE} on standard input: kubectl looked in another namespace or cluster.")
+        raise UserError(
+            f"there is no {DATABASE} on standard input: point kubectl at the stack's cluster and namespace."
+        )
     return found[0]
 
 
 def job_of(objects: list[Object]) -> Object:
-    """Find the newest Job that migrated. Raises UserError."""
+    """Return the newest migration Job. Raise UserError if there is none."""
     jobs = [it for it in objects if it["kind"] == "Job" and it["metadata"]["labels"].get(COMPONENT) == "migration"]
     if not jobs:
-        raise UserError("there is no Job that migrated: it was deleted; `make up` with `--refresh` makes it run again.")
+        raise UserError(
+            "there is no migration Job on standard input: if it was deleted, `make up ARGS=--refresh` creates it again."
+        )
     return max(jobs, key=lambda job: str(job["metadata"].get("creationTimestamp", "")))
 
 
 def new_claim(name: str, storage: str, storage_class: str) -> Object:
-    """Describe the claim that the data move to."""
+    """Return the claim that the data move to."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -85,13 +93,13 @@ def new_claim(name: str, storage: str, storage_class: str) -> Object:
 
 
 def upgrade_pod(database: Object, job: Object, major: int, flavour: str, claim: str) -> Object:
-    """Describe the pod: the database's own, of another image and on another claim, and the Job's container twice.
+    """Return the pod: the database's own with another image and claim, and the Job's container twice.
 
-    Raises UserError where the database runs that image already.
+    Raise UserError if the database already runs that image.
     """
     image = _IMAGE.sub(f":{major}{SUFFIXES[flavour]}", image_of(database))
     if image == image_of(database):
-        raise UserError(f"the database runs {image} already: name another --major or --flavour.")
+        raise UserError(f"the database runs {image} already: choose another --major or --flavour.")
     spec = copy.deepcopy(database["spec"]["template"]["spec"])
     spec["securityContext"] |= dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), UIDS[flavour])
     for container in [*spec["initContainers"], *spec["containers"]]:
@@ -108,7 +116,7 @@ def upgrade_pod(database: Object, job: Object, major: int, flavour: str, claim: 
 
 
 def add_tools(spec: Object, migrating: Object, image: str) -> None:
-    """Add the containers in which the commands run, with what the Job's pod may read."""
+    """Add the containers in which the commands run, with the volumes of the Job's pod."""
     names = {volume["name"] for volume in spec["volumes"]}
     spec["volumes"] += [volume for volume in migrating["volumes"] if volume["name"] not in names]
     [upgrading] = migrating["containers"]
@@ -118,18 +126,18 @@ def add_tools(spec: Object, migrating: Object, image: str) -> None:
 
 
 def image_of(database: Object) -> str:
-    """Name the image that the database runs."""
+    """Return the image that the database runs."""
     image: str = database["spec"]["template"]["spec"]["containers"][0]["image"]
     return image
 
 
 def flavour_of(image: str) -> str:
-    """Tell which of the official images it is."""
+    """Return the flavour of an official image."""
     return "alpine" if image.endswith(SUFFIXES["alpine"]) else "debian"
 
 
 def of_user(security: Object) -> Object:
-    """Give as whom a pod's containers run."""
+    """Return the user and group of a security context."""
     return {field: security[field] for field in ("runAsUser", "runAsGroup") if field in security}
 
 

@@ -46,7 +46,7 @@ def test_one_is_raised_again_and_no_other(file: Path) -> None:
 
 def test_a_name_that_is_none_raises_nothing(file: Path) -> None:
     before = file.read_bytes()
-    with pytest.raises(UserError, match="there is no secret app: name some of owner, application"):
+    with pytest.raises(UserError, match="there is no secret app: choose from owner, application"):
         raise_numbers(file, ["owner", "app"], DAY)
     assert file.read_bytes() == before
     assert [it.name for it in file.parent.iterdir()] == [file.name]

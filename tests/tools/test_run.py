@@ -144,7 +144,7 @@ def test_a_taken_port_is_one_sentence(start: Start) -> None:
         port = taken.getsockname()[1]
         output, _ = start(port).communicate(timeout=60)
     assert output.count("\n") == 1
-    assert f"port {port} can't be had" in output
+    assert f"port {port} is not available" in output
 
 
 def test_two_at_once_on_the_same_data_is_one_sentence(start: Start) -> None:

@@ -102,11 +102,11 @@ def without_job(document: Document) -> Document:
 @pytest.mark.parametrize(
     ("text", "words", "sentence"),
     [
-        ("{}", ["--major", "17"], "standard input is not what kubectl prints as JSON."),
-        ("no JSON", ["--major", "17"], "standard input is not what kubectl prints as JSON."),
+        ("{}", ["--major", "17"], "standard input is not the JSON that `kubectl get"),
+        ("no JSON", ["--major", "17"], "standard input is not the JSON that `kubectl get"),
         ('{"items": []}', ["--major", "17"], "there is no postgres-deployment on standard input"),
         ("as it is", ["--major", "16"], "the database runs docker.io/library/postgres:16-alpine already"),
-        ("without a Job", ["--major", "17"], "there is no Job that migrated"),
+        ("without a Job", ["--major", "17"], "there is no migration Job on standard input"),
     ],
 )
 def test_what_it_can_not_work_from_is_said_in_a_sentence(
