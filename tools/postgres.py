@@ -19,7 +19,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 START = REPOSITORY / "database" / "start.sh"
 ROLES = ("owner", "application", "backup", "metrics")
-# The application has two logins, used in turn. With rotation number 1 (below) it uses the first.
+# The application has two logins, used in turn. While the rotation number is 1 it uses the first.
 LOGINS = {
     "owner": "neobank_owner",
     "application": "neobank_0",
@@ -158,10 +158,8 @@ class Postgres:
     def _await(self, patience: float = 60) -> None:
         deadline = time.monotonic() + patience
         ready = [str(self.binaries / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
-        ready += [
-            f"--username={LOGINS['application']}",
-            "--dbname=neobank",
-        ]  # the server would refuse and log other names
+        # The server would refuse and log any other user or database.
+        ready += [f"--username={LOGINS['application']}", "--dbname=neobank"]
         while subprocess.run(ready, check=False).returncode != 0:
             if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
                 raise self._failure()

@@ -48,13 +48,10 @@ def main() -> None:
         database = database_of(objects)
         flavour = given.flavour or flavour_of(image_of(database))
         pod = upgrade_pod(database, job_of(objects), given.major, flavour, given.claim)
-    except (UserError, ValueError, KeyError) as error:
-        reason = (
-            error
-            if isinstance(error, UserError)
-            else "standard input is not the JSON that `kubectl get deployments,jobs --output=json` prints."
-        )
-        sys.exit(f"tools.upgrade: {reason}")
+    except UserError as error:
+        sys.exit(f"tools.upgrade: {error}")
+    except (ValueError, KeyError):
+        sys.exit("tools.upgrade: standard input is not the JSON of `kubectl get deployments,jobs --output=json`.")
     json.dump({"apiVersion": "v1", "kind": "List", "items": [claim, pod]}, sys.stdout, indent=1)
 
 

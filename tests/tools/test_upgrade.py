@@ -102,8 +102,8 @@ def without_job(document: Document) -> Document:
 @pytest.mark.parametrize(
     ("text", "words", "sentence"),
     [
-        ("{}", ["--major", "17"], "standard input is not the JSON that `kubectl get"),
-        ("no JSON", ["--major", "17"], "standard input is not the JSON that `kubectl get"),
+        ("{}", ["--major", "17"], "standard input is not the JSON of `kubectl get"),
+        ("no JSON", ["--major", "17"], "standard input is not the JSON of `kubectl get"),
         ('{"items": []}', ["--major", "17"], "there is no postgres-deployment on standard input"),
         ("as it is", ["--major", "16"], "the database runs docker.io/library/postgres:16-alpine already"),
         ("without a Job", ["--major", "17"], "there is no migration Job on standard input"),

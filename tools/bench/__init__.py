@@ -1,1 +1,1 @@
-"""`make bench`: how fast the bank is on this machine, as ratios to what PostgreSQL's own benchmark makes of it."""
+"""`make bench`: the speed of the bank on this machine, as ratios to pgbench, PostgreSQL's own benchmark."""

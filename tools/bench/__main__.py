@@ -1,4 +1,4 @@
-"""Measure, print one table. Nothing here passes or fails: a shared machine's figures are for reading, not for CI.
+"""Measure and print a table. Nothing passes or fails: the figures of a shared machine are not a test for CI.
 
 python -m tools.bench [--rounds 9] [--seconds 3] [--large]
 """
@@ -30,12 +30,12 @@ HISTORY: Final = 10_000  # rows
 LARGE_HISTORY: Final = 1_000_000  # rows
 SOAK: Final = 10_000  # requests
 LARGE_SCALE: Final = 100
-ONE_BUSY_ROW: Final = 1  # a scale at which all transactions update one row, as all spins do the house's
+ONE_BUSY_ROW: Final = 1  # a scale at which all transactions update one row, as all spins update the house's
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the bench: how long, and on what."""
+    """The parameters of one run of the bench, and its measurements."""
 
     bench: Bench
     transfers_yardstick: Pgbench
@@ -45,7 +45,7 @@ class Run:
     seconds: float
 
     def payments_in_core(self) -> None:
-        """Measure the ledger without the web."""
+        """Measure payments in the core, without HTTP."""
         yardstick, uniform = self.transfers_yardstick, "transfers, core"
         one_row, shards = f"{uniform}: all to one row", f"{uniform}: all to 32 shards"
         with Callers(self.bench.urls["application"], CLIENTS, WORKERS) as callers:
@@ -64,19 +64,19 @@ class Run:
         line(measured, shards, Goal(uniform))
 
     def payments_over_http(self, *, rows: int) -> None:
-        """Measure the service, with at least so many rows of history."""
-        yardstick, found = self.transfers_yardstick, self.bench.fill_history(rows)
+        """Measure payments over HTTP with at least `rows` transfers in the history."""
+        yardstick, rows_before = self.transfers_yardstick, self.bench.fill_history(rows)
         uniform = f"transfers, HTTP, {rows:_} rows".replace("_", " ")
-        limited, one_row, shards = (f"{uniform}: {how}" for how in ("limits on", "all to one row", "all to 32 shards"))
-        phones = Phones(self.seconds)
+        limited, one_row, shards = (f"{uniform}: {it}" for it in ("limits on", "all to one row", "all to 32 shards"))
+        loads = HttpLoads(self.seconds)
         with self.server(WORKERS) as server, self.server(WORKERS, HARDLY_LIMITED) as limiting:
             measured = alternate(
                 {
                     yardstick.name: self.rate(yardstick),
-                    uniform: phones.rate(uniform, server, self.bench.uniform),
-                    limited: phones.rate(limited, limiting, self.bench.uniform),
-                    one_row: phones.rate(one_row, server, self.bench.to_one_row),
-                    shards: phones.rate(shards, server, self.bench.to_shards),
+                    uniform: loads.rate(uniform, server, self.bench.uniform),
+                    limited: loads.rate(limited, limiting, self.bench.uniform),
+                    one_row: loads.rate(one_row, server, self.bench.to_one_row),
+                    shards: loads.rate(shards, server, self.bench.to_shards),
                 },
                 self.rounds,
             )
@@ -85,56 +85,56 @@ class Run:
         line(measured, limited, Goal(uniform, reach=0.75))
         line(measured, one_row, Goal(uniform, reach=0.8))
         line(measured, shards, Goal(uniform, reach=0.8))
-        note("  rows before", str(found))
-        phones.tell()
+        note("  rows before", str(rows_before))
+        loads.print_details()
 
     def spins(self) -> None:
-        """Measure the casino, without the web and with it."""
+        """Measure spins, in the core and over HTTP."""
         yardstick, core, http = self.spins_yardstick, "spins, core", "spins, HTTP"
-        phones = Phones(self.seconds)
+        loads = HttpLoads(self.seconds)
         with Callers(self.bench.urls["application"], CLIENTS, WORKERS) as callers, self.server(WORKERS) as server:
             measured = alternate(
                 {
                     yardstick.name: self.rate(yardstick),
                     core: lambda: callers.rate(self.bench.spins, self.seconds),
-                    http: phones.rate(http, server, self.bench.spins),
+                    http: loads.rate(http, server, self.bench.spins),
                 },
                 self.rounds,
             )
         line(measured, yardstick.name)
         line(measured, core, Goal(yardstick.name, reach=0.9, aim=1.1))
         line(measured, http, Goal(yardstick.name, reach=0.22, aim=0.38))
-        phones.tell()
+        loads.print_details()
 
     def process(self) -> None:
-        """Measure one worker: how soon it serves, and what memory it holds after many requests."""
+        """Measure one worker: the seconds until it serves, and its memory after many requests."""
         with self.server(1) as server:
             note("one worker: from start to ready", f"{server.startup:.2f} s")
-            sent = send(server.port, self.bench.uniform, CLIENTS, 0).answers
+            sent = send(server.port, self.bench.uniform, CLIENTS, 0).responses
             early = server.worker_memory()
             while sent < SOAK:
-                sent += send(server.port, self.bench.uniform, CLIENTS, self.seconds).answers
-            note(f"its memory after {sent} requests", f"{server.worker_memory() / 2**20:.0f} MiB")
-            note("  and after the first 16", f"{early / 2**20:.0f} MiB")
+                sent += send(server.port, self.bench.uniform, CLIENTS, self.seconds).responses
+            note(f"one worker: memory after {sent} requests", f"{server.worker_memory() / 2**20:.0f} MiB")
+            note("  after the first 16", f"{early / 2**20:.0f} MiB")
 
     def rate(self, yardstick: Pgbench) -> Callable[[], float]:
-        """Give what measures a yardstick."""
+        """Return a function that measures a yardstick once."""
         return lambda: yardstick.rate(CLIENTS, self.seconds)
 
     def server(self, workers: int, limits: str = UNLIMITED) -> Server:
-        """Give the service, not started yet."""
+        """Return the service, not started."""
         return Server(self.bench.environment, self.log, workers=workers, limits=limits)
 
 
-class Phones:
-    """What was seen over HTTP in all rounds, by the name of what was done."""
+class HttpLoads:
+    """The measurements over HTTP in all rounds, by the name of the traffic."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loads: dict[str, list[Load]] = {}
 
     def rate(self, name: str, server: Server, traffic: Traffic) -> Callable[[], float]:
-        """Give what measures a server."""
+        """Return a function that measures a server once and keeps the details."""
 
         def measure() -> float:
             load = send(server.port, traffic, CLIENTS, self._seconds)
@@ -143,20 +143,20 @@ class Phones:
 
         return measure
 
-    def tell(self) -> None:
-        """Print what else was seen."""
+    def print_details(self) -> None:
+        """Print the latencies and the clients' own use of the processor."""
         for name, loads in self._loads.items():
             note(f"  p95 of {name}", f"{median(load.p95 for load in loads) * 1000:.0f} ms")
         share = max(load.client_share for loads in self._loads.values() for load in loads)
-        note("  the phones' share of one core, at most", f"{share:.0%}")
+        note("  clients' share of one core, at most", f"{share:.0%}")
 
 
 def main() -> None:
-    """Measure everything on a database that is thrown away."""
+    """Measure everything on a database that is deleted afterwards."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench")
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is measured; medians are shown")
-    parser.add_argument("--seconds", type=float, default=3, help="how long each is measured")
-    parser.add_argument("--large", action="store_true", help=f"also with {LARGE_HISTORY} rows of history")
+    parser.add_argument("--rounds", type=int, default=9, help="measurements of each subject; the table shows medians")
+    parser.add_argument("--seconds", type=float, default=3, help="duration of a measurement")
+    parser.add_argument("--large", action="store_true", help=f"measure also with {LARGE_HISTORY} rows of history")
     arguments = parser.parse_args()
     home = REPOSITORY / ".local" / "bench"
     shutil.rmtree(home, ignore_errors=True)
@@ -170,7 +170,7 @@ def main() -> None:
 
 
 def measure(home: Path, *, rounds: int, seconds: float, large: bool) -> None:
-    """Print the table. Raises PostgresError or UserError."""
+    """Print the table. Raise PostgresError or UserError if a part fails."""
     with ExitStack() as stack:
         postgres = Postgres.embedded(home)
         postgres.start()
@@ -189,7 +189,7 @@ def measure(home: Path, *, rounds: int, seconds: float, large: bool) -> None:
             run.payments_over_http(rows=LARGE_HISTORY)
         run.process()
         transfers, rounds_played = run.bench.prove()
-        note("books", f"sound: {transfers} transfers, {rounds_played} rounds played again")
+        note("books", f"correct: {transfers} transfers, {rounds_played} rounds recomputed")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The bank under the bench: players who are logged in, accounts that all pay, a history that fits the balances."""
+"""The bank under test: logged-in players, their accounts, and a history that agrees with the balances."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from tools.run import service_environment
 
 PLAYERS: Final = 1000
 SHARDS: Final = 32
-STAKE: Final = 100_000_000  # hundredths for each player: nobody loses so much in a run
+STAKE: Final = 100_000_000  # hundredths of the currency for each player: more than a player can lose in a run
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A bank to measure: how to reach it, and the traffic it is measured with."""
+    """A bank to measure: its addresses, and the traffic for it."""
 
     urls: Mapping[str, URL]
     environment: Mapping[str, str]
@@ -42,7 +42,7 @@ class Bench:
 
     @classmethod
     def prepare(cls, postgres: Postgres, home: Path) -> "Bench":
-        """Migrate, and open all accounts."""
+        """Migrate the database, register all players and give them money."""
         urls = {role: make_url(postgres.url(role)) for role in LOGINS}
         environment = service_environment(postgres, home, port=1)  # each server has its own port
         migrations.upgrade(UpgradeSettings.from_environment(environment))
@@ -60,7 +60,7 @@ class Bench:
         )
 
     def fill_history(self, rows: int) -> int:
-        """Add transfers as the owner until there are at least so many; gives how many there are."""
+        """Add transfers, as the owner, until there are at least `rows`; return the number of transfers."""
         engine = connect(self.urls["owner"])
         with engine.begin() as connection:
             found: int = connection.execute(text("SELECT count(*) FROM transfers")).scalar_one()
@@ -70,9 +70,9 @@ class Bench:
         return max(rows, found)
 
     def prove(self) -> tuple[int, int]:
-        """Verify every balance and, with all seeds retired, every round; gives the transfers and the rounds.
+        """Verify every balance and, after retiring all seeds, every round; return the counts of transfers and rounds.
 
-        Raises UserError for figures that were made by losing money.
+        Raise UserError if a balance or a round is wrong: then the measured rates are worthless.
         """
         engine = connect(self.urls["owner"])
         with engine.begin() as connection:
@@ -82,12 +82,13 @@ class Bench:
             fairness = verify_rounds(connection)
         engine.dispose()
         if not verdict.sound or fairness.problems:
-            raise UserError(f"the books are wrong after this run: {[*verdict.differences, *fairness.problems][:5]}")
+            problems = [*verdict.differences, *fairness.problems][:5]
+            raise UserError(f"the books are wrong after this run, so its figures are invalid: {problems}")
         return verdict.transfers, fairness.rounds
 
 
 def join(settings: ServingSettings, count: int) -> list[Player]:
-    """Register players and log them in, as the service does it but for the hashing of passwords."""
+    """Register players and log them in as the service does, but without hashing passwords."""
     app = create_app(settings)
     with app.test_request_context(), current_bank().transaction() as connection:
         profiles = [
@@ -102,7 +103,7 @@ def join(settings: ServingSettings, count: int) -> list[Player]:
 
 
 def split(owner: URL, player: Player) -> None:
-    """Keep an account's balance in many rows, as the organisers may for a busy one."""
+    """Split an account's balance into many rows, as organisers can for a busy account."""
     engine = connect(owner)
     values = {"account": player.account_id, "shards": SHARDS}
     with engine.begin() as connection:
@@ -126,7 +127,7 @@ def stake(owner: URL, players: tuple[Player, ...]) -> None:
     engine.dispose()
 
 
-# In each turn everybody pays one hundredth to another and is paid one, so that nobody runs out of money.
+# In each turn every account pays one hundredth to another and receives one, so that none runs out of money.
 _ADD_HISTORY = text("""
     WITH crowd AS (
         SELECT ids, cardinality(ids) AS size FROM (SELECT CAST(:accounts AS bigint[]) AS ids) AS given
@@ -150,5 +151,5 @@ _ADD_HISTORY = text("""
 
 
 def add_history(connection: Connection, rows: int, accounts: list[int]) -> None:
-    """Add so many transfers between these accounts, and to their balances; needs the owner's connection."""
+    """Add `rows` transfers between these accounts and update their balances. It needs the owner's connection."""
     connection.execute(_ADD_HISTORY, {"rows": rows, "accounts": accounts})

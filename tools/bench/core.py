@@ -1,4 +1,4 @@
-"""The core under load: threads that call it as the service's do, in as many processes, with no web in between."""
+"""The core under load: as many processes and threads as the service has call it directly, without HTTP."""
 
 import multiprocessing
 import random
@@ -14,13 +14,13 @@ from tools.bench.traffic import Traffic
 
 
 class Callers:
-    """So many clients, spread over some processes, each with one connection from one measurement to the next."""
+    """Clients in several processes. Each has one connection, which is kept between measurements."""
 
     def __init__(self, url: URL, clients: int, processes: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._processes = processes
-        given = (url, clients // processes, context.Barrier(processes))
-        self._pool = ProcessPoolExecutor(processes, context, _open, given)
+        arguments = (url, clients // processes, context.Barrier(processes))
+        self._pool = ProcessPoolExecutor(processes, context, _open, arguments)
 
     def __enter__(self) -> Self:
         return self
@@ -29,32 +29,32 @@ class Callers:
         self._pool.shutdown()
 
     def rate(self, traffic: Traffic, seconds: float) -> float:
-        """Give how often a second all of them together do what the traffic is."""
+        """Return the operations per second of all clients together."""
         each = [traffic] * self._processes, [seconds] * self._processes, range(self._processes)
-        return sum(self._pool.map(_act, *each))
+        return sum(self._pool.map(_measure, *each))
 
 
 _engine: Engine
 _threads: int
-_together: Barrier
+_barrier: Barrier
 
 
-def _open(url: URL, threads: int, together: Barrier) -> None:
-    global _engine, _threads, _together  # a pool's process has no other place for what it keeps
-    _engine, _threads, _together = connect(url, connections=threads, single_statements=True), threads, together
+def _open(url: URL, threads: int, barrier: Barrier) -> None:
+    global _engine, _threads, _barrier  # a process of a pool can keep state only in globals
+    _engine, _threads, _barrier = connect(url, connections=threads, single_statements=True), threads, barrier
 
 
-def _act(traffic: Traffic, seconds: float, process: int) -> float:
-    def act(thread: int) -> float:
-        chance = random.Random(process * _threads + thread)  # noqa: S311  # the same each time
+def _measure(traffic: Traffic, seconds: float, process: int) -> float:
+    def run(thread: int) -> float:
+        chance = random.Random(process * _threads + thread)  # noqa: S311  # the same sequence each time
         done = 0
-        with _engine.connect() as connection:  # held throughout, as pgbench holds its own
+        with _engine.connect() as connection:  # held during the whole measurement, as pgbench does
             started = time.monotonic()
             while time.monotonic() < started + seconds:
-                traffic.act(connection, chance)
+                traffic.execute(connection, chance)
                 done += 1
             return done / (time.monotonic() - started)
 
     with ThreadPoolExecutor(_threads) as threads:
-        _together.wait(60)
-        return sum(threads.map(act, range(_threads)))
+        _barrier.wait(60)
+        return sum(threads.map(run, range(_threads)))

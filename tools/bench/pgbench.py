@@ -1,4 +1,4 @@
-"""The yardstick: pgbench's TPC-B, on the same server as what it measures."""
+"""The yardstick: pgbench's TPC-B, on the same server as the bank."""
 
 import os
 import re
@@ -16,31 +16,31 @@ SAFE: Final = ("fsync", "synchronous_commit", "full_page_writes")
 
 @dataclass(frozen=True, slots=True)
 class Pgbench:
-    """pgbench on a server, at a scale; its tables have a schema of their own."""
+    """pgbench on a server, at a scale. Its tables are in a separate schema."""
 
     postgres: Postgres
     scale: int
 
     @property
     def name(self) -> str:
-        """What it is called in the table."""
+        """Its name in the table."""
         return f"pgbench -s {self.scale} (TPC-B)"
 
     def prepare(self) -> None:
-        """Make its tables (15 MB for 1). Raises UserError where the server does not write everything down."""
+        """Create its tables (15 MB per unit of scale). Raise UserError if the server runs without durability."""
         for setting in SAFE:
             if self._ask(f"SHOW {setting}") != "on":
-                raise UserError(f"the server has {setting} off: figures made so would be worth nothing.")
+                raise UserError(f"the server has {setting} off: turn it on, otherwise the figures are invalid.")
         self._ask(f"CREATE SCHEMA pgbench_{self.scale}")
         self._run("pgbench", "--initialize", f"--scale={self.scale}", "--quiet")
 
     def rate(self, clients: int, seconds: float) -> float:
-        """Give the transactions per second that so many clients make."""
+        """Return the transactions per second with this number of clients."""
         output = self._run("pgbench", "--no-vacuum", f"--client={clients}", "--jobs=2", f"--time={max(1, seconds):.0f}")
-        found = re.search(r"^tps = ([0-9.]+) \(without initial connection time\)", output, re.MULTILINE)
-        if found is None:
-            raise UserError(f"pgbench printed no tps: {output}")
-        return float(found[1])
+        match = re.search(r"^tps = ([0-9.]+) \(without initial connection time\)", output, re.MULTILINE)
+        if match is None:
+            raise UserError(f"the output of pgbench contains no tps: {output}")
+        return float(match[1])
 
     def _ask(self, sql: str) -> str:
         return self._run("psql", "--no-psqlrc", "--quiet", "--tuples-only", "--command", sql).strip()

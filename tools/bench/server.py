@@ -1,4 +1,4 @@
-"""The service as a pod runs it: gunicorn with its own configuration, on a port of its own."""
+"""The service as a pod runs it: gunicorn with the service's configuration, on a free port."""
 
 import subprocess
 import sys
@@ -14,11 +14,13 @@ from tools.postgres import free_port
 from tools.run import await_service
 
 UNLIMITED: Final = "off"
-HARDLY_LIMITED: Final = f"{Limit.PAYMENTS}=999999/minute"  # a few clients stand for a crowd: counted, and never refused
+HARDLY_LIMITED: Final = (
+    f"{Limit.PAYMENTS}=999999/minute"  # a few clients represent a crowd: counted, but never rejected
+)
 
 
 class Server:
-    """A running service; `startup` is the seconds from its start until it was ready."""
+    """A running service. `startup` is the time from its start until it was ready, in seconds."""
 
     def __init__(self, environment: Mapping[str, str], log: Path, *, workers: int, limits: str = UNLIMITED) -> None:
         self.port = free_port()
@@ -28,7 +30,7 @@ class Server:
             names.port: str(self.port),
             names.workers: str(workers),
             names.rate_limits: limits,
-            names.log_level: "info",  # as in a pod: a line for each request
+            names.log_level: "info",  # as in a pod: one line per request
             names.metrics_folder: f"{environment[names.metrics_folder]}-{self.port}",
         }
         self._log = log
@@ -41,7 +43,7 @@ class Server:
             self._process = subprocess.Popen(command, env=self._environment, stderr=log, start_new_session=True)
         if not await_service(self._process, self.port):
             self.__exit__()
-            raise UserError(f"the service did not become ready: {self._log.read_text()[-500:]}")
+            raise UserError(f"the service did not become ready; its log ends with: {self._log.read_text()[-500:]}")
         self.startup = time.monotonic() - started
         return self
 
@@ -50,7 +52,7 @@ class Server:
         self._process.wait(timeout=60)
 
     def worker_memory(self) -> int:
-        """Give the resident memory of the first worker, in bytes."""
+        """Return the resident memory of the first worker, in bytes."""
         worker = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0]
         status = Path(f"/proc/{worker}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024

@@ -1,4 +1,4 @@
-"""What clients do, whether they call the core or send requests: pay one another, or play."""
+"""The operations of clients, as calls of the core and as HTTP requests: payments and spins."""
 
 import json
 import random
@@ -19,7 +19,7 @@ _ZONE: Final = ZoneInfo("UTC")
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """Somebody with an account, money and a session."""
+    """A player with an account, money and a session."""
 
     account_id: int
     number: str
@@ -28,7 +28,7 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A POST, and the status of a good answer."""
+    """A POST request, and the status of a successful response."""
 
     path: str
     sender: Player
@@ -36,7 +36,7 @@ class Request:
     status: HTTPStatus
 
     def encode(self) -> bytes:
-        """Give it as it is sent."""
+        """Return the bytes of the request."""
         body = json.dumps(self.body)
         head = (
             f"POST /api/v1{self.path} HTTP/1.1\r\nHost: bank\r\nContent-Type: application/json\r\n"
@@ -46,24 +46,24 @@ class Request:
 
 
 class Traffic(Protocol):
-    """What is done over and over, each time drawn anew."""
+    """An operation that is repeated with random players."""
 
-    def act(self, connection: Connection, chance: random.Random) -> None:
-        """Do it once, as the service does it, with no web in between."""
+    def execute(self, connection: Connection, chance: random.Random) -> None:
+        """Execute the operation once as the service does, but without HTTP."""
 
     def draw(self, chance: random.Random) -> Request:
-        """Draw the request that does it once."""
+        """Return a request for the operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """Any of the payers pays any of the receivers one hundredth."""
+    """A random payer pays one hundredth to a random receiver."""
 
     payers: tuple[Player, ...]
     receivers: tuple[Player, ...]
 
-    def act(self, connection: Connection, chance: random.Random) -> None:
-        """Pay."""
+    def execute(self, connection: Connection, chance: random.Random) -> None:
+        """Execute a payment in the core."""
         payer, receiver = self._pair(chance)
         pay(
             connection,
@@ -76,7 +76,7 @@ class Payments:
         )
 
     def draw(self, chance: random.Random) -> Request:
-        """Draw a payment."""
+        """Return a request for a payment."""
         payer, receiver = self._pair(chance)
         body: dict[str, object] = {"to_account": receiver.number, "amount": 0.01, "memo": MEMO}
         return Request("/transactions", payer, body, HTTPStatus.CREATED)
@@ -88,12 +88,12 @@ class Payments:
 
 @dataclass(frozen=True, slots=True)
 class Spins:
-    """Any of the players plays a round of either game, at the smallest bet."""
+    """A random player plays a round of a random game, at the smallest bet."""
 
     players: tuple[Player, ...]
 
-    def act(self, connection: Connection, chance: random.Random) -> None:
-        """Play."""
+    def execute(self, connection: Connection, chance: random.Random) -> None:
+        """Execute a spin in the core."""
         player, game = chance.choice(self.players), chance.choice(tuple(GAMES.values()))
 
         def play_once(attempt: int) -> None:
@@ -110,6 +110,6 @@ class Spins:
         retry_spin(play_once)
 
     def draw(self, chance: random.Random) -> Request:
-        """Draw a spin."""
+        """Return a request for a spin."""
         player, game = chance.choice(self.players), chance.choice(tuple(GAMES.values()))
         return Request(f"/casino/{game.path_name}/spin", player, {"bet_amount": game.bets.minimum}, HTTPStatus.OK)

@@ -1,1 +1,1 @@
-"""The local Kubernetes cluster: kind where a container engine runs, otherwise a node of our own."""
+"""The local Kubernetes cluster: kind if a container engine runs, otherwise the built-in node (`node.py`)."""

@@ -11,9 +11,11 @@ from tools.errors import UserError
 
 
 def main() -> None:
-    """Does what the one argument says; a user's mistake is one sentence on standard error and exit code 1."""
+    """Run the requested action; report a UserError as one sentence on standard error, with exit code 1."""
     parser = argparse.ArgumentParser(prog="python -m tools.cluster", description="The local Kubernetes cluster.")
-    parser.add_argument("action", choices=["up", "down", "packages"], help="packages: the Debian packages missing here")
+    parser.add_argument(
+        "action", choices=["up", "down", "packages"], help="packages: print the missing Debian packages"
+    )
     action = parser.parse_args().action
     try:
         if action == "up":
@@ -25,7 +27,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"cluster: {error}")
     except KeyboardInterrupt:
-        sys.exit("cluster: interrupted; the next `make cluster` clears away what was begun.")
+        sys.exit("cluster: interrupted: the next `make cluster` removes the unfinished cluster and starts again.")
 
 
 if __name__ == "__main__":

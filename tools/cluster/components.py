@@ -1,7 +1,7 @@
-"""The command line and configuration of each program of the node. Nothing is started here.
+"""The command line and configuration of each program of the node. This module starts nothing.
 
-The programs see the machine's file system with three folders of their own in it (`supervisor.py` arranges that):
-`/run`, `/var/log`, and the place where the controller-manager's host-path provisioner keeps volumes.
+The programs use the machine's file system, except for three private folders that `supervisor.py` mounts: `/run`,
+`/var/log`, and the folder in which the controller-manager's host-path provisioner keeps volumes.
 """
 
 import json
@@ -22,7 +22,7 @@ CNI_PROGRAMS = "/usr/lib/cni"
 
 @dataclass(frozen=True)
 class Node:
-    """What the programs' configuration depends on."""
+    """The values on which the programs' configuration depends."""
 
     link: Link
     state: Path
@@ -30,22 +30,22 @@ class Node:
 
     @property
     def pki(self) -> Path:
-        """Certificates and keys."""
+        """The folder of certificates and keys."""
         return self.state / "pki"
 
     @property
     def config(self) -> Path:
-        """Configuration files, kubeconfigs among them, written anew at each start."""
+        """The folder of configuration files, including kubeconfigs; each start writes them again."""
         return self.state / "config"
 
     @property
     def server(self) -> str:
-        """The API server's address, for the host and the node alike."""
+        """The API server's URL, for the host and for the node."""
         return f"https://{self.link.node}:{API_PORT}"
 
 
 def commands(node: Node) -> dict[str, list[str]]:
-    """The command line of every program, by name."""
+    """Return the command line of every program, by name."""
     return {
         "etcd": _etcd(node),
         "containerd": ["containerd", f"--config={node.config}/containerd.toml"],
@@ -71,7 +71,7 @@ def commands(node: Node) -> dict[str, list[str]]:
 
 
 def write_configuration(node: Node) -> None:
-    """Writes every configuration file that the command lines name, except certificates and kubeconfigs."""
+    """Write the configuration files that the command lines name, except certificates and kubeconfigs."""
     node.config.mkdir(parents=True, exist_ok=True)
     cni = node.config / "cni"
     cni.mkdir(exist_ok=True)
@@ -86,7 +86,7 @@ def write_configuration(node: Node) -> None:
 
 
 def _etcd(node: Node) -> list[str]:
-    # Loopback of the node's own namespace: pods have namespaces of theirs and do not reach it.
+    # This is the loopback of the node's namespace. Pods have other namespaces and can't reach it.
     return [
         "etcd",
         "--name=node",
@@ -118,7 +118,7 @@ def _api_server(node: Node) -> list[str]:
         f"--kubelet-certificate-authority={node.pki}/ca.crt",
         f"--kubelet-client-certificate={node.pki}/apiserver-kubelet.crt",
         f"--kubelet-client-key={node.pki}/apiserver-kubelet.key",
-        # The node's name resolves nowhere: exec, logs and port-forward go to its address.
+        # No DNS resolves the node's name: exec, logs and port-forward use its address.
         "--kubelet-preferred-address-types=InternalIP",
     ]
 
@@ -148,7 +148,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
-  # Without CAP_SYS_RESOURCE no process may lower its own score, and every sandbox would die trying.
+  # Without CAP_SYS_RESOURCE no process can lower its OOM score, and every sandbox would fail in the attempt.
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{CNI_PROGRAMS}"
@@ -161,9 +161,9 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 
 
 def _runc() -> str:
-    # The provisioner makes a volume's folder 0750 and root's, which no pod of the `restricted` level can write to.
-    # Every container starts through this file, so the folder is opened (as kind's provisioner does) before any pod
-    # sees it, and only while it is as the provisioner left it.
+    # The provisioner creates a volume's folder as root, with mode 0750: no pod of the `restricted` level can write
+    # to it. Every container starts through this script, so the folder becomes writable (as with kind's provisioner)
+    # before a pod uses it, and only if owner and mode are still those of the provisioner.
     return f"""\
 #!/bin/sh
 find {PROVISIONED_VOLUMES} -mindepth 1 -maxdepth 1 -user root -perm 0750 -exec chmod 0777 {{}} +
@@ -172,8 +172,8 @@ exec runc "$@"
 
 
 def _pod_network() -> dict[str, object]:
-    # ptp, not bridge: every packet between pods is routed, so Services work without the br_netfilter module.
-    # The leases lie in /run, which is new at each start: none outlives the pods it was given to.
+    # ptp instead of bridge: packets between pods are routed, so Services work without the br_netfilter module.
+    # The address leases are in /run, which is empty after each start: no lease outlives its pod.
     leases = {"type": "host-local", "subnet": network.PODS, "dataDir": "/run/cni", "routes": [{"dst": "0.0.0.0/0"}]}
     return {"cniVersion": "0.4.0", "name": "pods", "plugins": [{"type": "ptp", "ipam": leases}]}
 
@@ -196,7 +196,7 @@ def _kubelet(node: Node) -> dict[str, object]:
         "resolvConf": "",
         "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
         "volumePluginDir": f"{node.state}/kubelet/volumeplugins",
-        # A host that still mounts cgroup v1 beside v2 is common enough; its mounts are left as they are.
+        # Some hosts mount cgroup v1 beside v2. Their mounts stay unchanged.
         "failCgroupV1": False,
         "cgroupDriver": "cgroupfs",
         "cgroupsPerQOS": False,
@@ -204,7 +204,7 @@ def _kubelet(node: Node) -> dict[str, object]:
         "localStorageCapacityIsolation": False,
         "oomScoreAdj": 0,
         "failSwapOn": False,
-        # A developer's nearly full disk is no reason to evict pods.
+        # A developer's disk may be nearly full. That must not evict pods.
         "evictionHard": {"imagefs.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
@@ -220,13 +220,13 @@ def _kube_proxy(node: Node) -> dict[str, object]:
         "mode": "iptables",
         "clusterCIDR": network.PODS,
         "oomScoreAdj": 0,
-        # The sizes of the connection table are the host's, and a namespace may not set them.
+        # Only the host can set the sizes of the connection table, so kube-proxy must not try.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     }
 
 
 def _corefile(node: Node) -> str:
-    # Names outside the cluster do not exist here, and saying so at once spares every client a timeout.
+    # The node can't reach name servers outside the cluster. NXDOMAIN at once saves each client a timeout.
     return f"""\
 {DNS_DOMAIN}:53 in-addr.arpa:53 {{
     bind {node.link.node}

@@ -1,4 +1,4 @@
-"""Which container engine runs on this machine. A client whose engine does not answer does not count."""
+"""Find the container engine that runs on this machine. A client without a running engine is ignored."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ ANSWER_TIMEOUT = 20.0
 
 
 def running_engine() -> str | None:
-    """The name of the first client whose engine answers within ANSWER_TIMEOUT seconds, or None."""
+    """Return the name of the first client whose engine answers within ANSWER_TIMEOUT seconds, or None."""
     return next((client for client in ENGINES if _answers(client)), None)
 
 
@@ -16,7 +16,7 @@ def _answers(client: str) -> bool:
     if shutil.which(client) is None:
         return False
     try:
-        # `--version` would succeed where only the client is there; listing containers needs the engine.
+        # `--version` would succeed with a client alone; listing containers needs the engine.
         result = subprocess.run([client, "ps", "--quiet"], check=False, capture_output=True, timeout=ANSWER_TIMEOUT)
     except (subprocess.TimeoutExpired, OSError):
         return False

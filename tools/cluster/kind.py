@@ -1,4 +1,4 @@
-"""A cluster by kind, where a container engine runs. Its kubeconfig is ours, never the home directory's."""
+"""The cluster of kind, for machines with a container engine. It never writes the home directory's kubeconfig."""
 
 import hashlib
 import os
@@ -17,36 +17,36 @@ READY_TIMEOUT = "180s"
 
 
 def is_available() -> bool:
-    """Whether kind is installed and a container engine answers."""
+    """Return whether kind is installed and a container engine answers."""
     return shutil.which("kind") is not None and running_engine() is not None
 
 
 def cluster_name() -> str:
-    """The cluster's name, which belongs to this checkout alone."""
+    """Return the cluster's name, which is unique to this checkout."""
     return f"neobank-{hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:8]}"
 
 
 def kubectl() -> Kubectl:
-    """The kubectl on PATH. Raises UserError when there is none."""
+    """Return the kubectl on PATH. Raise UserError if there is none."""
     found = shutil.which("kubectl")
     if found is None:
-        raise UserError("kind is here but kubectl is not: install kubectl and try again.")
+        raise UserError("kind is installed, but kubectl is not: install kubectl and try again.")
     return Kubectl(Path(found), KUBECONFIG)
 
 
 def exists() -> bool:
-    """Whether kind knows the cluster, alive or dead."""
+    """Return whether kind lists the cluster, running or not."""
     result = _kind("get", "clusters", capture=True)
     return cluster_name() in result.stdout.split()
 
 
 def is_up() -> bool:
-    """Whether the cluster exists and answers."""
+    """Return whether the cluster exists and answers."""
     return KUBECONFIG.exists() and exists() and kubectl().answers()
 
 
 def start() -> None:
-    """Makes the cluster anew, and returns when its node is ready. Raises UserError when kind fails."""
+    """Create the cluster, replace an existing one, and wait until its node is ready. Raise UserError if kind fails."""
     kubectl()
     remove()
     KUBECONFIG.parent.mkdir(exist_ok=True)
@@ -54,24 +54,24 @@ def start() -> None:
 
 
 def remove() -> None:
-    """Deletes the cluster, if there is one. Raises UserError when kind fails."""
+    """Delete the cluster, if there is one. Raise UserError if kind fails."""
     if exists():
         _kind("delete", "cluster", f"--name={cluster_name()}", f"--kubeconfig={KUBECONFIG}")
     KUBECONFIG.unlink(missing_ok=True)
 
 
 def load(reference: str) -> None:
-    """Copies an image of the container engine into the cluster's node. Raises UserError when it cannot."""
+    """Copy an image from the container engine into the cluster's node. Raise UserError if that fails."""
     engine = running_engine()
     if engine is None:
-        raise UserError("the container engine that runs the cluster does not answer; start it and try again.")
+        raise UserError("the container engine that runs the cluster does not answer: start it and try again.")
     name = qualified(reference)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "image.tar")
-        # Podman calls a short name localhost/…, where no pod would look for it.
+        # Podman stores a short name as localhost/…, and no pod would find the image under that name.
         for command in (["tag", reference, name], ["save", f"--output={archive}", name]):
             if subprocess.run([engine, *command], check=False).returncode != 0:
-                raise UserError(f"`{engine} {' '.join(command)}` failed; what it said stands above.")
+                raise UserError(f"`{engine} {' '.join(command)}` failed: its output above has the reason.")
         _kind("load", "image-archive", str(archive), f"--name={cluster_name()}")
 
 
@@ -85,5 +85,5 @@ def _kind(*arguments: str, capture: bool = False) -> subprocess.CompletedProcess
         env=os.environ | provider,
     )
     if result.returncode != 0:
-        raise UserError(f"`kind {' '.join(arguments)}` failed; what it said stands above.")
+        raise UserError(f"`kind {' '.join(arguments)}` failed: its output above has the reason.")
     return result

@@ -1,6 +1,6 @@
-"""The local cluster, whichever way this machine carries it: kind with a container engine, or else a node of our own.
+"""The local cluster: kind if this machine has a container engine, otherwise the built-in node.
 
-This is what other tools and the tests use; nothing else of the package is meant for them, except `images`.
+Other tools and the tests use this module and `images`. The rest of the package is internal.
 """
 
 import tempfile
@@ -19,9 +19,9 @@ POSTGRES = "docker.io/library/postgres:16-alpine"
 
 
 def up() -> None:
-    """Leaves a usable cluster behind: one that answers is left as it is, a dead one is cleared away first.
+    """Start a usable cluster. Keep one that answers; remove a dead one first.
 
-    Raises UserError when the machine can carry none, or when it does not become usable in time.
+    Raise UserError if this machine can't run a cluster, or if the cluster is not usable in time.
     """
     with _locked():
         if is_up():
@@ -31,14 +31,14 @@ def up() -> None:
             kind.start()
         else:
             preflight.check()
-            _timed("Programs", programs)
+            _timed("Programs available", programs)
             _timed("Node started", node.start)
             _timed("Node usable", lambda: node.wait_until_usable(_load_pause_image))
     print(f"The local cluster is up: KUBECONFIG={KUBECONFIG}")
 
 
 def down() -> None:
-    """Removes the cluster and everything it kept. Does nothing when there is none."""
+    """Remove the cluster with all its data. Do nothing if there is none."""
     with _locked():
         node.remove()
         if kind.is_available():
@@ -46,41 +46,41 @@ def down() -> None:
 
 
 def restart() -> None:
-    """Kills the node as a power cut would, and starts it with what it had on disk. Raises UserError as `up` does."""
+    """Kill the node, as a power cut would, and start it with its data on disk. Raise UserError as `up` does."""
     with _locked():
         if not node.exists():
-            raise UserError("only a node of our own can be restarted, and there is none; run `make cluster` first.")
+            raise UserError("only the built-in node can be restarted, and there is none: run `make cluster` first.")
         node.start()
         node.wait_until_usable(_load_pause_image)
 
 
 def is_up() -> bool:
-    """Whether a cluster of ours answers and its node is ready."""
+    """Return whether this checkout's cluster answers and its node is ready."""
     if node.exists():
         return node.is_up()
     return kind.is_available() and kind.is_up()
 
 
 def kubectl() -> Kubectl:
-    """The kubectl of the local cluster."""
+    """Return the kubectl of the local cluster."""
     return node.kubectl() if node.exists() else kind.kubectl()
 
 
 def network_prefix() -> list[str]:
-    """What to put before a client's command line so that it reaches pods and Services by their addresses.
+    """Return the prefix of a command that must reach pods and Services by their addresses.
 
-    Raises UserError when the cluster is not a node of our own: kind's network belongs to its engine.
+    Raise UserError if the cluster is not the built-in node: kind's network belongs to its engine.
     """
     return node.network_prefix()
 
 
 def load(reference: str) -> None:
-    """Brings an image to the cluster, under the very reference that a pod names: what `tools.image` built, or POSTGRES.
+    """Load an image into the cluster under the reference that a pod names: one from `tools.image`, or POSTGRES.
 
-    Raises UserError when it cannot.
+    Raise UserError if that fails.
     """
     if not node.exists():
-        # What a registry offers, kind's node pulls for itself.
+        # kind's node pulls images of a registry itself.
         if reference != POSTGRES:
             kind.load(reference)
     elif reference == POSTGRES:
@@ -90,9 +90,9 @@ def load(reference: str) -> None:
 
 
 def pinned(reference: str) -> str:
-    """Gives an image that was loaded a name by its digest, which no registry has given it, and returns that.
+    """Give a loaded image a name with its digest, which otherwise only a registry does, and return that name.
 
-    Raises UserError when the cluster is not a node of our own.
+    Raise UserError if the cluster is not the built-in node.
     """
     name = images.qualified(reference)
     digest = _images("list", f"name=={name}").splitlines()[1].split()[2]
@@ -106,7 +106,7 @@ def _load_pause_image() -> None:
 
 
 def _load(stored: str, name: str) -> None:
-    """Imports an image into the node, unless this very one was: its stored name says what it contains."""
+    """Import an image into the node, unless it was imported before: its stored name contains a hash of its content."""
     record = STATE / "images" / name.replace("/", "_")
     if record.exists() and record.read_text() == stored:
         return
@@ -118,9 +118,9 @@ def _load(stored: str, name: str) -> None:
     record.write_text(stored)
 
 
-def _images(*words: str) -> str:
-    """Does something with containerd's images, as far as the kubelet knows them."""
-    return node.inside("ctr", f"--address={components.CONTAINERD_SOCKET}", "--namespace=k8s.io", "images", *words)
+def _images(*arguments: str) -> str:
+    """Run `ctr images` in the kubelet's namespace of containerd, and return its output."""
+    return node.inside("ctr", f"--address={components.CONTAINERD_SOCKET}", "--namespace=k8s.io", "images", *arguments)
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def _timed(what: str, action: Callable[[], object]) -> None:
+def _timed(step: str, action: Callable[[], object]) -> None:
     started = time.monotonic()
     action()
-    print(f"{what}: {(time.monotonic() - started) / 60:.1f} min", flush=True)
+    print(f"{step}: {(time.monotonic() - started) / 60:.1f} min", flush=True)

@@ -1,8 +1,8 @@
-"""The node's own network: a namespace joined to the host by one veth pair, both named after the checkout.
+"""The node's network: a namespace connected to the host by one veth pair, both named after the checkout.
 
-The addresses come from 198.18.0.0/15, which is set aside for networks inside a laboratory and so never meets a real
-one. An `unreachable` route stands behind the pair: while the link is missing, a packet to the node is refused on this
-machine and never leaves it. Nor can the node reach anything beyond the host: its default route has no gateway.
+The addresses come from 198.18.0.0/15, which is reserved for benchmark networks, so that no real network has them. An
+`unreachable` route is the fallback for the pair: while the link is missing, this machine refuses packets to the node
+instead of sending them out. The node can't reach anything beyond the host: its default route has no gateway.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ RECORD = "link.json"
 
 @dataclass(frozen=True)
 class Link:
-    """Names and addresses of the pair. Two checkouts have different ones; one checkout always has the same."""
+    """Names and addresses of the pair. They differ between checkouts and never change within one."""
 
     namespace: str
     interface: str
@@ -34,21 +34,21 @@ class Link:
 
     @property
     def path(self) -> Path:
-        """What `nsenter --net=` takes."""
+        """The argument of `nsenter --net=`."""
         return Path("/run/netns", self.namespace)
 
     @property
     def subnet(self) -> str:
-        """The link's own network, in CIDR notation."""
+        """The link's network, in CIDR notation."""
         return str(ipaddress.IPv4Interface(f"{self.host}/{PREFIX_LENGTH}").network)
 
     def save(self, state: Path) -> None:
-        """Records in the state folder what `remove` will have to take away."""
+        """Record the link in the state folder, so that a later `remove` finds it."""
         (state / RECORD).write_text(json.dumps(asdict(self)))
 
 
 def link_of(checkout: Path) -> Link:
-    """Derives the link from the checkout's path."""
+    """Derive the link from the checkout's path."""
     digest = hashlib.sha256(bytes(checkout)).hexdigest()
     size = 2 ** (32 - PREFIX_LENGTH)
     first = LABORATORY[int(digest, 16) % (LABORATORY.num_addresses // size) * size]
@@ -57,7 +57,7 @@ def link_of(checkout: Path) -> Link:
 
 
 def recorded_link(state: Path) -> Link | None:
-    """The link that the state folder says was made, if it says so."""
+    """Return the link recorded in the state folder, or None without a valid record."""
     try:
         return Link(**json.loads((state / RECORD).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -65,7 +65,7 @@ def recorded_link(state: Path) -> Link | None:
 
 
 def create(link: Link) -> None:
-    """Makes the namespace and the pair, and brings both ends up. Raises UserError when the machine refuses."""
+    """Create the namespace and the pair, and bring both ends up. Raise UserError if a command fails."""
     inside = ("ip", "-netns", link.namespace)
     _run("ip", "netns", "add", link.namespace)
     _run("ip", "route", "replace", "unreachable", link.subnet, "metric", "4096")
@@ -73,7 +73,7 @@ def create(link: Link) -> None:
     _run(*inside, "address", "add", f"{link.node}/{PREFIX_LENGTH}", "dev", "eth0")
     _run(*inside, "link", "set", "lo", "up")
     _run(*inside, "link", "set", "eth0", "up")
-    # Service addresses need some route before kube-proxy's rules rewrite them; nobody answers for this one on the link.
+    # Service addresses need a route before kube-proxy's rules rewrite them. No host on the link answers for them.
     _run(*inside, "route", "add", "default", "dev", "eth0", "src", link.node)
     _run("nsenter", f"--net={link.path}", "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
     _run("ip", "address", "add", f"{link.host}/{PREFIX_LENGTH}", "dev", link.interface)
@@ -81,7 +81,7 @@ def create(link: Link) -> None:
 
 
 def remove(link: Link) -> None:
-    """Takes away whatever of the link there is; the pair before the namespace, or the next start finds half of it."""
+    """Remove what exists of the link: the pair before the namespace, otherwise the next start may find half a pair."""
     for command in (
         ("ip", "link", "delete", link.interface),
         ("ip", "netns", "delete", link.namespace),
@@ -91,11 +91,11 @@ def remove(link: Link) -> None:
 
 
 def exists(link: Link) -> bool:
-    """Whether the host's end is there; without it nothing may be sent to the node's address."""
+    """Return whether the host's end exists. Without it, nothing may be sent to the node's address."""
     return Path("/sys/class/net", link.interface).exists()
 
 
 def _run(*command: str) -> None:
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     if result.returncode != 0:
-        raise UserError(f"the node's network could not be made: `{' '.join(command)}`: {result.stderr.strip()}")
+        raise UserError(f"the node's network could not be created: `{' '.join(command)}`: {result.stderr.strip()}")

@@ -1,7 +1,7 @@
-"""The node of our own: a whole Kubernetes on this machine, in namespaces of its own, without a container engine.
+"""The built-in node: a complete Kubernetes on this machine, in separate namespaces, without a container engine.
 
-Its state lies in one folder of the checkout. Whatever a killed node leaves behind is found from that folder and removed
-before the next start; etcd's data, images and volumes are kept until `remove`.
+Its state is in one folder of the checkout. From that folder, the next start finds and removes what a killed node left
+behind. etcd's data, images and volumes are kept until `remove`.
 """
 
 import json
@@ -27,17 +27,17 @@ READY_TIMEOUT = 180.0
 
 
 def kubectl() -> Kubectl:
-    """The kubectl of the node's own version."""
+    """Return the kubectl of the node's version."""
     return Kubectl(KUBECTL, KUBECONFIG)
 
 
 def exists() -> bool:
-    """Whether the state folder knows of a node, alive or dead."""
+    """Return whether the state folder records a node, running or not."""
     return network.recorded_link(STATE) is not None
 
 
 def is_up() -> bool:
-    """Whether the node runs and is usable. Sends nothing to its address while the link to it is missing."""
+    """Return whether the node runs and is usable. Send nothing to its address while its link is missing."""
     link = network.recorded_link(STATE)
     process = processes.recorded(RECORD)
     if link is None or process is None or not process.alive or not network.exists(link):
@@ -46,7 +46,7 @@ def is_up() -> bool:
 
 
 def start() -> None:
-    """Starts the node's processes, having cleared a dead node away. Raises UserError when the machine refuses."""
+    """Remove a dead node, then start the node's processes. Raise UserError if that fails."""
     _adopt_or_forget_state()
     clear()
     node = Node(link=network.link_of(CHECKOUT), state=STATE, programs=programs())
@@ -63,17 +63,17 @@ def start() -> None:
 
 
 def wait_until_usable(load_pause_image: Callable[[], None]) -> None:
-    """Waits for the control plane, gives the cluster its add-ons, and waits until pods can run and find names.
+    """Wait for the control plane, apply the add-ons, and wait until pods can run and resolve names.
 
-    What the API server says of a restarted node is old until the kubelet has looked: that is waited for, too.
-    Raises UserError, with the end of the log that matters, when a condition is not met within READY_TIMEOUT seconds.
+    After a restart, the API server has old data about the node until the kubelet reports: wait for that, too.
+    Raise UserError, with the end of the relevant log, if a condition is not met within READY_TIMEOUT seconds.
     """
     control = kubectl()
     _wait("the API server to be ready", control.answers, "kube-apiserver")
     load_pause_image()
     link = network.recorded_link(STATE)
     if link is None:
-        raise UserError("the cluster's state folder is gone; run `make cluster` again")
+        raise UserError("the cluster's state folder was deleted: run `make cluster` again.")
     control.run("apply", "--server-side", "--filename=-", stdin=addons.manifest(link))
     _wait("the node to be Ready", _is_ready, "kubelet")
     _wait("the kubelet to report its pods", _pods_are_current, "kubelet")
@@ -82,7 +82,7 @@ def wait_until_usable(load_pause_image: Callable[[], None]) -> None:
 
 
 def clear() -> None:
-    """Ends the node if it runs, and removes what it leaves on the machine: link, namespace, control groups."""
+    """Kill the node if it runs, and remove what it leaves on the machine: link, namespace, control groups."""
     parent = processes.recorded(RECORD)
     for process in (parent, _first_process(parent)):
         if process is not None:
@@ -95,7 +95,7 @@ def clear() -> None:
 
 
 def remove() -> None:
-    """Ends the node and deletes all its state, volumes included."""
+    """Kill the node and delete all its state, including volumes."""
     if STATE.exists():
         preflight.require_root()
         clear()
@@ -104,24 +104,24 @@ def remove() -> None:
 
 
 def network_prefix() -> list[str]:
-    """The words before a command that is to run inside the node's network, where pods and Services are reached.
+    """Return the prefix of a command that runs inside the node's network, where it reaches pods and Services.
 
-    Raises UserError when there is no node.
+    Raise UserError if there is no node.
     """
     link = network.recorded_link(STATE)
     if link is None or not link.path.exists():
-        raise UserError("there is no local node; run `make cluster` first")
+        raise UserError("there is no local node: run `make cluster` first.")
     return ["nsenter", f"--net={link.path}"]
 
 
 def inside(*command: str) -> str:
-    """Runs a command among the node's mounts and network, where containerd's socket is; gives what it prints.
+    """Run a command with the node's mounts and network, where containerd's socket is. Return its output.
 
-    Raises UserError when there is no node, or when the command fails.
+    Raise UserError if the node does not run, or if the command fails.
     """
     process = _first_process(processes.recorded(RECORD))
     if process is None:
-        raise UserError("the local node does not run; run `make cluster` first")
+        raise UserError("the local node does not run: run `make cluster` first.")
     target = f"--target={process.pid}"
     entered = ["nsenter", target, "--mount", "--net", "--pid", *command]
     result = subprocess.run(entered, check=False, capture_output=True, text=True)
@@ -131,14 +131,14 @@ def inside(*command: str) -> str:
 
 
 def _adopt_or_forget_state() -> None:
-    # The addresses come from the checkout's path and stand in the certificates: a checkout that was moved starts anew.
+    # The addresses are derived from the checkout's path and are in the certificates: a moved checkout gets a new node.
     recorded = network.recorded_link(STATE)
     if recorded is not None and recorded != network.link_of(CHECKOUT):
         remove()
 
 
 def _write_identities(node: Node) -> None:
-    """Issues all certificates once; a restarted node keeps them, so that its clients go on working."""
+    """Issue all certificates once. A restarted node keeps them, so that its clients stay valid."""
     node.config.mkdir(parents=True, exist_ok=True)
     if not KUBECONFIG.exists() or not node.pki.exists():
         node.pki.mkdir(exist_ok=True, mode=0o700)
@@ -172,13 +172,13 @@ def _start_supervisor(node: Node) -> None:
 
 
 def _first_process(parent: Process | None) -> Process | None:
-    """The first process of the node's namespaces. It dies with `unshare`, the parent that the record names."""
+    """Return the first process of the node's namespaces. It dies with its parent `unshare`, which the record names."""
     child = processes.only_child(parent.pid) if parent is not None and parent.alive else None
     return None if child is None else processes.identify(child)
 
 
 def _remove_control_groups() -> None:
-    """Removes the empty control groups of containers that this node's own containerd knew by id."""
+    """Remove the empty control groups of those containers that are in this node's containerd data."""
     known = STATE / "containerd" / "io.containerd.grpc.v1.cri"
     ids = {folder.name for kind in ("containers", "sandboxes") for folder in known.glob(f"{kind}/*")}
     for parent in (Path("/sys/fs/cgroup/k8s.io"), *Path("/sys/fs/cgroup").glob("*/k8s.io")):
@@ -195,14 +195,14 @@ def _is_ready() -> bool:
 
 
 def _pods_are_current() -> bool:
-    """Whether no container is said to run since before the node itself was started."""
+    """Return whether no reported container started before the node itself."""
     jsonpath = "--output=jsonpath={.items[*].status.containerStatuses[*].state.running.startedAt}"
     result = kubectl().run("get", "pods", "--all-namespaces", jsonpath, check=False)
     return result.returncode == 0 and all(moment >= _started() for moment in result.stdout.split())
 
 
 def _started() -> str:
-    """When the node was started, written as Kubernetes writes it, so that the two compare as text."""
+    """Return the node's start time in the format of Kubernetes, so that the two compare as text."""
     return datetime.fromtimestamp(RECORD.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -211,7 +211,7 @@ def _has_default_account() -> bool:
 
 
 def _resolves() -> bool:
-    """Whether CoreDNS knows the API server's Service, asked at the name service's own address as a pod would ask."""
+    """Return whether the DNS Service's address resolves the API server's Service, as a pod would resolve it."""
     name = f"kubernetes.default.svc.{components.DNS_DOMAIN}"
     command = [*network_prefix(), sys.executable, "-m", "tools.cluster.dns", network.DNS_SERVICE, name]
     answer = subprocess.run(command, cwd=CHECKOUT, check=False, capture_output=True, text=True)
@@ -222,7 +222,7 @@ def _wait(what: str, condition: Callable[[], bool], log: str) -> None:
     deadline = time.monotonic() + READY_TIMEOUT
     while not condition():
         if time.monotonic() > deadline:
-            raise UserError(f"waited {READY_TIMEOUT:.0f} s for {what}, in vain; {LOGS}/{log}.log ends:\n{_tail(log)}")
+            raise UserError(f"waited {READY_TIMEOUT:.0f} s for {what}; {LOGS}/{log}.log ends with:\n{_tail(log)}")
         time.sleep(0.25)
 
 

@@ -1,4 +1,4 @@
-"""The Debian packages that the node and its images are made of, each known by a program that it brings."""
+"""The Debian packages that the node and its images need, each with a program or file that shows its presence."""
 
 import shutil
 from pathlib import Path
@@ -24,6 +24,6 @@ FILES = {
 
 
 def missing() -> list[str]:
-    """The packages of which something is missing here, in alphabetical order."""
+    """Return the packages that are missing on this machine, in alphabetical order."""
     absent = {package for program, package in PROGRAMS.items() if shutil.which(program) is None}
     return sorted(absent | {package for file, package in FILES.items() if not file.exists()})

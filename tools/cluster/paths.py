@@ -1,4 +1,4 @@
-"""Where the local cluster keeps its state, and where what is expensive to make is cached."""
+"""The folders of the local cluster's state, and the cache of what is expensive to build."""
 
 import os
 from pathlib import Path
@@ -11,5 +11,5 @@ KUBECONFIG = LOCAL / "kubeconfig"
 
 
 def cache_directory() -> Path:
-    """The user's cache, shared by all checkouts and kept when one is deleted."""
+    """Return the folder in the user's cache. All checkouts share it, and it survives their deletion."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neobank"

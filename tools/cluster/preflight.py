@@ -1,4 +1,4 @@
-"""Whether this machine can carry a node of our own; each reason against it is one sentence."""
+"""Check whether this machine can run the built-in node. Each reason against it is one sentence."""
 
 import os
 import shutil
@@ -14,36 +14,35 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 GIBIBYTE = 2**30
 SPACE_FOR_BUILD = 12 * GIBIBYTE
 SPACE_FOR_STATE = 3 * GIBIBYTE
-STILL_WORKS = "`make run` needs no cluster and works without one"
+STILL_WORKS = "`make run` works without a cluster"
 
 
 def check() -> None:
-    """Raises UserError with the first reason why no node can be started here."""
+    """Raise UserError with the first reason why the node can't run here."""
     if sys.platform != "linux":
-        raise UserError(f"a local cluster needs Linux, or kind with a Docker or Podman that answers; {STILL_WORKS}.")
+        raise UserError(f"a local cluster needs Linux, or kind with a running Docker or Podman; {STILL_WORKS}.")
     require_root()
     if not any((CONTROL_GROUPS / tree / "cgroup.procs").exists() for tree in (".", "memory")):
         raise UserError(f"a local cluster needs control groups mounted at {CONTROL_GROUPS}; {STILL_WORKS}.")
     absent = packages.missing()
     if absent:
-        raise UserError(
-            f"a local cluster needs Debian packages: apt-get install --no-install-recommends {' '.join(absent)}"
-        )
+        command = f"apt-get install --no-install-recommends {' '.join(absent)}"
+        raise UserError(f"a local cluster needs Debian packages that are missing here: {command}")
     _check_namespaces()
     _check_space()
 
 
 def require_root() -> None:
-    """Raises UserError when the user is not root."""
+    """Raise UserError if the user is not root."""
     if os.geteuid() != 0:
-        raise UserError(f"a local cluster needs root, or kind with a Docker or Podman that answers; {STILL_WORKS}.")
+        raise UserError(f"a local cluster needs root, or kind with a running Docker or Podman; {STILL_WORKS}.")
 
 
 def _check_namespaces() -> None:
     probe = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "mount", "-t", "tmpfs", "tmpfs", "/run"]
     if subprocess.run(probe, check=False, capture_output=True).returncode != 0:
         raise UserError(
-            f"a local cluster needs the right to make namespaces, which this machine withholds; {STILL_WORKS}."
+            f"a local cluster needs permission to create namespaces, which this machine denies; {STILL_WORKS}."
         )
 
 
@@ -56,7 +55,7 @@ def _check_space() -> None:
         if free < needed:
             raise UserError(
                 f"the disk that holds {folder} has {free / GIBIBYTE:.1f} GiB free, "
-                f"and a local cluster needs {needed / GIBIBYTE:.0f} GiB there; make room and try again."
+                f"and a local cluster needs {needed / GIBIBYTE:.0f} GiB there: free some space and try again."
             )
 
 

@@ -1,7 +1,7 @@
-"""Processes that outlive the command that started them, remembered so that only they are ever ended.
+"""Processes that outlive the command that started them, recorded so that no other process is ever killed.
 
-A process is remembered by its id, its start time and the machine's boot: an id that meanwhile belongs to another
-process does not match and is left alone.
+The record contains id, start time and boot of the machine. If the id now belongs to another process, the record does
+not match and that process is left alone.
 """
 
 import json
@@ -18,7 +18,7 @@ DEATH_TIMEOUT = 30.0
 
 @dataclass(frozen=True)
 class Process:
-    """One process, past mistaking: `started` is in clock ticks since the boot named by `boot`."""
+    """A process, identified beyond its id: `started` is in clock ticks since the boot with the id `boot`."""
 
     pid: int
     started: int
@@ -26,35 +26,37 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
+        """Whether this process still runs (a zombie does not)."""
         return _started(self.pid) == self.started and _boot() == self.boot
 
     def kill(self) -> None:
-        """Ends the process with SIGKILL and returns when it is gone; does nothing when it already is.
+        """Kill the process with SIGKILL and wait until it is gone; do nothing if it already is.
 
-        Raises UserError when it is still there after DEATH_TIMEOUT seconds.
+        Raise UserError if it still exists after DEATH_TIMEOUT seconds.
         """
         if self.alive:
             os.kill(self.pid, signal.SIGKILL)
         deadline = time.monotonic() + DEATH_TIMEOUT
         while self.alive:
             if time.monotonic() > deadline:
-                raise UserError(f"process {self.pid} of the cluster does not end; look at what it waits for")
+                raise UserError(
+                    f"process {self.pid} of the cluster does not end: /proc/{self.pid}/stack shows what it waits for."
+                )
             time.sleep(0.02)
 
     def save(self, path: Path) -> None:
-        """Writes the record that `recorded` reads."""
+        """Write the record that `recorded` reads."""
         path.write_text(json.dumps(asdict(self)))
 
 
 def identify(pid: int) -> Process | None:
-    """The process that has this id now, if any."""
+    """Return the process that has this id now, or None."""
     started = _started(pid)
     return None if started is None else Process(pid=pid, started=started, boot=_boot())
 
 
 def recorded(path: Path) -> Process | None:
-    """The process that `save` wrote down, alive or not; None where nothing readable was written."""
+    """Return the process that `save` recorded, running or not, or None without a valid record."""
     try:
         return Process(**json.loads(path.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -62,7 +64,7 @@ def recorded(path: Path) -> Process | None:
 
 
 def only_child(pid: int) -> int | None:
-    """The id of the process's one child, if it has one by now."""
+    """Return the id of the process's only child, or None if it has none yet."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (FileNotFoundError, ProcessLookupError):
@@ -72,7 +74,7 @@ def only_child(pid: int) -> int | None:
 
 def _started(pid: int) -> int | None:
     try:
-        # The name in the second field may hold spaces and brackets: the fields proper begin after the last bracket.
+        # The name in the second field may contain spaces and parentheses: the others follow the last parenthesis.
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None

@@ -1,8 +1,8 @@
-"""The first process of the node: runs in the node's own process, mount and network namespaces.
+"""The first process of the node. It runs in the node's process, mount and network namespaces.
 
-It makes the private folders that the programs expect, starts the programs, and starts again any that ends, until it is
-killed. The kernel then ends everything in its process namespace, pods included, and the mounts go with the mount
-namespace: whatever way the node dies, nothing of it runs on. It uses the standard library alone.
+It mounts the private folders that the programs expect, starts the programs, and restarts each one that ends, until it
+is killed. The kernel then kills everything in its process namespace, including pods, and removes the mounts with the
+mount namespace: however the node dies, none of its processes survives. It uses only the standard library.
 
     python -m tools.cluster.supervisor STATE_FOLDER
 """
@@ -18,7 +18,7 @@ from tools.cluster.components import PROVISIONED_VOLUMES
 
 COMMANDS = "commands.json"
 RESTART_DELAY = 1.0
-# What the kubelet would set on the whole machine; it is shown its wishes as fulfilled instead.
+# The kubelet would set these for the whole machine. Instead, it sees private files with the values it wants.
 TUNABLES = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -30,7 +30,7 @@ TUNABLES = {
 
 
 def main() -> None:
-    """Prepares the namespaces and supervises the programs for ever."""
+    """Prepare the namespaces and supervise the programs until killed."""
     state = Path(sys.argv[1])
     _mount_private_folders(state)
     _shield_tunables(Path("/run/tunables"))
@@ -84,7 +84,7 @@ def _start(command: list[str], log: Path) -> int:
 
 
 def _reap() -> int | None:
-    """The id of a child that has ended, if one has. Orphans of the whole namespace arrive here, not only programs."""
+    """Return the id of a child that has ended, or None. Orphans of the whole namespace become children, too."""
     try:
         pid, _ = os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
