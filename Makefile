@@ -1,5 +1,5 @@
-# The whole interface of this repository. Each target starts from a fresh clone with no other step; what it makes stays in
-# .local/ (and in the user's cache where that is expensive). `make` alone lists the targets.
+# The interface of this repository. Each target works in a fresh clone without another step. Its files stay in .local/;
+# what is expensive to build is kept in the user's cache. `make` alone lists the targets.
 
 PYTHON ?= python3
 STACK ?= dev
@@ -16,10 +16,10 @@ GO := $(if $(shell command -v go),,$(VENV)/.go)
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-run: $(VENV)/.run ## the bank on an embedded PostgreSQL, at 127.0.0.1 (PORT=5055); Ctrl-C stops it
+run: $(VENV)/.run ## run the bank on an embedded PostgreSQL, at 127.0.0.1 (PORT=5055); Ctrl-C stops it
 	@$(RUN) tools.run --port $(PORT)
 
-up: $(VENV)/.dev ## build the image and deploy the stack (STACK=dev, ARGS= for the engine's options)
+up: $(VENV)/.dev ## build the image and deploy the stack (STACK=dev, ARGS= for options of the engine)
 	@$(RUN) tools.deploy --stack $(STACK) up $(ARGS)
 
 preview: $(VENV)/.dev ## show what `make up` would change
@@ -28,41 +28,41 @@ preview: $(VENV)/.dev ## show what `make up` would change
 down: $(VENV)/.dev ## destroy the stack
 	@$(RUN) tools.deploy --stack $(STACK) down $(ARGS)
 
-rotate: $(VENV)/.dev ## replace generated secrets and deploy (STACK=dev, SECRETS="owner backup": all where none is named)
+rotate: $(VENV)/.dev ## replace generated secrets and deploy (STACK=dev, SECRETS="owner backup"; default: all)
 	@$(RUN) tools.rotate --stack $(STACK) $(SECRETS)
 
-cluster: $(VENV)/.dev $(GO) ## a local Kubernetes cluster; its kubeconfig is .local/kubeconfig
+cluster: $(VENV)/.dev $(GO) ## start a local Kubernetes cluster; its kubeconfig is .local/kubeconfig
 	@$(RUN) tools.cluster up
 
-cluster-down: $(VENV)/.dev ## remove that cluster
+cluster-down: $(VENV)/.dev ## remove the local cluster and its data
 	@$(RUN) tools.cluster down
 
-test: $(VENV)/.dev ## everything this machine can test; says what it skipped, and why (ARGS= for pytest)
+test: $(VENV)/.dev ## run every test that this machine can run, and list the skipped ones (ARGS= for pytest)
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
-soak: $(VENV)/.dev ## the tests that take long: minutes to hours (ARGS= for pytest)
+soak: $(VENV)/.dev ## run the long tests: minutes to hours (ARGS= for pytest)
 	@$(VENV)/bin/python -m pytest -m soak $(ARGS)
 
-bench: $(VENV)/.dev ## how fast the bank is here, as ratios to pgbench (ARGS=--large: with a million rows, too)
+bench: $(VENV)/.dev ## measure the bank's speed here, as ratios to pgbench (ARGS=--large: also with a million rows)
 	@$(RUN) tools.bench $(ARGS)
 
-lint: $(VENV)/.dev ## formatting, style and types
+lint: $(VENV)/.dev ## check formatting, style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy infra service tools tests
 	$(VENV)/bin/mypy policy
 	$(VENV)/bin/pip check
 
-format: $(VENV)/.dev ## put the formatting right
+format: $(VENV)/.dev ## correct the formatting, and the style where ruff can
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix-only .
 
 hooks: $(VENV)/.dev ## install the Git hook that runs `make lint` before each commit
 	$(VENV)/bin/pre-commit install
 
-# `uv` reads the *.in files and writes exact versions with hashes, and no address they come from.
+# `uv` reads the *.in files and writes exact versions with hashes, without the address of an index.
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
-lock: $(VENV)/.dev ## resolve the pinned versions anew
+lock: $(VENV)/.dev ## update the lock files after a change of a requirements*.in file
 	$(LOCK) service/requirements.in -o service/requirements.lock
 	$(LOCK) infra/requirements.in -c service/requirements.lock -o infra/requirements.txt
 	$(LOCK) policy/requirements.in -o policy/requirements.txt
@@ -70,13 +70,13 @@ lock: $(VENV)/.dev ## resolve the pinned versions anew
 	$(LOCK) requirements-dev.in -o requirements-dev.lock
 	$(LOCK) requirements-go.in -o requirements-go.lock
 
-# Stamps in one environment: `make run` needs little, everything else needs all of it, and both use the same versions.
-# The locks are whole, so pip is told to resolve nothing: some of its versions take an extra that a package asks for
-# (`pydantic[email]`) for another requirement, without a pin.
+# Each stamp file records that a part of the one environment is installed: `make run` needs .run, all other targets .dev.
+# The locks are complete, so pip resolves nothing (--no-deps): some versions of pip treat an extra that a package requires
+# (`pydantic[email]`) as a separate requirement without a pin.
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: say which with PYTHON=.")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required: name one with PYTHON=, such as PYTHON=python3.13.")'
 	@mkdir -p .local && chmod 0700 .local
-	@$(PYTHON) -m venv $(VENV) || { echo "Python can not make virtual environments here: install its venv package (Debian: python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python cannot create virtual environments here: install its venv package (Debian: python3-venv)." >&2; exit 1; }
 
 $(VENV)/.run: $(VENV)/bin/python service/requirements.lock requirements-run.lock service/pyproject.toml
 	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes -r service/requirements.lock -r requirements-run.lock
