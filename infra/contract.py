@@ -66,6 +66,20 @@ class Environment(_Names):
     house_bankroll: str
 
 
+class RateLimits(_Names):
+    """The names of the rate limits with their default rates, and the grammar of the variable that replaces them."""
+
+    override: str
+    form: str
+    defaults: dict[str, str]
+
+
+class CorsOrigins(_Names):
+    """The grammar of the variable."""
+
+    item: str
+
+
 class Commands(_Names):
     """What a container of the image runs."""
 
@@ -85,6 +99,8 @@ class Contract(_Names):
     paths: Paths
     database: Database
     environment: Environment
+    rate_limits: RateLimits
+    cors_origins: CorsOrigins
     commands: Commands
 
 

@@ -369,5 +369,12 @@ def _sentence(details: ErrorDetails, hidden: AbstractSet[str]) -> str:
         return f"{'.'.join(path)} is not a key: secrets are generated; a raised number under rotation makes another."
     if path[-1] not in known:
         return f"{'.'.join(path)} is not a key: there are {', '.join(known)}."
-    value = "a secret" if path[0] in hidden else json.dumps(details["input"], ensure_ascii=False, default=str)
+    value = "a secret" if path[0] in hidden else _described(details)
     return f"{'.'.join(path)} is {value}: it takes {known[path[-1]].allowed}."
+
+
+def _described(details: ErrorDetails) -> str:
+    """Quote a value, and the part of it that its check has found wrong."""
+    quoted = json.dumps(details["input"], ensure_ascii=False, default=str)
+    wrong = str(details.get("ctx", {}).get("error", "")) if details["type"] == "value_error" else ""
+    return f"{quoted}, in which {json.dumps(wrong, ensure_ascii=False)} is invalid" if wrong else quoted

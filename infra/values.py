@@ -3,9 +3,13 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from contract import CONTRACT
 
 _NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _SUBDOMAIN = rf"{_NAME}(\.{_NAME})*"
@@ -62,6 +66,42 @@ def _day(value: object) -> object:
     return value.removesuffix(" 00:00:00 +0000 UTC") if isinstance(value, str) else value
 
 
+def _rate_limits(text: str) -> str:
+    """Check the value by the grammar of contract.toml, by which the service checks it again."""
+    for item in [] if text in {"on", "off"} else text.split(","):
+        override = re.fullmatch(CONTRACT.rate_limits.override, item)
+        if override is None or override["name"] not in CONTRACT.rate_limits.defaults:
+            raise ValueError("" if item == text else item)
+    return text
+
+
+def _origins(text: str) -> str:
+    """Check the value by the grammar of contract.toml, by which the service checks it again."""
+    for item in text.split(",") if text else []:
+        if not re.fullmatch(CONTRACT.cors_origins.item, item):
+            raise ValueError("" if item == text else item)
+    return text
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    """Return the names of the package tzdata, which the image of the service contains in the same version."""
+    return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+
+
+def _time_zone(text: str) -> str:
+    if text not in _time_zones():
+        raise ValueError
+    return text
+
+
+def _visible(text: str) -> str:
+    """Refuse the characters that the service refuses in a name; it replaces any other white space by one space."""
+    if not " ".join(text.split()).isprintable():
+        raise ValueError
+    return text
+
+
 def _matching(pattern: str) -> StringConstraints:
     return StringConstraints(pattern=f"^{pattern}$", strict=True)
 
@@ -95,14 +135,12 @@ DatabaseMemory = Annotated[str, _at_least("512Mi"), Allowed("a size of at least 
 ApplicationMemory = Annotated[str, _at_least("256Mi"), Allowed("a size of at least 256Mi, such as 512Mi")]
 RateLimits = Annotated[
     str,
-    _matching(
-        r"(on|off|[a-z]+=[1-9][0-9]{0,5}/(second|minute|hour|day)(,[a-z]+=[1-9][0-9]{0,5}/(second|minute|hour|day))*)"
-    ),
-    Allowed("on, off, or other limits such as payments=60/minute,logins=9/hour"),
+    AfterValidator(_rate_limits),
+    Allowed(f"{CONTRACT.rate_limits.form} (names: {', '.join(CONTRACT.rate_limits.defaults)})"),
 ]
 Origins = Annotated[
     str,
-    _matching(r"(https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?(,https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?)*)?"),
+    AfterValidator(_origins),
     Allowed("exact origins such as https://panel.example.org, with commas between them, or ''"),
 ]
 Count = Annotated[int, Field(ge=1, le=64), Allowed("a whole number from 1 to 64")]
@@ -123,15 +161,12 @@ Seconds = Annotated[
 RotationNumber = Annotated[int, Field(ge=1, le=1_000_000), Allowed("a whole number from 1 to 1000000")]
 Since = Annotated[str, BeforeValidator(_day), _matching(f"({_DATE})?"), Allowed("a date such as 2026-11-22, or ''")]
 Bankroll = Annotated[int, Field(ge=1, le=10**11), Allowed("whole ¤ from 1 to 100000000000")]
-TimeZone = Annotated[
-    str,
-    _matching(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z][A-Za-z0-9_+-]{0,30}){0,2}"),
-    Allowed("a time zone's name such as Europe/Berlin"),
-]
+TimeZone = Annotated[str, AfterValidator(_time_zone), Allowed("a time zone's name such as Europe/Berlin")]
 PlayerName = Annotated[
     str,
     StringConstraints(
         min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f\x7f](.*[^\s\x00-\x1f\x7f])?$", strict=True
     ),
+    AfterValidator(_visible),
     Allowed("a name of 1 to 100 visible characters"),
 ]

@@ -1,6 +1,8 @@
-"""The names that this service shares with whoever runs it, read once from contract.toml."""
+"""The names and rules that the service shares with its deployment tools, read once from contract.toml."""
 
+import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -29,10 +31,21 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimits:
+    """The names of the rate limits with their default rates, and the grammar of the variable that replaces them."""
+
+    override: re.Pattern[str]
+    form: str
+    defaults: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
-    """What the service needs to know of contract.toml."""
+    """The part of contract.toml that the service uses."""
 
     environment: Environment
+    rate_limits: RateLimits
+    cors_origin: re.Pattern[str]
     serve: tuple[str, ...]
     http_port: int
     database_port: int
@@ -46,8 +59,13 @@ def load() -> Contract:
     """Read the contract that was installed with the package."""
     text = files("neobank").joinpath("contract.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)
+    limits = document["rate_limits"]
     return Contract(
         environment=Environment(**document["environment"]),
+        rate_limits=RateLimits(
+            override=re.compile(limits["override"]), form=limits["form"], defaults=limits["defaults"]
+        ),
+        cors_origin=re.compile(document["cors_origins"]["item"]),
         serve=tuple(document["commands"]["serve"]),
         http_port=document["ports"]["http"],
         database_port=document["ports"]["database"],

@@ -4,7 +4,6 @@ No message repeats a value that may hold a password.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,20 +35,8 @@ class Limit(StrEnum):
     SEEDS = "seeds"
 
 
-RATES: Final[Mapping[Limit, str]] = {
-    # For each address: 500 players behind one NAT join within minutes on Friday evening, some at the second try.
-    Limit.REGISTRATIONS: "200/minute",
-    Limit.LOGINS: "10/minute",
-    Limit.PAYMENTS: "30/minute",
-    Limit.CHARGES: "60/minute",
-    Limit.VENDORS: "100/minute",
-    Limit.POLLS: "300/minute",
-    Limit.SPINS: "30/minute",
-    Limit.SEEDS: "30/minute",
-}
-# As a browser writes it: no path, no port that the scheme implies, nothing in upper case.
-_ORIGIN = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[1-9][0-9]{0,4})?")
-_RATE = re.compile(r"[1-9][0-9]{0,5}/(second|minute|hour|day)")
+RATES: Final[Mapping[Limit, str]] = {Limit(name): rate for name, rate in CONTRACT.rate_limits.defaults.items()}
+"""The default rate of each limit."""
 
 
 class SettingsError(Exception):
@@ -189,19 +176,26 @@ def _rate_limits(environment: Mapping[str, str]) -> Mapping[Limit, str]:
     text = environment.get(NAMES.rate_limits) or "on"
     if text == "off":
         return {}
-    changed = [] if text == "on" else [change.strip().partition("=") for change in text.split(",")]
-    if any(name not in RATES or not _RATE.fullmatch(rate) for name, _, rate in changed):
+    items = [] if text == "on" else text.split(",")
+    return {**RATES, **dict(_rate_limit(item, text) for item in items)}
+
+
+def _rate_limit(item: str, text: str) -> tuple[Limit, str]:
+    limits = CONTRACT.rate_limits
+    override = limits.override.fullmatch(item)
+    if override is None or override["name"] not in limits.defaults:
+        wrong = "" if item == text else f", in which {item!r} is invalid"
         raise SettingsError(
-            f"{NAMES.rate_limits} is {text!r}: it takes on, off, or other limits like payments=60/minute,logins=9/hour"
-            f" ({', '.join(RATES)}; a second, minute, hour or day)."
+            f"{NAMES.rate_limits} is {text!r}{wrong}: it takes {limits.form} (names: {', '.join(limits.defaults)})."
         )
-    return {**RATES, **{Limit(name): rate for name, _, rate in changed}}
+    return Limit(override["name"]), override["rate"]
 
 
 def _cors_origins(environment: Mapping[str, str]) -> frozenset[str]:
     text = environment.get(NAMES.cors_origins) or ""
-    origins = [origin.strip() for origin in text.split(",")] if text else []
-    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+    items = [CONTRACT.cors_origin.fullmatch(item) for item in text.split(",")] if text else []
+    origins = [item["origin"] for item in items if item]
+    if len(origins) < len(items):
         raise SettingsError(
             f"{NAMES.cors_origins} is {text!r}: it takes exact origins like https://panel.example.org,http://localhost:5173"
             " (no path, no *)."

@@ -1,6 +1,7 @@
 """A wrong key or value stops the program before its first resource, in one sentence that says what to do."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,8 @@ SECTIONS += "storageClass, adminName, postgres, pgbouncer, application, ingress,
 POSTGRES = "major, flavour, storage, existingClaim, cpu, cpuLimit, memory, settings, tls, tlsSecret"
 LINES = "names and values of postgresql.conf, such as {work_mem: 8MB}"
 ORIGINS = "exact origins such as https://panel.example.org, with commas between them, or ''"
-LIMITS = "on, off, or other limits such as payments=60/minute,logins=9/hour"
+LIMITS = "on, off, or limits such as payments=60/minute,logins=9/hour, from 1 to 999999 a second, minute, hour or day"
+LIMITS += " (names: registrations, logins, payments, charges, vendors, polls, spins, seeds)"
 PINNED = "an image by its digest, such as registry.example/pgbouncer@sha256:…, or ''"
 NUMBER = "a whole number from 1 to 64"
 ROTATION = "a whole number from 1 to 1000000"
@@ -57,6 +59,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("adminName", "", 'adminName is "": it takes a name of 1 to 100 visible characters.'),
     ("adminName", " x", 'adminName is " x": it takes a name of 1 to 100 visible characters.'),
     ("adminName", "x\ny", 'adminName is "x\\ny": it takes a name of 1 to 100 visible characters.'),
+    ("adminName", "x\u200by", 'adminName is "x\u200by": it takes a name of 1 to 100 visible characters.'),
     (
         "postgres",
         "16",
@@ -104,6 +107,11 @@ REFUSED: list[tuple[str, Any, str]] = [
         f'application.rateLimits is "payments=often": it takes {LIMITS}.',
     ),
     ("application", {"corsOrigins": "*"}, f'application.corsOrigins is "*": it takes {ORIGINS}.'),
+    (
+        "application",
+        {"corsOrigins": "https://a,https://a..b"},
+        f'application.corsOrigins is "https://a,https://a..b", in which "https://a..b" is invalid: it takes {ORIGINS}.',
+    ),
     ("application", {"replicas": 0}, f"application.replicas is 0: it takes {NUMBER}."),
     ("application", {"replicas": 65}, f"application.replicas is 65: it takes {NUMBER}."),
     ("application", {"replicas": True}, f"application.replicas is true: it takes {NUMBER}."),
@@ -168,8 +176,43 @@ REFUSED: list[tuple[str, Any, str]] = [
         {"timeZone": "Berlin "},
         'casino.timeZone is "Berlin ": it takes a time zone\'s name such as Europe/Berlin.',
     ),
+    (
+        "casino",
+        {"timeZone": "Mars/Phobos"},
+        'casino.timeZone is "Mars/Phobos": it takes a time zone\'s name such as Europe/Berlin.',
+    ),
     ("casino", {"bankroll": 10.5}, "casino.bankroll is 10.5: it takes whole ¤ from 1 to 100000000000."),
     ("replicas", "3", f"replicas is not a key: there are {SECTIONS}."),
+]
+
+
+VALID_RATE_LIMITS = [
+    "on",
+    "off",
+    "payments=60/minute",
+    "payments=1/second,logins=9/hour, polls=999999/day",
+    " seeds=1/day ",
+    "spins=1/day,spins=2/day",
+    ",".join(f"{name}=7/second" for name in CONTRACT.rate_limits.defaults),
+]
+INVALID_RATE_LIMITS = [
+    ("payment=60/minute", ""),
+    ("often", ""),
+    ("ON", ""),
+    ("", ""),
+    ("logins=9/hour,payment=60/minute", "payment=60/minute"),
+    ("logins=9/hour,payments=often", "payments=often"),
+    ("logins=9/hour,payments=0/minute", "payments=0/minute"),
+    ("logins=9/hour,payments=-1/minute", "payments=-1/minute"),
+    ("logins=9/hour,payments=1000000/day", "payments=1000000/day"),
+    ("logins=9/hour,payments=٣/day", "payments=٣/day"),
+    ("logins=9/hour,payments=60/week", "payments=60/week"),
+    ("logins=9/hour,payments=60", "payments=60"),
+    ("logins=9/hour,payments = 60/minute", "payments = 60/minute"),
+    ("logins=9/hour,Payments=60/minute", "Payments=60/minute"),
+    ("logins=9/hour,on", "on"),
+    ("logins=9/hour;payments=60/minute", ""),
+    ("payments=60/minute, ", " "),
 ]
 
 
@@ -184,6 +227,19 @@ def refusal(config: Config) -> list[str]:
 @pytest.mark.parametrize(("key", "value", "sentence"), REFUSED)
 def test_a_wrong_value_is_refused_by_name(key: str, value: object, sentence: str) -> None:
     assert refusal({key: value}) == [sentence]
+
+
+@pytest.mark.parametrize("text", VALID_RATE_LIMITS)
+def test_valid_rate_limits_reach_the_service_as_they_are_written(text: str) -> None:
+    assert read({"application": {"rateLimits": text}}).application.rate_limits == text
+
+
+@pytest.mark.parametrize(("text", "wrong"), INVALID_RATE_LIMITS)
+def test_invalid_rate_limits_are_refused_and_the_wrong_item_is_named(text: str, wrong: str) -> None:
+    item = f', in which "{wrong}" is invalid' if wrong else ""
+    assert refusal({"application": {"rateLimits": text}}) == [
+        f'application.rateLimits is "{text}"{item}: it takes {LIMITS}.'
+    ]
 
 
 @pytest.mark.parametrize(
@@ -334,10 +390,17 @@ def test_a_secret_value_is_not_repeated() -> None:
     assert "adminName is a secret: it takes" in str(refused.value)
 
 
-def test_nothing_is_registered_where_the_configuration_is_wrong() -> None:
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"postgres": {"major": 15}}, "postgres.major is 15"),
+        ({"application": {"rateLimits": "payment=60/minute"}}, 'application.rateLimits is "payment=60/minute"'),
+    ],
+)
+def test_nothing_is_registered_where_the_configuration_is_wrong(config: Config, sentence: str) -> None:
     recorder = Recorder(FakeProviders())
-    with pytest.raises(pulumi.RunError, match=r"postgres\.major is 15"):
-        run({"postgres": {"major": 15}}, recorder=recorder)
+    with pytest.raises(pulumi.RunError, match=re.escape(sentence)):
+        run(config, recorder=recorder)
     assert [it.type for it in recorder.registered] == ["pulumi:pulumi:Stack"]
 
 
@@ -395,4 +458,12 @@ def test_the_documentation_lists_every_key() -> None:
         f"| `{path}` | {key.allowed} | `{json.dumps(key.info.default, ensure_ascii=False)}` | {key.info.description} |"
         for path, key in leaves()
     ]
-    assert [line for line in written.splitlines() if line.startswith("| `")] == rows
+    table, _, _ = written.partition("## Rate limits")
+    assert [line for line in table.splitlines() if line.startswith("| `")] == rows
+
+
+def test_the_documentation_lists_every_rate_limit() -> None:
+    written = (CHECKOUT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    _, _, section = written.partition("## Rate limits")
+    rows = [f"| `{name}` | {rate} |" for name, rate in CONTRACT.rate_limits.defaults.items()]
+    assert [line for line in section.splitlines() if line.startswith("| `")] == rows

@@ -329,3 +329,14 @@ def test_the_limits_are_settings(value: str, rates: Mapping[Limit, str]) -> None
 def test_limits_that_make_no_sense_are_refused(value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{NAMES.rate_limits} is .*: it takes on, off"):
         ServingSettings.from_environment(GOOD | {NAMES.rate_limits: value})
+
+
+def test_the_limits_of_the_routes_are_those_of_the_contract() -> None:
+    assert list(RATES) == list(Limit)
+    assert dict(CONTRACT.rate_limits.defaults) == RATES
+    assert all(CONTRACT.rate_limits.override.fullmatch(f"{name}={rate}") for name, rate in RATES.items())
+
+
+def test_the_wrong_item_of_the_limits_is_named() -> None:
+    with pytest.raises(SettingsError, match=r", in which 'payment=60/minute' is invalid: .*\(names: registrations, "):
+        ServingSettings.from_environment(GOOD | {NAMES.rate_limits: "logins=9/hour,payment=60/minute"})
