@@ -1,10 +1,10 @@
-"""The rules as a policy pack: `pulumi preview --policy-pack policy` refuses a stack that breaks one."""
+"""The rules as a policy pack: `pulumi preview --policy-pack policy` rejects a stack that violates one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
-from pulumi_policy import (  # type: ignore[import-not-found]  # it is installed in the pack's own environment
+from pulumi_policy import (  # type: ignore[import-not-found]  # only in the pack's own environment
     EnforcementLevel,
     PolicyPack,
     ReportViolation,
@@ -21,7 +21,7 @@ UNKNOWN = "known after the update"
 
 
 def known(value: Any) -> Any:  # noqa: ANN401  # a JSON document
-    """Copy a document; a rule that met a value which a preview can't know would not run at all."""
+    """Copy a document without the values that a preview does not know: the engine skips a rule that reads one."""
     if isinstance(value, Mapping):
         return {key: known_item(value, key) for key in value}
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -30,40 +30,40 @@ def known(value: Any) -> Any:  # noqa: ANN401  # a JSON document
 
 
 def known_item(value: Any, key: str | int) -> Any:  # noqa: ANN401
-    """Copy one item of a document."""
+    """Copy one item of a document, or return UNKNOWN."""
     try:
         return known(value[key])
     except UnknownValueError:
         return UNKNOWN
 
 
-def described(args: Any) -> Resource:  # noqa: ANN401  # a resource alone, or one of a stack's
-    """Give a resource as the rules take it."""
+def resource_of(args: Any) -> Resource:  # noqa: ANN401  # of a resource policy or of a stack policy
+    """Convert a resource of the engine to the type that the rules use."""
     return Resource(args.resource_type, args.name, known(args.props))
 
 
 def applies(rule: Rule | StackRule) -> bool:
-    """Whether a rule is for this stack."""
+    """Whether a rule applies to this stack."""
     return not rule.in_production_only or bool(pulumi.Config("neobank").get_bool("production"))
 
 
 def of_a_resource(rule: Rule) -> ResourceValidationPolicy:
-    """Make a policy of a rule."""
+    """Convert a rule to a policy."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if applies(rule):
-            for sentence in rule.check(described(args)):
+            for sentence in rule.check(resource_of(args)):
                 report(sentence)
 
     return ResourceValidationPolicy(name=rule.name, description=rule.description, validate=validate)
 
 
 def of_the_stack(rule: StackRule) -> StackValidationPolicy:
-    """Make a policy of a rule for all resources together."""
+    """Convert a rule for all resources together to a policy."""
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         if applies(rule):
-            for sentence in rule.check([described(it) for it in args.resources]):
+            for sentence in rule.check([resource_of(it) for it in args.resources]):
                 report(sentence)
 
     return StackValidationPolicy(name=rule.name, description=rule.description, validate=validate)

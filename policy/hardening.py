@@ -1,7 +1,7 @@
-"""What every object of a stack must keep to: a pure function for each rule, over resources as the engine sees them.
+"""The rules for every object of a stack: a pure function for each rule, over resources as the engine passes them.
 
-A rule gives one sentence for each violation, and nothing for what it does not concern. `__main__.py` makes a policy
-pack of them for `pulumi preview --policy-pack policy`; the tests hold all that the program registers against them.
+A rule yields one sentence for each violation, and nothing for resources that it does not concern. `__main__.py` turns
+the rules into a policy pack for `pulumi preview --policy-pack policy`; the tests check all that the program registers.
 """
 
 import re
@@ -22,7 +22,7 @@ LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet")
 RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 VOLUMES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 BY_VERSION = ("docker.io/library/postgres:",)
-"""Images whose tag is a version on purpose, in production, too: a new pod takes the newest minor release."""
+"""Images with a version as their tag even in production, so that a new pod uses the newest minor release."""
 
 _PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
 _PASSWORD_IN_SETTINGS = re.compile(r"(?i)\bpassword\s*=\s*\w")
@@ -35,7 +35,7 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 @dataclass(frozen=True)
 class Resource:
-    """One registered resource: its type such as `kubernetes:apps/v1:Deployment`, and what the provider gets."""
+    """A registered resource: its type such as `kubernetes:apps/v1:Deployment`, its name and the provider's inputs."""
 
     type: str
     name: str
@@ -43,7 +43,7 @@ class Resource:
 
     @property
     def kind(self) -> str:
-        """The Kubernetes kind, or nothing for what is no object of the cluster."""
+        """The Kubernetes kind, or an empty string if the resource is not a Kubernetes object."""
         return self.type.rpartition(":")[2] if self.type.startswith("kubernetes:") else ""
 
     @property
@@ -58,7 +58,7 @@ class Resource:
 
     @property
     def template(self) -> Object:
-        """The pods that a workload makes, or nothing."""
+        """The pod template of a workload, or an empty object."""
         spec = _at(self.spec, "jobTemplate", "spec") if self.kind == "CronJob" else self.spec
         return (
             {"metadata": self.properties.get("metadata"), "spec": spec} if self.kind == "Pod" else _at(spec, "template")
@@ -66,18 +66,18 @@ class Resource:
 
     @property
     def pod(self) -> Object:
-        """The specification of those pods."""
+        """The pod specification in the template."""
         return _at(self.template, "spec")
 
     @property
     def containers(self) -> list[Object]:
-        """Every container of those pods, those that run first among them."""
+        """All containers of the pod specification, including the init containers."""
         return [*(self.pod.get("initContainers") or ()), *(self.pod.get("containers") or ())]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule for each resource alone; some are for production stacks only."""
+    """A rule for a single resource; some apply only to production stacks."""
 
     name: str
     description: str
@@ -87,7 +87,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class StackRule:
-    """A rule for all resources together; some are for production stacks only."""
+    """A rule for all resources together; some apply only to production stacks."""
 
     name: str
     description: str
@@ -96,18 +96,18 @@ class StackRule:
 
 
 def violations(resources: Sequence[Resource], *, production: bool) -> Iterator[str]:
-    """Hold all resources against all rules; gives `rule: resource: sentence` for each violation."""
+    """Check all resources against all rules; yield `rule: resource: sentence` for each violation."""
     for rule in RULES:
         for resource in resources:
             if production or not rule.in_production_only:
-                yield from (f"{rule.name}: {resource.name}: {said}" for said in rule.check(resource))
-    for rule_of_all in STACK_RULES:
-        if production or not rule_of_all.in_production_only:
-            yield from (f"{rule_of_all.name}: {said}" for said in rule_of_all.check(resources))
+                yield from (f"{rule.name}: {resource.name}: {sentence}" for sentence in rule.check(resource))
+    for stack_rule in STACK_RULES:
+        if production or not stack_rule.in_production_only:
+            yield from (f"{stack_rule.name}: {sentence}" for sentence in stack_rule.check(resources))
 
 
 def _at(value: Object, *keys: str) -> Object:
-    """Follow keys through objects; an empty object where one is missing."""
+    """Return the nested object under the keys, or an empty object if a key is missing."""
     for key in keys:
         value = value.get(key) or {}
     return value
@@ -118,69 +118,69 @@ def _pods_are_restricted(resource: Resource) -> Iterator[str]:
         return
     security = _at(resource.pod, "securityContext")
     if security.get("runAsNonRoot") is not True or not security.get("runAsUser"):
-        yield "its pods name no user other than root (runAsNonRoot, runAsUser)."
+        yield "its pods may run as root (runAsNonRoot, runAsUser)."
     if _at(security, "seccompProfile").get("type") != "RuntimeDefault":
         yield "its pods' seccompProfile is not RuntimeDefault."
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if resource.pod.get(field):
             yield f"its pods share the node's {field.removeprefix('host')}."
     if resource.pod.get("enableServiceLinks") is not False:
-        yield "its pods get every Service as variables (enableServiceLinks)."
+        yield "its pods get variables for every Service (enableServiceLinks)."
 
 
 def _containers_are_restricted(resource: Resource) -> Iterator[str]:
     for container in resource.containers:
         security = _at(container, "securityContext")
         capabilities = _at(security, "capabilities")
-        demands = {
+        requirements = {
             "may gain privileges": security.get("allowPrivilegeEscalation") is False and not security.get("privileged"),
-            "can write to its root": security.get("readOnlyRootFilesystem") is True,
+            "can write to its root file system": security.get("readOnlyRootFilesystem") is True,
             "keeps capabilities": capabilities.get("drop") == ["ALL"] and not capabilities.get("add"),
             "may be root": security.get("runAsNonRoot", True) is True and security.get("runAsUser", 1) != 0,
             "has another seccompProfile": _at(security, "seccompProfile").get("type", "RuntimeDefault")
             == "RuntimeDefault",
         }
-        yield from (f"container {container['name']} {fault}." for fault, kept in demands.items() if not kept)
+        yield from (f"container {container['name']} {fault}." for fault, met in requirements.items() if not met)
 
 
 def _no_token(resource: Resource) -> Iterator[str]:
     if resource.kind == "ServiceAccount" and resource.properties.get("automountServiceAccountToken") is not False:
-        yield "it hands out its token."
+        yield "it mounts its token into pods (automountServiceAccountToken)."
     if resource.pod:
         if resource.pod.get("automountServiceAccountToken") is not False:
-            yield "its pods get a token of the cluster."
+            yield "its pods get a token for the Kubernetes API."
         if resource.pod.get("serviceAccountName") in {None, "", "default"}:
             yield "its pods have no ServiceAccount of their own."
 
 
 def _no_rights(resource: Resource) -> Iterator[str]:
     if resource.kind in RIGHTS:
-        yield "nothing here talks to the cluster, so nothing needs rights in it."
+        yield "no pod here uses the Kubernetes API, so none needs rights in it."
 
 
-def _volumes_are_the_pods_own(resource: Resource) -> Iterator[str]:
+def _volumes_are_restricted(resource: Resource) -> Iterator[str]:
     for volume in resource.pod.get("volumes") or ():
-        sources = {source for source, described in volume.items() if source != "name" and described is not None}
+        sources = {source for source, value in volume.items() if source != "name" and value is not None}
         if not sources or not sources <= VOLUMES:
-            yield f"volume {volume['name']} is of a kind that pods here do not have ({', '.join(sorted(sources))})."
+            yield f"volume {volume['name']} has a source that is not allowed ({', '.join(sorted(sources))})."
         for source in _at(volume, "projected").get("sources") or ():
             if source.get("serviceAccountToken"):
-                yield f"volume {volume['name']} holds a token of the cluster."
+                yield f"volume {volume['name']} contains a token for the Kubernetes API."
 
 
-def _containers_have_bounds(resource: Resource) -> Iterator[str]:
+def _containers_have_resources(resource: Resource) -> Iterator[str]:
     for container in resource.containers:
         for side in ("requests", "limits"):
-            missing = [what for what in ("cpu", "memory") if not _at(container, "resources", side).get(what)]
+            missing = [name for name in ("cpu", "memory") if not _at(container, "resources", side).get(name)]
             if missing:
                 yield f"container {container['name']} has no {side} for {' and '.join(missing)}."
 
 
-def _images_do_not_float(resource: Resource) -> Iterator[str]:
+def _images_have_versions(resource: Resource) -> Iterator[str]:
     for container in resource.containers:
         image = container.get("image") or ""
         if not _DIGEST.search(image) and image.rpartition("/")[2].partition(":")[2] in {"", "latest"}:
-            yield f"container {container['name']} runs {image or 'no image'}, which may be another one tomorrow."
+            yield f"container {container['name']} runs {image or 'no image'}, whose tag may name another image later."
 
 
 def _images_have_digests(resource: Resource) -> Iterator[str]:
@@ -190,19 +190,19 @@ def _images_have_digests(resource: Resource) -> Iterator[str]:
             yield f"container {container['name']} runs {image}, which has no digest."
 
 
-def _what_runs_long_is_probed(resource: Resource) -> Iterator[str]:
+def _servers_have_probes(resource: Resource) -> Iterator[str]:
     if resource.kind not in LONG_RUNNING:
         return
-    beside = [it for it in resource.pod.get("initContainers") or () if it.get("restartPolicy") == "Always"]
-    staying = [*beside, *(resource.pod.get("containers") or ())]
-    for container in staying:
+    sidecars = [it for it in resource.pod.get("initContainers") or () if it.get("restartPolicy") == "Always"]
+    containers = [*sidecars, *(resource.pod.get("containers") or ())]
+    for container in containers:
         if not container.get("livenessProbe"):
             yield f"container {container['name']} has no liveness probe."
-    if not any(container.get("readinessProbe") for container in staying):
-        yield "none of its pods' containers has a readiness probe, so that nobody knows when they serve."
+    if not any(container.get("readinessProbe") for container in containers):
+        yield "no container of its pods has a readiness probe, so Services cannot know when they are ready."
 
 
-def _no_secret_in_plain(resource: Resource) -> Iterator[str]:
+def _no_plaintext_secret(resource: Resource) -> Iterator[str]:
     entries: list[tuple[str, object]] = []
     if resource.kind == "ConfigMap":
         entries += [*_at(resource.properties, "data").items(), *_at(resource.properties, "binaryData").items()]
@@ -210,28 +210,28 @@ def _no_secret_in_plain(resource: Resource) -> Iterator[str]:
     entries += [*_at(resource.template, "metadata", "annotations").items()]
     for container in resource.containers:
         entries += [(it["name"], it.get("value")) for it in container.get("env") or ()]
-        entries += [(f"{container['name']}'s command", word) for word in container.get("command") or ()]
-        entries += [(f"{container['name']}'s arguments", word) for word in container.get("args") or ()]
+        entries += [(f"{container['name']}'s command", argument) for argument in container.get("command") or ()]
+        entries += [(f"{container['name']}'s arguments", argument) for argument in container.get("args") or ()]
     for name, value in entries:
         text = value if isinstance(value, str) else ""
-        is_path = text.startswith("/")  # PGPASSFILE and the like name where a secret is mounted
+        is_path = text.startswith("/")  # variables such as PGPASSFILE name the path of a mounted secret
         named = text and not is_path and _SECRET_NAME.search(name)
         if named or any(pattern.search(text) for pattern in (_PASSWORD_IN_URL, _PASSWORD_IN_SETTINGS, _PEM)):
-            yield f"{name} holds a secret that everybody may read: a Secret is the place for it."
+            yield f"{name} contains a secret in plain text: move it to a Secret."
 
 
 def _nothing_is_reachable_from_outside(resource: Resource) -> Iterator[str]:
     if resource.kind == "Service":
         if resource.spec.get("type", "ClusterIP") != "ClusterIP":
-            yield f"it is a {resource.spec['type']}: the way in from outside is the Ingress."
+            yield f"it is a {resource.spec['type']}: only the Ingress may be reachable from outside."
         if resource.spec.get("externalIPs") or any(port.get("nodePort") for port in resource.spec.get("ports") or ()):
-            yield "it names addresses or ports outside the cluster."
+            yield "it opens addresses or ports outside the cluster (externalIPs, nodePort)."
     for container in resource.containers:
         if any(port.get("hostPort") for port in container.get("ports") or ()):
-            yield f"container {container['name']} takes a port of the node."
+            yield f"container {container['name']} uses a port of the node (hostPort)."
 
 
-def _ways_in_are_encrypted(resource: Resource) -> Iterator[str]:
+def _ingresses_have_tls(resource: Resource) -> Iterator[str]:
     if resource.kind == "Ingress":
         covered = {host for entry in resource.spec.get("tls") or () for host in entry.get("hosts") or ()}
         for rule in resource.spec.get("rules") or ():
@@ -247,21 +247,21 @@ def _objects_are_labelled(resource: Resource) -> Iterator[str]:
         yield f"it lacks the labels {', '.join(missing)}."
     of_pods = _at(resource.template, "metadata", "labels")
     if resource.pod and not (of_pods.get(PART_OF) and of_pods.get(COMPONENT)):
-        yield f"its pods lack the labels {PART_OF} and {COMPONENT}: no NetworkPolicy would find them."
+        yield f"its pods lack the labels {PART_OF} and {COMPONENT}: no NetworkPolicy would select them."
 
 
 def _jobs_end(resource: Resource) -> Iterator[str]:
     if resource.kind in {"Job", "CronJob"}:
         spec = _at(resource.spec, "jobTemplate", "spec") if resource.kind == "CronJob" else resource.spec
         if not spec.get("activeDeadlineSeconds"):
-            yield "it has no activeDeadlineSeconds, so it may hang for ever."
+            yield "it has no activeDeadlineSeconds, so it may run for ever."
         if spec.get("backoffLimit", 6) > 1:
-            yield "it is tried more than twice (backoffLimit), which hides a failure for minutes."
+            yield "it runs more than twice (backoffLimit), which delays the report of a failure by minutes."
 
 
 def _namespaces_are_restricted(resource: Resource) -> Iterator[str]:
     if resource.kind == "Namespace" and resource.labels.get("pod-security.kubernetes.io/enforce") != "restricted":
-        yield "it admits pods that are not restricted."
+        yield "it admits pods outside the restricted level (pod-security.kubernetes.io/enforce)."
 
 
 def _accounts_are_not_shared(resources: Sequence[Resource]) -> Iterator[str]:
@@ -280,7 +280,7 @@ def _traffic_is_denied_by_default(resources: Sequence[Resource]) -> Iterator[str
         and not it.spec.get("egress")
     ]
     if not denying:
-        yield "no NetworkPolicy denies everything that the others do not allow."
+        yield "no NetworkPolicy denies the traffic that the others do not allow."
 
 
 def _several_pods_have_a_budget(resources: Sequence[Resource]) -> Iterator[str]:
@@ -295,27 +295,37 @@ def _several_pods_have_a_budget(resources: Sequence[Resource]) -> Iterator[str]:
 RULES = [
     Rule(
         "pods-are-restricted",
-        "Pods are nobody special: no root, no namespace of the node, seccomp.",
+        "Pods do not run as root, share no namespace of the node, and use seccomp.",
         _pods_are_restricted,
     ),
     Rule(
-        "containers-are-restricted", "Containers have no capability and a read-only root.", _containers_are_restricted
+        "containers-are-restricted",
+        "Containers have no capabilities and a read-only root file system.",
+        _containers_are_restricted,
     ),
-    Rule("no-token", "Pods have a ServiceAccount of their own, and no token.", _no_token),
-    Rule("no-rights", "Nobody here has rights in the cluster.", _no_rights),
-    Rule("volumes-are-the-pods-own", "Volumes reach neither the node nor the cluster.", _volumes_are_the_pods_own),
-    Rule("containers-have-bounds", "Containers say what they need and the most they get.", _containers_have_bounds),
-    Rule("images-do-not-float", "An image has a digest, or a tag other than latest.", _images_do_not_float),
+    Rule("no-token", "Pods have their own ServiceAccount, and no token.", _no_token),
+    Rule("no-rights", "No pod has rights in the cluster.", _no_rights),
+    Rule(
+        "volumes-are-restricted",
+        "Volumes give access neither to the node nor to the Kubernetes API.",
+        _volumes_are_restricted,
+    ),
+    Rule("containers-have-resources", "Containers have requests and limits.", _containers_have_resources),
+    Rule("images-have-versions", "An image has a digest, or a tag other than latest.", _images_have_versions),
     Rule("images-have-digests", "In production an image has a digest.", _images_have_digests, in_production_only=True),
     Rule(
-        "what-runs-long-is-probed",
-        "Servers say when they serve, and each container of theirs that it lives.",
-        _what_runs_long_is_probed,
+        "servers-have-probes",
+        "Servers have a readiness probe, and each of their containers a liveness probe.",
+        _servers_have_probes,
     ),
-    Rule("no-secret-in-plain", "Secrets stand in Secrets and nowhere else.", _no_secret_in_plain),
-    Rule("nothing-is-reachable-from-outside", "The Ingress is the only way in.", _nothing_is_reachable_from_outside),
-    Rule("ways-in-are-encrypted", "In production every host has TLS.", _ways_in_are_encrypted, in_production_only=True),
-    Rule("objects-are-labelled", "Objects and pods say what they belong to.", _objects_are_labelled),
+    Rule("no-plaintext-secret", "Secrets are only in Secret objects.", _no_plaintext_secret),
+    Rule(
+        "nothing-is-reachable-from-outside",
+        "Only the Ingress is reachable from outside.",
+        _nothing_is_reachable_from_outside,
+    ),
+    Rule("ingresses-have-tls", "In production every host has TLS.", _ingresses_have_tls, in_production_only=True),
+    Rule("objects-are-labelled", "Objects and pods have the common labels.", _objects_are_labelled),
     Rule("jobs-end", "Jobs have a deadline and fail early.", _jobs_end),
     Rule("namespaces-are-restricted", "A namespace admits restricted pods only.", _namespaces_are_restricted),
 ]
@@ -323,13 +333,13 @@ STACK_RULES = [
     StackRule("accounts-are-not-shared", "Each workload has its own ServiceAccount.", _accounts_are_not_shared),
     StackRule(
         "traffic-is-denied-by-default",
-        "In production, traffic is allowed by name.",
+        "In production, all traffic is denied by default.",
         _traffic_is_denied_by_default,
         in_production_only=True,
     ),
     StackRule(
         "several-pods-have-a-budget",
-        "In production a drain leaves pods standing.",
+        "In production a node drain does not evict all pods of a workload.",
         _several_pods_have_a_budget,
         in_production_only=True,
     ),
