@@ -1,8 +1,8 @@
--- Roles, the database and who may reach it, made to be what they should be whatever the volume has lived through: run by
--- start.sh before every start, as the superuser, over a socket nobody else knows. Passwords come from files, so a new
--- password fits any volume.
+-- Sets the roles, the database and its privileges to the wanted state, whatever state the volume is in. start.sh runs this
+-- file before every start, as the superuser, over a private socket. Passwords come from files, so a new password works with
+-- any volume.
 \set ON_ERROR_STOP on
--- An error names no statement: it might hold a password.
+-- Error messages omit the statement, because it may contain a password.
 \set VERBOSITY terse
 \set owner_password `cat "$NEOBANK_CREDENTIALS/owner"`
 \set application_password `cat "$NEOBANK_CREDENTIALS/application"`
@@ -11,7 +11,7 @@
 \set backup_password `cat "$NEOBANK_CREDENTIALS/backup"`
 \set metrics_password `cat "$NEOBANK_CREDENTIALS/metrics"`
 
--- Settings of roles and databases outrank the command line: an old log_statement would write passwords into the log.
+-- Settings of roles and databases override the command line: an old log_statement would write passwords into the log.
 SET default_transaction_read_only = off;
 SELECT format('ALTER ROLE %s %s RESET ALL', coalesce(quote_ident(rolname), 'ALL'), 'IN DATABASE ' || quote_ident(datname))
 FROM pg_db_role_setting
@@ -20,7 +20,7 @@ LEFT JOIN pg_database ON pg_database.oid = setdatabase \gexec
 
 SELECT 'CREATE DATABASE neobank'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'neobank') \gexec
--- A new session, in which none of those settings is in force.
+-- A new session, without those settings.
 \connect neobank
 SET client_min_messages = warning;
 
@@ -28,7 +28,7 @@ SELECT format('CREATE ROLE %I', name)
 FROM unnest(ARRAY['neobank_owner', 'neobank', 'neobank_0', 'neobank_1', 'neobank_backup', 'neobank_metrics']) AS name
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 
--- None of them has more than what follows gives.
+-- Removes all attributes and memberships that the statements below do not grant.
 SELECT format('ALTER ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT '
               'CONNECTION LIMIT -1 VALID UNTIL ''infinity''', rolname)
 FROM pg_roles WHERE rolname ~ '^neobank' \gexec
@@ -39,7 +39,7 @@ JOIN pg_roles AS member ON member.oid = pg_auth_members.member
 JOIN pg_roles AS grantor ON grantor.oid = pg_auth_members.grantor
 WHERE granted.rolname ~ '^neobank' OR member.rolname ~ '^neobank' \gexec
 
--- neobank_owner migrates; neobank is what the application may do, and its members are the application's logins.
+-- neobank_owner migrates; neobank holds the application's privileges, and its members are the application's logins.
 ALTER ROLE postgres PASSWORD NULL;
 ALTER ROLE neobank NOLOGIN PASSWORD NULL;
 ALTER ROLE neobank_owner LOGIN PASSWORD :'owner_password';
@@ -49,8 +49,8 @@ GRANT neobank TO neobank_0, neobank_1;
 GRANT pg_read_all_data TO neobank_backup;
 GRANT pg_monitor TO neobank_metrics;
 
--- The application has two logins in turn: with each new number the other one is current, and pods that still use the
--- previous one go on until `close_previous_login` says that none does. Its comment keeps a closed login closed.
+-- The application alternates between two logins: each new number makes the other one current. Pods that still use the
+-- previous login keep working until `close_previous_login` closes it. The comment on the role keeps a closed login closed.
 SELECT 'neobank_' || (:number - 1) % 2 AS current, 'neobank_' || :number % 2 AS previous \gset
 SELECT :number = 1 OR coalesce(shobj_description(oid, 'pg_authid') = 'closed at rotation ' || :number, false) AS closed
 FROM pg_roles WHERE rolname = :'previous' \gset
@@ -62,7 +62,7 @@ COMMENT ON ROLE :"current" IS NULL;
     ALTER ROLE :"previous" LOGIN PASSWORD :'previous_password';
 \endif
 
--- A request waits for a lock or an answer no longer than its player does; PgBouncer could not keep a session's SET.
+-- Timeouts end statements whose player no longer waits. They belong to the role, because PgBouncer keeps no session's SET.
 SELECT format('ALTER ROLE %I SET %s', login, setting)
 FROM unnest(ARRAY['neobank_0', 'neobank_1']) AS login, unnest(ARRAY[
     'lock_timeout TO ''5s''', 'statement_timeout TO ''10s''', 'idle_in_transaction_session_timeout TO ''30s'''
@@ -76,8 +76,8 @@ ALTER SCHEMA public OWNER TO neobank_owner;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics;
 
--- Ends the previous login and its sessions, once no pod uses it. The owner may not alter a role, so this does it for them:
--- this one and no other, and only at the number that the roles were made for.
+-- Closes the previous login and ends its sessions, when no pod uses it any more. The owner may not alter roles, so this
+-- function does it with the superuser's privileges: for this role only, and only at the number that the roles have.
 CREATE SCHEMA IF NOT EXISTS administration;
 ALTER SCHEMA administration OWNER TO postgres;
 SELECT format($text$
@@ -85,7 +85,8 @@ SELECT format($text$
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
     BEGIN
         IF p_number <> %1$s THEN
-            RAISE 'the roles are those of rotation %1$s, not %%: start the database with its credentials first', p_number;
+            RAISE 'the roles are those of rotation %1$s, not %%: first restart the database with the new credentials',
+                p_number;
         END IF;
         ALTER ROLE %2$I NOLOGIN PASSWORD NULL;
         COMMENT ON ROLE %2$I IS 'closed at rotation %1$s';
@@ -96,6 +97,6 @@ REVOKE ALL ON FUNCTION administration.close_previous_login FROM PUBLIC;
 GRANT USAGE ON SCHEMA administration TO neobank_owner, neobank_metrics;
 GRANT EXECUTE ON FUNCTION administration.close_previous_login TO neobank_owner;
 
--- Which statements take time, without their values; start.sh loads it where this build has it.
+-- Statistics of statements, without their values; start.sh loads the library if this build of PostgreSQL has it.
 SELECT 'CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA administration'
 FROM pg_available_extensions WHERE name = 'pg_stat_statements' \gexec

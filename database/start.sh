@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs PostgreSQL on a volume that outlives its pods, its passwords and the stack that made it.
+# Runs PostgreSQL on a volume that can outlive its pods, its passwords and the stack that created it.
 #
-#   start.sh prepare         initialises an empty volume, then makes roles and passwords what the mounted files say
-#   start.sh serve [OPTION]  becomes the server; options go to `postgres`
+#   start.sh prepare         initialises an empty volume, then sets roles and passwords from the mounted files
+#   start.sh serve [OPTION]  becomes the server; passes the options to `postgres`
 #
-# PGDATA               <volume>/<major version>: the data directory
-# NEOBANK_CREDENTIALS  the folder with one password a file (owner, application, application_previous, backup, metrics), and
-#                      with how often the application's was made (application_number); for prepare only
-# NEOBANK_TLS          the folder with tls.crt, tls.key and ca.crt where everybody must speak TLS; may be left out
+# PGDATA               the data directory: <volume>/<major version>
+# NEOBANK_CREDENTIALS  the folder with one file for each password (owner, application, application_previous, backup,
+#                      metrics) and the rotation number of the application's (application_number); only for prepare
+# NEOBANK_TLS          the folder with tls.crt, tls.key and ca.crt; if it is set, all TCP connections must use TLS
 #
-# Both wait for a lock on the volume that every process of a server inherits: a ReadWriteOnce volume lets two pods of one
-# node in, postmaster.pid means nothing across PID namespaces, and two servers on one directory lose committed rows.
+# Both wait for a lock on the volume, which every process of a server inherits: a ReadWriteOnce volume admits two pods of
+# one node, postmaster.pid is meaningless across PID namespaces, and two servers on one directory lose committed rows.
 set -euo pipefail
 
 refuse() {
@@ -26,11 +26,11 @@ require_own() {
 
 lock_volume() {
     [ ! -e "$volume/.lock" ] || require_own "$volume/.lock"
-    [ -w "$volume" ] || refuse "the volume $volume is not writable for UID $(id -u): give it to that UID or its group."
+    [ -w "$volume" ] || refuse "the volume $volume is not writable for UID $(id -u): change its owner or group to that UID."
     exec 9>>"$volume/.lock"
     flock -n 9 && return
-    echo "start.sh: another server still uses $volume; waiting for it to end." >&2
-    # In the background, since a shell that waits for a command in the foreground can't be asked to stop.
+    echo "start.sh: another server still uses $volume; waiting until it stops." >&2
+    # In the background, because a shell handles no signal while it waits for a foreground command.
     flock 9 &
     trap 'kill $!; exit 143' INT TERM
     wait $!
@@ -47,7 +47,7 @@ require_files() {
 require_credentials() {
     require_files "$NEOBANK_CREDENTIALS" owner application application_previous application_number backup metrics
     [[ "$(cat "$NEOBANK_CREDENTIALS/application_number")" =~ ^[1-9][0-9]{0,6}$ ]] ||
-        refuse "$NEOBANK_CREDENTIALS/application_number does not hold a whole number from 1."
+        refuse "$NEOBANK_CREDENTIALS/application_number is not a whole number from 1."
 }
 
 refuse_foreign_data() {
@@ -55,9 +55,9 @@ refuse_foreign_data() {
     major=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
     for found in "$volume"/*/; do
         case "$found" in */lost+found/) continue ;; esac
-        # Not to see data is no proof that there is none.
+        # An unreadable folder may contain data.
         [ ! -d "$found" ] || [ -x "$found" ] ||
-            refuse "$found belongs to UID $(stat -c %u "$found") and is closed to UID $(id -u), as which this image runs: see docs/postgresql-upgrade.md."
+            refuse "$found belongs to UID $(stat -c %u "$found") and is closed to UID $(id -u), which this image uses: see docs/postgresql-upgrade.md."
     done
     if [ -f "$PGDATA/PG_VERSION" ]; then
         require_own "$PGDATA"
@@ -70,27 +70,27 @@ refuse_foreign_data() {
     done
 }
 
-# Into a side directory first, so that a killed initdb is never taken for a database.
+# Initialises in a temporary directory first, so that an interrupted initdb never looks like a database.
 initialise() {
-    local side="$volume/.initialising"
-    [ ! -e "$PGDATA" ] || rmdir "$PGDATA" 2>/dev/null || refuse "$PGDATA is not empty and is not a database: move it away."
-    rm -rf "$side"
-    initdb --pgdata="$side" --username=postgres --encoding=UTF8 --locale=C --data-checksums \
+    local temporary="$volume/.initialising"
+    [ ! -e "$PGDATA" ] || rmdir "$PGDATA" 2>/dev/null || refuse "$PGDATA is not empty and is not a database: move it elsewhere."
+    rm -rf "$temporary"
+    initdb --pgdata="$temporary" --username=postgres --encoding=UTF8 --locale=C --data-checksums \
         --auth-local=peer --auth-host=scram-sha-256 --no-instructions
-    mv "$side" "$PGDATA"
+    mv "$temporary" "$PGDATA"
     sync
 }
 
-# What the platform and the directory's earlier life left in it. Whoever holds the lock is alone with it.
+# Removes the traces of the platform and of earlier servers; the lock guarantees that no server uses the directory.
 clean_data_directory() {
-    chmod u=rwx,go=,g-s "$PGDATA"        # fsGroup makes it 2770, which the server refuses
+    chmod u=rwx,go=,g-s "$PGDATA"        # fsGroup sets 2770, which the server refuses
     rm -f "$PGDATA/postmaster.pid"
-    : >"$PGDATA/postgresql.auto.conf"    # ALTER SYSTEM outranks our postgresql.conf
+    : >"$PGDATA/postgresql.auto.conf"    # ALTER SYSTEM would override our postgresql.conf
     printf 'superuser %s postgres\n' "$(id -un)" >"$PGDATA/pg_ident.conf"
-    sed "s/^host /$over_tcp /" "$files/pg_hba.conf" >"$PGDATA/pg_hba.conf"
+    sed "s/^host /$tcp_entry /" "$files/pg_hba.conf" >"$PGDATA/pg_hba.conf"
 }
 
-# A server that nobody else can reach: no network, a socket in a directory of its own, no statement in log or statistics.
+# Starts a private server: no network, a socket in its own directory, no statement in the log or in the statistics.
 synchronise_roles() {
     private=$(mktemp -d)
     trap 'pg_ctl stop --silent --mode=fast 2>/dev/null || true; rm -rf "$private"' EXIT
@@ -98,7 +98,7 @@ synchronise_roles() {
         -c unix_socket_directories="$private" \
         -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic \
         -c pg_stat_statements.track=none)" 2>&1 ||
-        refuse "PostgreSQL did not start; its log above says why."
+        refuse "PostgreSQL did not start; the reason is in its log above."
     psql --no-psqlrc --quiet --tuples-only --host="$private" --username=postgres --dbname=postgres --file="$files/roles.sql"
     pg_ctl stop --silent --wait --timeout=3600 --mode=fast
 }
@@ -115,30 +115,30 @@ prepare() {
 serve() {
     lock_volume
     refuse_foreign_data
-    [ -f "$PGDATA/PG_VERSION" ] || refuse "$PGDATA is not a database: say 'prepare' first."
+    [ -f "$PGDATA/PG_VERSION" ] || refuse "$PGDATA is not a database: run 'start.sh prepare' first."
     clean_data_directory
     exec postgres "${options[@]}" "$@"
 }
 
-trap 'exit 143' INT TERM   # process 1 of a container has no such default
+trap 'exit 143' INT TERM   # process 1 of a container ignores these signals by default
 export PGDATA
 volume=$(dirname "$PGDATA")
 files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 options=(-c config_file="$files/postgresql.conf" -c hba_file="$PGDATA/pg_hba.conf" -c ident_file="$PGDATA/pg_ident.conf")
-# The library lies where this build of PostgreSQL has its own; not every build has it.
+# Not every build of PostgreSQL contains this library.
 programs=$(dirname "$(readlink -f "$(command -v postgres)")")
 for library in "$programs"/../lib/{,postgresql/}pg_stat_statements.so; do
     [ ! -e "$library" ] || options+=(-c shared_preload_libraries=pg_stat_statements)
 done
-over_tcp=host
+tcp_entry=host
 if [ -n "${NEOBANK_TLS:-}" ]; then
     require_files "$NEOBANK_TLS" tls.crt tls.key ca.crt
     options+=(-c ssl=on -c ssl_cert_file="$NEOBANK_TLS/tls.crt" -c ssl_key_file="$NEOBANK_TLS/tls.key" -c ssl_min_protocol_version=TLSv1.3)
-    over_tcp=hostssl
+    tcp_entry=hostssl
 fi
 
 case "${1:-}" in
     prepare) prepare ;;
     serve) shift && serve "$@" ;;
-    *) refuse "say 'prepare' or 'serve'." ;;
+    *) refuse "use 'start.sh prepare' or 'start.sh serve'." ;;
 esac

@@ -98,4 +98,4 @@ def test_a_number_that_is_none_is_refused(running: Postgres, content: str) -> No
     (running.credentials / NUMBER).write_text(content, encoding="utf-8")
     prepare = pod(running, "prepare")
     assert prepare.ends() == 1
-    assert "does not hold a whole number from 1" in prepare.says()
+    assert "is not a whole number from 1" in prepare.says()

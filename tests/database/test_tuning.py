@@ -84,7 +84,7 @@ def test_a_setting_that_there_is_not_is_named_before_the_server_starts(
     prepare = pod(server, "prepare")
     assert prepare.ends() == 1
     assert 'unrecognized configuration parameter "work_memory"' in prepare.stdout.read_text(encoding="utf-8")
-    assert "PostgreSQL did not start; its log above says why." in prepare.says()
+    assert "PostgreSQL did not start; the reason is in its log above." in prepare.says()
 
 
 def test_connections_definitions_waits_and_slow_statements_are_logged_and_no_parameter_is(
