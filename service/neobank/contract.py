@@ -56,7 +56,7 @@ class Contract:
 
 
 def load() -> Contract:
-    """Read the contract that was installed with the package."""
+    """Read the contract.toml that is installed with the package."""
     text = files("neobank").joinpath("contract.toml").read_text(encoding="utf-8")
     document = tomllib.loads(text)
     limits = document["rate_limits"]

@@ -1,6 +1,6 @@
-"""The service's configuration: environment variables, read and checked once, each error naming its variable.
+"""The service's configuration: environment variables, read and validated once. Each error names its variable.
 
-No message repeats a value that may hold a password.
+No error message contains a value that may be a password.
 """
 
 import os
@@ -19,11 +19,13 @@ from neobank.ledger.money import MAX_AMOUNT, parse_amount
 
 NAMES = CONTRACT.environment
 MIN_SECRET = 32
+"""Minimum length of SECRET_KEY, in characters."""
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class Limit(StrEnum):
-    """What a caller may do only so often."""
+    """The rate limits of the routes; their names and default rates are in contract.toml."""
 
     REGISTRATIONS = "registrations"
     LOGINS = "logins"
@@ -40,12 +42,12 @@ RATES: Final[Mapping[Limit, str]] = {Limit(name): rate for name, rate in CONTRAC
 
 
 class SettingsError(Exception):
-    """A variable is missing or makes no sense; the message names it and what it takes."""
+    """A variable is missing or invalid; the message contains its name and the values that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServingSettings:
-    """What a serving process needs; its database role may neither migrate nor rewrite the ledger."""
+    """The settings of a serving process; its database role may neither migrate nor change ledger entries."""
 
     database_url: URL
     secret_key: bytes
@@ -54,14 +56,14 @@ class ServingSettings:
     workers: int
     threads: int
     log_level: str
-    rate_limits: Mapping[Limit, str]  # none where they are off
+    rate_limits: Mapping[Limit, str]  # empty if they are off
     trusted_proxies: int
     cors_origins: frozenset[str]
-    casino_time_zone: ZoneInfo  # whose clocks say when the casino's day starts
+    casino_time_zone: ZoneInfo  # in which the casino's day starts
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings. Raises SettingsError."""
+        """Read the settings. Raise SettingsError if a variable is missing or invalid."""
         return cls(
             database_url=database_url(environment, NAMES.database_url),
             secret_key=_secret_key(environment),
@@ -79,7 +81,7 @@ class ServingSettings:
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
-    """Where the workers' metrics are kept, if they are, and where metrics are served."""
+    """The folder of the workers' metrics, or None without one, and the address of the metrics server."""
 
     folder: Path | None
     host: str
@@ -88,7 +90,7 @@ class MetricsSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings. Raises SettingsError."""
+        """Read the settings. Raise SettingsError if a variable is missing or invalid."""
         folder = environment.get(NAMES.metrics_folder)
         return cls(
             folder=Path(folder) if folder else None,
@@ -100,7 +102,7 @@ class MetricsSettings:
 
 @dataclass(frozen=True, slots=True)
 class Administrator:
-    """The first administrator, as the environment gives it."""
+    """Name and password of the first administrator, from the environment."""
 
     name: str
     password: str
@@ -108,7 +110,7 @@ class Administrator:
 
 @dataclass(frozen=True, slots=True)
 class UpgradeSettings:
-    """What migrating needs: the owner's URL, the bankroll in hundredths, and perhaps the first administrator."""
+    """The settings of a migration: the owner's URL, the bankroll in hundredths and optionally an administrator."""
 
     owner_url: URL
     house_bankroll: int
@@ -116,7 +118,7 @@ class UpgradeSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings. Raises SettingsError."""
+        """Read the settings. Raise SettingsError if a variable is missing or invalid."""
         return cls(
             owner_url=database_url(environment, NAMES.database_owner_url),
             house_bankroll=_bankroll(environment),
@@ -125,17 +127,17 @@ class UpgradeSettings:
 
 
 def database_urls(environment: Mapping[str, str] = os.environ) -> list[URL]:
-    """Give the URLs that the environment has, the owner's first. Raises SettingsError where there is none."""
+    """Return the URLs in the environment, the owner's first. Raise SettingsError if there is none."""
     names = [name for name in (NAMES.database_owner_url, NAMES.database_url) if environment.get(name)]
     return [database_url(environment, name) for name in names or [NAMES.database_url]]
 
 
 def database_url(environment: Mapping[str, str], name: str) -> URL:
-    """Read a PostgreSQL URL. Raises SettingsError."""
+    """Read a PostgreSQL URL. Raise SettingsError if it is missing or incomplete."""
     form = "postgresql://user:password@host:port/database"
     text = environment.get(name)
     if not text:
-        raise SettingsError(f"{name} is not set: give it a URL like {form}.")
+        raise SettingsError(f"{name} is not set: set it to a URL such as {form}.")
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -149,13 +151,13 @@ def _secret_key(environment: Mapping[str, str]) -> bytes:
     text = environment.get(NAMES.secret_key, "")
     if len(text) < MIN_SECRET:
         raise SettingsError(
-            f"{NAMES.secret_key} is missing or too short: give it at least {MIN_SECRET} random characters."
+            f"{NAMES.secret_key} is missing or too short: set it to at least {MIN_SECRET} random characters."
         )
     return text.encode()
 
 
 def _host(environment: Mapping[str, str]) -> str:
-    return environment.get(NAMES.host) or "0.0.0.0"  # noqa: S104  # a container is reached from outside
+    return environment.get(NAMES.host) or "0.0.0.0"  # noqa: S104  # clients are outside the container
 
 
 def _integer(environment: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:
@@ -197,7 +199,7 @@ def _cors_origins(environment: Mapping[str, str]) -> frozenset[str]:
     origins = [item["origin"] for item in items if item]
     if len(origins) < len(items):
         raise SettingsError(
-            f"{NAMES.cors_origins} is {text!r}: it takes exact origins like https://panel.example.org,http://localhost:5173"
+            f"{NAMES.cors_origins} is {text!r}: it takes exact origins such as https://panel.example.org,http://localhost:5173"
             " (no path, no *)."
         )
     return frozenset(origins)
@@ -209,7 +211,7 @@ def _time_zone(environment: Mapping[str, str]) -> ZoneInfo:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise SettingsError(
-            f"{NAMES.casino_time_zone} is {text!r}: it takes a time zone's name, such as Europe/Berlin."
+            f"{NAMES.casino_time_zone} is {text!r}: it takes the name of a time zone such as Europe/Berlin."
         ) from None
 
 
