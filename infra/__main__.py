@@ -1,4 +1,4 @@
-"""The bank on Kubernetes, read from top to bottom: settings in, components wired, outputs out."""
+"""The program: it reads the settings, connects the components and exports the outputs."""
 
 import pulumi
 
@@ -138,7 +138,7 @@ Network(
 
 login = database.logins["application"]
 kubectl = commands.kubectl(settings.kube_context, settings.namespace)
-to_itself = commands.to_itself(settings.namespace, tls=settings.postgres.tls)
+local_server = commands.local_server(settings.namespace, tls=settings.postgres.tls)
 
 pulumi.export("summary", summary(settings))
 pulumi.export("namespace", namespace)
@@ -154,6 +154,6 @@ pulumi.export("adminPassword", credentials.admin_password)
 pulumi.export("image", settings.image)
 pulumi.export("rotations", settings.rotation.model_dump(by_alias=True))
 pulumi.export("portForwardCommand", commands.port_forward(kubectl))
-pulumi.export("psqlCommand", commands.psql(kubectl, to_itself, login.user))
-pulumi.export("backupCommand", commands.backup(kubectl, to_itself))
+pulumi.export("psqlCommand", commands.psql(kubectl, local_server, login.user))
+pulumi.export("backupCommand", commands.backup(kubectl, local_server))
 pulumi.export("verifyCommand", commands.verify(kubectl))

@@ -1,4 +1,4 @@
-"""The pods that serve the bank: stateless, replaced one by one, none before the schema is theirs."""
+"""The pods that serve the bank: stateless, rolled out one by one, after the migration of the schema."""
 
 from dataclasses import dataclass
 
@@ -17,17 +17,17 @@ COMPONENT = "application"
 CONFIG_MAP = "neobank-config"
 CONTAINER = "neobank"
 DEPLOYMENT = "neobank-deployment"
-SECRET = "neobank-secret"  # noqa: S105  # an object's name
+SECRET = "neobank-secret"  # noqa: S105  # the name of an object
 SERVICE = "neobank-service"
 SERVICE_PORT = 80
 
 GRACE_SECONDS = 45
-"""From the order to stop until the kill: the drain, gunicorn's graceful timeout, and some seconds more."""
+"""From the start of the termination to SIGKILL: the drain, gunicorn's graceful timeout and a margin."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApplicationArgs:
-    """What the serving pods need; `migration` is the Job that has to end first."""
+    """Inputs of the serving pods; `migration` is the Job that must finish first."""
 
     namespace: pulumi.Input[str]
     database: Database
@@ -41,10 +41,10 @@ class ApplicationArgs:
 
 
 class Application(pulumi.ComponentResource):
-    """A Deployment that knows the serving role's way in and SECRET_KEY, its Service, and what keeps enough pods."""
+    """The Deployment with its Secret and ConfigMap, the Service, an optional autoscaler and PodDisruptionBudget."""
 
     url: pulumi.Output[str]
-    """Where players reach it; without an Ingress, where it answers inside the cluster."""
+    """The URL for players, or without an Ingress the URL inside the cluster."""
 
     secret: k8s.core.v1.Secret
 
@@ -127,10 +127,10 @@ class Application(pulumi.ComponentResource):
         )
 
     def _autoscaler(self, deployment: k8s.apps.v1.Deployment, most: int) -> None:
-        """Follow the load by the CPU of the container that serves; it needs the cluster's metrics-server.
+        """Scale by the CPU use of the serving container. This needs the metrics-server in the cluster.
 
-        By the pod's CPU, the container with the metrics would count, which never does much: the more of it was set
-        aside there, the later another pod would come.
+        The CPU use of the whole pod would include the metrics container, which is nearly idle: the higher its CPU
+        request, the later a pod would be added.
         """
         target = k8s.autoscaling.v2.MetricTargetArgs(
             type="Utilization", average_utilization=self._args.settings.target_cpu
@@ -172,7 +172,7 @@ class Application(pulumi.ComponentResource):
 def _container(
     args: ApplicationArgs, secret: k8s.core.v1.Secret, config_map: pulumi.Output[str]
 ) -> k8s.core.v1.ContainerArgs:
-    """Readiness asks the database; liveness does not, or a database away for seconds would restart every pod."""
+    """Readiness includes the database; liveness does not, or a short database outage would restart every pod."""
     names, paths = CONTRACT.environment, CONTRACT.paths
     return k8s.core.v1.ContainerArgs(
         name=CONTAINER,
@@ -183,7 +183,7 @@ def _container(
         env_from=[k8s.core.v1.EnvFromSourceArgs(config_map_ref=k8s.core.v1.ConfigMapEnvSourceArgs(name=config_map))],
         ports=[k8s.core.v1.ContainerPortArgs(name="http", container_port=CONTRACT.ports.http)],
         volume_mounts=[
-            kube.mount("tmp", "/tmp"),  # noqa: S108  # the pod's own
+            kube.mount("tmp", "/tmp"),  # noqa: S108  # a volume of the pod
             monitoring.folder_mount(read_only=False),
             *args.database.client_mounts,
         ],

@@ -1,4 +1,4 @@
-"""The certificates by which clients know the database and what stands before it, and where the files are in a pod."""
+"""The certificates of the database server and of PgBouncer, and the paths of the files in a pod."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +16,10 @@ FOLDER = "/etc/neobank/tls"
 AUTHORITY_FILE = f"{FOLDER}/{AUTHORITY}"
 
 AUTHORITY_HOURS = 10 * 365 * 24
-"""Longer than any stack lives: each client trusts this one, so another would have to reach all of them at once."""
+"""Longer than the life of any stack: every client trusts this authority, so a new one has to reach all at once."""
 
 CERTIFICATE_HOURS = 365 * 24
-"""More than an event with its rehearsals; a raised rotation number makes another one at any time."""
+"""Longer than an event with its rehearsals; a raised rotation number creates a new certificate at any time."""
 
 _OWNER_AND_GROUP_READ = 0o440
 _SERVER, _CLIENT = "tls", "authority"
@@ -27,7 +27,7 @@ _SERVER, _CLIENT = "tls", "authority"
 
 @dataclass(frozen=True)
 class Authority:
-    """Who signs."""
+    """The certificate authority that signs."""
 
     key: pulumi.Output[str]
     certificate: pulumi.Output[str]
@@ -35,9 +35,10 @@ class Authority:
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateArgs:
-    """Whom the certificate names; `number` is its rotation, and `existing` a Secret that takes its place.
+    """Inputs of a certificate for `hosts`; `number` is its rotation.
 
-    `server` is for the names of its Secret and resources. Without an authority one is made.
+    `existing` names a Secret to use instead. `server` is part of the names of the Secret and the resources. Without an
+    `authority` a new one is created.
     """
 
     namespace: pulumi.Input[str]
@@ -49,18 +50,18 @@ class CertificateArgs:
 
 
 class Certificate(pulumi.ComponentResource):
-    """A Secret with certificate, key and authority, made here or by somebody else.
+    """A Secret with certificate, key and authority, created here or by the operator.
 
-    The authority outlives each certificate that it signs, so that a renewal changes nothing for those who verify. Its
-    key is in the stack's state alone, encrypted.
+    The authority outlives each certificate that it signs, so that a renewal changes nothing for the clients. Its key is
+    only in the stack's state, encrypted.
     """
 
     secret: pulumi.Output[str]
     version: Sequence[pulumi.Input[str]]
-    """Another one means that the server has to read its files anew."""
+    """Values that change when the server must read its files again."""
 
     authority: Authority | None
-    """Who has signed it, if it was made here."""
+    """The authority that signed the certificate, or None for an existing Secret."""
 
     def __init__(self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("neobank:infra:Certificate", name, None, opts)
@@ -78,7 +79,7 @@ class Certificate(pulumi.ComponentResource):
 
     def _authority(self) -> Authority:
         key = self._key("authority-key")
-        made = tls.SelfSignedCert(
+        certificate = tls.SelfSignedCert(
             "authority",
             private_key_pem=key,
             is_ca_certificate=True,
@@ -88,10 +89,10 @@ class Certificate(pulumi.ComponentResource):
             allowed_uses=["cert_signing", "crl_signing"],
             opts=pulumi.ResourceOptions(parent=self),
         )
-        return Authority(key, made.cert_pem)
+        return Authority(key, certificate.cert_pem)
 
     def _entries(self, authority: Authority) -> dict[str, pulumi.Input[str]]:
-        """Sign a certificate. Its number is in the resources' names, so that another one makes others beside them."""
+        """Sign a certificate. The resource names contain its number, so a new number creates new resources first."""
         child = pulumi.ResourceOptions(parent=self)
         server, number = self._args.server, self._args.number
         key = self._key(f"{server}-key-{number}")
@@ -114,8 +115,8 @@ class Certificate(pulumi.ComponentResource):
         return {CERTIFICATE: signed.cert_pem, KEY: key, AUTHORITY: authority.certificate}
 
     def _key(self, name: str) -> pulumi.Output[str]:
-        made = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=pulumi.ResourceOptions(parent=self))
-        return pulumi.Output.secret(made.private_key_pem)
+        key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve="P256", opts=pulumi.ResourceOptions(parent=self))
+        return pulumi.Output.secret(key.private_key_pem)
 
     def _secret(self, entries: dict[str, pulumi.Input[str]]) -> k8s.core.v1.Secret:
         name = f"{self._args.server}-tls"
@@ -128,27 +129,27 @@ class Certificate(pulumi.ComponentResource):
         )
 
     def beside(self, server: str, hosts: Sequence[str]) -> "Certificate":
-        """Give another server one by the same authority; a Secret of somebody else's is for both."""
+        """Return a certificate for another server by the same authority; an existing Secret serves both."""
         args = replace(self._args, server=server, hosts=hosts, authority=self.authority)
         return Certificate(f"{server}-certificate", args, pulumi.ResourceOptions(parent=self))
 
     def server_volume(self) -> k8s.core.v1.VolumeArgs:
-        """Give a server's pod all of it; PostgreSQL takes a key of root's that its group may read, and nobody else."""
+        """Return the volume of a server's pod; PostgreSQL accepts a key of root that only the group may read."""
         return _volume(_SERVER, k8s.core.v1.SecretProjectionArgs(name=self.secret), _OWNER_AND_GROUP_READ)
 
     def client_volume(self) -> k8s.core.v1.VolumeArgs:
-        """Give a client's pod the authority alone."""
+        """Return the volume of a client's pod: the authority only."""
         item = k8s.core.v1.KeyToPathArgs(key=AUTHORITY, path=AUTHORITY)
         return _volume(_CLIENT, k8s.core.v1.SecretProjectionArgs(name=self.secret, items=[item]))
 
 
 def server_mount() -> k8s.core.v1.VolumeMountArgs:
-    """Mount a server's volume."""
+    """Return the mount of a server's volume."""
     return kube.mount(_SERVER, FOLDER, read_only=True)
 
 
 def client_mount() -> k8s.core.v1.VolumeMountArgs:
-    """Mount a client's volume."""
+    """Return the mount of a client's volume."""
     return kube.mount(_CLIENT, FOLDER, read_only=True)
 
 

@@ -1,4 +1,4 @@
-"""Which cluster, and the namespace in it that holds everything."""
+"""The connection to the cluster, the namespace and the PriorityClasses."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ POD_SECURITY = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in (
 
 
 def connect(settings: Settings) -> k8s.Provider:
-    """Reach the configured context of the kubeconfig that the environment names.
+    """Return the provider for the configured context of the kubeconfig that the environment names.
 
-    A stack has one cluster for life, so its name is the cluster's identity: the same cluster under another address or
-    context is not taken for a new one, which would replace the volume. Secrets and ConfigMaps change in place, or there
-    would be a moment without them.
+    A stack stays in one cluster, so the stack's name identifies the cluster: another address or context of the same
+    cluster does not count as a new cluster, which would replace the volume. Secrets and ConfigMaps are updated in
+    place, because a replacement would delete them for a moment.
     """
     return k8s.Provider(
         "cluster",
-        kubeconfig="",  # without this the SDK puts the path of $KUBECONFIG in the state, and no other machine has it
+        kubeconfig="",  # otherwise the SDK stores the path of $KUBECONFIG in the state, where other machines lack it
         context=settings.kube_context or None,
         cluster_identifier=f"{pulumi.get_project()}/{pulumi.get_stack()}",
         enable_secret_mutable=True,
@@ -29,7 +29,7 @@ def connect(settings: Settings) -> k8s.Provider:
 
 
 def make_namespace(settings: Settings, provider: k8s.Provider) -> pulumi.Input[str]:
-    """Make the namespace, where every pod must pass the restricted level, or name the one that exists."""
+    """Return the name of the namespace; create it with the restricted Pod Security level, unless one exists."""
     if not settings.create_namespace:
         return settings.namespace
     namespace = k8s.core.v1.Namespace(
@@ -42,21 +42,21 @@ def make_namespace(settings: Settings, provider: k8s.Provider) -> pulumi.Input[s
 
 @dataclass(frozen=True, slots=True)
 class Priorities:
-    """Which pods stay where a node is full: the names of PriorityClasses, or none."""
+    """The names of the PriorityClasses of database and bank, or None without them."""
 
     database: pulumi.Input[str] | None
     application: pulumi.Input[str] | None
 
 
 def make_priorities(settings: Settings, provider: k8s.Provider) -> Priorities:
-    """Make a class for the database and a lower one for the bank; auto-named, since the whole cluster shares them."""
+    """Create a class for the database and a lower one for the bank, auto-named because the class is cluster-wide."""
     if not settings.priority_classes:
         return Priorities(None, None)
     return Priorities(_priority("database", 1_000_000, provider), _priority("application", 900_000, provider))
 
 
 def _priority(name: str, value: int, provider: k8s.Provider) -> pulumi.Output[str]:
-    made = k8s.scheduling.v1.PriorityClass(
+    priority_class = k8s.scheduling.v1.PriorityClass(
         f"neobank-{name}",
         metadata=k8s.meta.v1.ObjectMetaArgs(labels={"app.kubernetes.io/name": "neobank"}),
         description=f"NeoBank's {name}, of stack {pulumi.get_stack()}",
@@ -64,4 +64,4 @@ def _priority(name: str, value: int, provider: k8s.Provider) -> pulumi.Output[st
         preemption_policy="PreemptLowerPriority",
         opts=pulumi.ResourceOptions(provider=provider),
     )
-    return kube.name_of(made.metadata)
+    return kube.name_of(priority_class.metadata)

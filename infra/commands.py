@@ -1,7 +1,7 @@
-"""Command lines for a technician who has nothing but kubectl: ready to paste, no password in them or in a process list.
+"""Command lines that need only kubectl and contain no password, for an operator to paste.
 
-Each takes the password from its Secret when it runs and hands it over through a pipe, since what `kubectl exec` has as
-arguments ends in the cluster's audit log.
+A command reads the password from its Secret when it runs and passes it through a pipe, because the process list shows
+arguments, and the cluster's audit log contains those of `kubectl exec`.
 """
 
 import shlex
@@ -18,17 +18,17 @@ _EXEC = f"exec deployment/{database.DEPLOYMENT} --container={database.CONTAINER}
 
 
 def kubectl(context: str, namespace: str) -> str:
-    """Give the words that every command begins with."""
+    """Return the beginning of every command: kubectl with its context and namespace."""
     return shlex.join(["kubectl", *([f"--context={context}"] if context else []), f"--namespace={namespace}"])
 
 
 def port_forward(prefix: str) -> str:
-    """Bring the bank to http://127.0.0.1:8080 until Ctrl-C."""
+    """Return the command that forwards http://127.0.0.1:8080 to the bank until Ctrl-C."""
     return f"{prefix} port-forward service/{application.SERVICE} {LOCAL_PORT}:{application.SERVICE_PORT}"
 
 
-def to_itself(namespace: str, *, tls: bool) -> str:
-    """Give the parameters of libpq by which the database's pod reaches its own server, under the certificate's name."""
+def local_server(namespace: str, *, tls: bool) -> str:
+    """Return the libpq parameters for a connection inside the database's pod, with a host name of the certificate."""
     if not tls:
         return "host=127.0.0.1"
     *_, host, _ = kube.service_hosts(database.SERVICE, namespace)
@@ -36,7 +36,7 @@ def to_itself(namespace: str, *, tls: bool) -> str:
 
 
 def psql(prefix: str, server: str, login: str) -> str:
-    """Open a prompt as the serving role: what the bank may do, and no more."""
+    """Return the command that opens psql as the application's role, with only its privileges."""
     line = "*:*:*:*:{{.data.application | base64decode}}"
     store = f"umask 077; cat >{_PASSWORD_FILE}"
     run = (
@@ -50,7 +50,7 @@ def psql(prefix: str, server: str, login: str) -> str:
 
 
 def backup(prefix: str, server: str) -> str:
-    """Write the whole database to neobank.dump, in pg_restore's format; one that fails leaves the last one there."""
+    """Return the command that dumps the database to neobank.dump for pg_restore; a failure keeps the previous file."""
     dump = (
         "PGPASSWORD=$(cat) pg_dump --format=custom --exclude-schema=administration "
         f'"{server} user={CONTRACT.database.backup} dbname={CONTRACT.database.name}"'
@@ -63,7 +63,7 @@ def backup(prefix: str, server: str) -> str:
 
 
 def verify(prefix: str) -> str:
-    """Check in one of the bank's pods that every balance agrees with its transfers, and the audit with itself."""
+    """Return the command that verifies, in a pod, all balances against their transfers, and the audit log."""
     return f"{prefix} exec deployment/{application.DEPLOYMENT} -- neobank verify"
 
 

@@ -1,4 +1,4 @@
-"""The names that the program and the service agree on, read from the one file that both read; never an import of it."""
+"""The names and rules that the program shares with the service: it reads contract.toml, and imports nothing of it."""
 
 import tomllib
 from pathlib import Path
@@ -15,7 +15,7 @@ class _Names(BaseModel):
 
 
 class Image(_Names):
-    """The service's image and the user it runs as."""
+    """The service's image and the UID that it runs as."""
 
     repository: str
     uid: int
@@ -30,7 +30,7 @@ class Ports(_Names):
 
 
 class Paths(_Names):
-    """Where the service answers its probes, and Prometheus."""
+    """Paths of the service for probes and for Prometheus."""
 
     live: str
     ready: str
@@ -48,7 +48,7 @@ class Database(_Names):
 
 
 class Environment(_Names):
-    """The names of the environment variables that the service reads, as far as the program sets them."""
+    """The names of the service's environment variables that the program sets."""
 
     database_url: str
     database_owner_url: str
@@ -75,13 +75,13 @@ class RateLimits(_Names):
 
 
 class CorsOrigins(_Names):
-    """The grammar of the variable."""
+    """The grammar of the CORS origins."""
 
     item: str
 
 
 class Commands(_Names):
-    """What a container of the image runs."""
+    """The commands of the image's containers."""
 
     serve: list[str]
     upgrade: list[str]
@@ -92,7 +92,7 @@ class Commands(_Names):
 
 
 class Contract(_Names):
-    """What the program needs to know of contract.toml."""
+    """The part of contract.toml that the program uses."""
 
     image: Image
     ports: Ports
@@ -105,7 +105,7 @@ class Contract(_Names):
 
 
 def load() -> Contract:
-    """Read the contract. Raises pydantic.ValidationError where the file lacks a name."""
+    """Read the contract. Raise pydantic.ValidationError if the file lacks a name."""
     text = (CONTEXT / "neobank" / "contract.toml").read_text(encoding="utf-8")
     return Contract.model_validate(tomllib.loads(text))
 

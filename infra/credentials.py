@@ -1,4 +1,4 @@
-"""Every generated secret, each with a rotation number of its own: only another number makes another secret."""
+"""Every generated secret. Each has its own rotation number; a secret changes only when its number changes."""
 
 from typing import Literal, get_args
 
@@ -13,11 +13,11 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 LOGINS = CONTRACT.database.applications
 LENGTH = 32
-"""Characters of A-Z, a-z and 0-9, since passwords stand in URLs: 190 bits."""
+"""Characters of A-Z, a-z and 0-9, because passwords are part of URLs: 190 bits."""
 
 
 def current_login(number: int) -> str:
-    """Name the login that the application uses at a rotation number."""
+    """Return the login that the application uses at a rotation number."""
     return LOGINS[(number - 1) % len(LOGINS)]
 
 

@@ -1,4 +1,4 @@
-"""The database: one PostgreSQL on a volume that outlives its pods, its passwords and the stack."""
+"""The database: one PostgreSQL, on a volume that can outlive pods, passwords and the stack."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CONFIG_MAP = "postgres-config"
 CONTAINER = "postgres"
 DEPLOYMENT = "postgres-deployment"
 SERVICE = "postgres-service"
-SERVER_SECRET = "postgres-secret"  # noqa: S105  # an object's name
+SERVER_SECRET = "postgres-secret"  # noqa: S105  # the name of an object
 
 FILES = ("start.sh", "roles.sql", "pg_hba.conf", "postgresql.conf")
 _FILES_PATH = "/etc/neobank/database"
@@ -35,7 +35,7 @@ _TAG_SUFFIXES = {"alpine": "-alpine", "debian": ""}
 
 @dataclass(frozen=True)
 class Login:
-    """How one role gets in."""
+    """The user, password and URL of one role."""
 
     user: str
     password: pulumi.Output[str]
@@ -43,9 +43,9 @@ class Login:
 
 
 class Database(pulumi.ComponentResource):
-    """What the rest of the program knows of a database, single or highly available.
+    """The interface of a database to the rest of the program, independent of how it is deployed.
 
-    Who depends on it finds every login's password in force.
+    A resource that depends on it starts when every login's password is valid.
     """
 
     host: pulumi.Output[str]
@@ -53,17 +53,17 @@ class Database(pulumi.ComponentResource):
     name: str
     logins: Mapping[Role, Login]
     data_id: pulumi.Output[str]
-    """Another one means other data, perhaps an empty volume."""
+    """The volume's UID: if it changes, the data are different, perhaps empty."""
 
     client_volumes: Sequence[k8s.core.v1.VolumeArgs]
     client_mounts: Sequence[k8s.core.v1.VolumeMountArgs]
-    """What a client's pod needs beside its login: with TLS, the authority by which it knows the server."""
+    """Volumes and mounts of a client's pod: with TLS, the authority that verifies the server."""
 
     verification: Mapping[str, str]
-    """The parameters of libpq by which a client talks to this server and no other."""
+    """The libpq parameters with which a client verifies the server."""
 
     def login(self, user: str, password: pulumi.Output[str]) -> Login:
-        """Say how somebody gets in."""
+        """Return the login of a user, with its URL."""
         query = urlencode(self.verification, safe="/")
         address = pulumi.Output.concat(self.host, f":{self.port}/{self.name}{query and '?'}{query}")
         return Login(user, password, pulumi.Output.concat(f"postgresql://{user}:", password, "@", address))
@@ -71,7 +71,7 @@ class Database(pulumi.ComponentResource):
 
 @dataclass(frozen=True, kw_only=True)
 class SingleDatabaseArgs:
-    """What a single PostgreSQL is made from."""
+    """Inputs of a single PostgreSQL."""
 
     namespace: pulumi.Input[str]
     postgres: Postgres
@@ -83,9 +83,9 @@ class SingleDatabaseArgs:
 
 
 class SingleDatabase(Database):
-    """One pod on one volume, its Service, and the Secrets of the roles that people and tools log in as.
+    """One pod on one volume, its Service, and the Secrets of the roles that operators and tools use.
 
-    The other roles' Secrets are made where their pods are.
+    The Secrets of the other roles belong to the components of their pods.
     """
 
     def __init__(self, name: str, args: SingleDatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -118,9 +118,9 @@ class SingleDatabase(Database):
         self.register_outputs({"host": self.host, "port": self.port, "name": self.name})
 
     def _claim(self) -> k8s.core.v1.PersistentVolumeClaim:
-        """Make the volume, or find the kept one.
+        """Create the volume, or read the existing one.
 
-        Protected data are also retained: the engine deletes a protected claim all the same where `get` takes its place.
+        Protected data are also retained, because the engine deletes even a protected claim when `get` replaces it.
         """
         postgres = self._args.postgres
         if postgres.existing_claim:
@@ -142,7 +142,7 @@ class SingleDatabase(Database):
     def _deployment(
         self, claim: k8s.core.v1.PersistentVolumeClaim, secret: k8s.core.v1.Secret, entries: list[pulumi.Input[str]]
     ) -> k8s.apps.v1.Deployment:
-        """Recreate, never two pods: the lock in start.sh would only make the second one wait."""
+        """Create the Deployment. Its strategy is Recreate: a second pod would only wait for the lock in start.sh."""
         postgres = self._args.postgres
         files = {file: (CHECKOUT / "database" / file).read_text(encoding="utf-8") for file in FILES}
         files["tuning.conf"] = tuning.as_file(tuning.by_size(postgres.memory, postgres.storage) | postgres.settings)
@@ -194,7 +194,7 @@ class SingleDatabase(Database):
         )
 
     def _client_secret(self, name: str, login: Login, *, after: pulumi.Resource) -> None:
-        """Make a Secret in the words of libpq, which every PostgreSQL tool reads from its environment."""
+        """Create a Secret of libpq's environment variables, which every PostgreSQL tool reads."""
         k8s.core.v1.Secret(
             name,
             metadata=kube.metadata(self._args.namespace, COMPONENT, name),
@@ -221,7 +221,7 @@ def _users(credentials: Credentials) -> dict[Role, str]:
 
 
 def _server_entries(credentials: Credentials) -> dict[str, pulumi.Input[str]]:
-    """Give the files that roles.sql reads."""
+    """Return the files that roles.sql reads, by name."""
     return {
         **{role: credentials.passwords[role] for role in ROLES},
         "application_previous": credentials.previous_application,
@@ -230,7 +230,7 @@ def _server_entries(credentials: Credentials) -> dict[str, pulumi.Input[str]]:
 
 
 def _prepare(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
-    """Make volume and roles what they should be; only this container sees the passwords."""
+    """Return the container that prepares the volume and the roles; only this container can read the passwords."""
     return k8s.core.v1.ContainerArgs(
         name="prepare",
         image=_image(postgres),
@@ -247,9 +247,9 @@ def _prepare(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
 
 
 def _serve(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
-    """Become the server. The startup probe waits ten minutes, since after a crash it recovers before it answers.
+    """Return the container of the server. Its startup probe allows ten minutes for the recovery after a crash.
 
-    The probes name a role and a database that pg_hba.conf admits, or each would leave an error in the log.
+    The probes use a role and a database that pg_hba.conf admits; otherwise each probe would log an error.
     """
     names = CONTRACT.database
     is_ready = ["pg_isready", "--host=127.0.0.1", f"--username={names.metrics}", f"--dbname={names.name}"]
@@ -274,7 +274,7 @@ def _image(postgres: Postgres) -> str:
 
 
 def _environment(postgres: Postgres) -> list[k8s.core.v1.EnvVarArgs]:
-    """Say to start.sh where the data are, and where the certificate is, if there is one."""
+    """Return the variables that start.sh reads: the data directory and, with TLS, the folder of the certificate."""
     variables = {"PGDATA": f"{_VOLUME_PATH}/{postgres.major}"}
     if postgres.tls:
         variables["NEOBANK_TLS"] = certificate.FOLDER
@@ -294,7 +294,7 @@ def _volumes(claim: pulumi.Output[str], config_map: pulumi.Output[str]) -> list[
 
 
 def _credentials(secret: pulumi.Output[str]) -> k8s.core.v1.VolumeArgs:
-    """One file for each role; the pod's group may read them, since the files belong to root."""
+    """Return the volume with one file for each role; root owns the files, so the pod's group may read them."""
     return k8s.core.v1.VolumeArgs(
         name="credentials",
         projected=k8s.core.v1.ProjectedVolumeSourceArgs(
@@ -309,7 +309,7 @@ def _mounts(postgres: Postgres) -> list[k8s.core.v1.VolumeMountArgs]:
         *([certificate.server_mount()] if postgres.tls else ()),
         kube.mount("data", _VOLUME_PATH),
         kube.mount("files", _FILES_PATH, read_only=True),
-        kube.mount("tmp", "/tmp"),  # noqa: S108  # the pod's own
+        kube.mount("tmp", "/tmp"),  # noqa: S108  # a volume of the pod
         kube.mount("run", "/var/run/postgresql"),
         kube.mount("shared-memory", "/dev/shm"),  # noqa: S108
     ]

@@ -1,4 +1,4 @@
-"""The CronJob that removes what is past its time: sessions, counters, kept answers, charges that nobody paid."""
+"""The CronJob that removes expired rows: sessions, counters, stored responses, unpaid charges."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ COMPONENT = "expiry"
 NAME = "neobank-expire"
 
 SCHEDULE = "17 * * * *"
-"""Once an hour, at a minute at which few others do something."""
+"""Once an hour, at a minute that few other schedules use."""
 
 LATEST_START_SECONDS = 600
 DEADLINE_SECONDS = 300
@@ -22,7 +22,7 @@ DEADLINE_SECONDS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class ExpiryArgs:
-    """What the CronJob needs: it logs in as the application does."""
+    """Inputs of the CronJob, which uses the application's login."""
 
     namespace: pulumi.Input[str]
     database: Database
@@ -31,7 +31,7 @@ class ExpiryArgs:
 
 
 class Expiry(pulumi.ComponentResource):
-    """One run at a time; the last that worked and the last three that did not are kept to be looked at."""
+    """A CronJob with one run at a time; it keeps the last successful Job and the last three failed Jobs."""
 
     def __init__(self, name: str, args: ExpiryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("neobank:infra:Expiry", name, None, opts)
@@ -74,7 +74,7 @@ def _container(args: ExpiryArgs) -> k8s.core.v1.ContainerArgs:
         image_pull_policy="IfNotPresent",
         command=CONTRACT.commands.expire,
         env=kube.from_secret(args.application.secret, CONTRACT.environment.database_url),
-        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # the pod's own
+        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # a volume of the pod
         termination_message_policy="FallbackToLogsOnError",
         resources=kube.resources("50m", "1", "256Mi"),
         security_context=kube.container_security(),

@@ -1,6 +1,6 @@
-"""Which image of the service is meant: named by what it contains, so that a rebuilt one rolls and no other does.
+"""The name of the service's image. Its tag is a hash of its contents, so that only a changed image causes a rollout.
 
-Only the standard library is used, so that whoever builds the image shares `image_tag`.
+This module uses only the standard library, so that the image build can use `image_tag` too.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 
 VARIABLE = "NEOBANK_IMAGE"
 TAG_LENGTH = 20
-"""Hexadecimal digits of SHA-256: 80 bits, beyond any chance of two builds sharing a tag."""
+"""Hexadecimal digits of SHA-256: 80 bits, enough to exclude two builds with the same tag."""
 
 _NEVER_BUILT = ("**/__pycache__", "**/*.pyc", "**/*.egg-info", "**/dist")
 _REFERENCE = re.compile(
@@ -20,30 +20,33 @@ _REFERENCE = re.compile(
 
 
 class ImageError(ValueError):
-    """The image cannot be named; the message says why and what to do."""
+    """The image cannot be named; the message contains the reason and the remedy."""
 
 
 def image_reference(environment: Mapping[str, str], repository: str, context: Path, containerfile: Path) -> str:
-    """Give the image that the environment hands over, or else the repository with the tag of the build context.
+    """Return the image that the environment names, or else the repository with the tag of the build context.
 
-    Raises ImageError for a reference that does not say what it contains, and where there is nothing to build from.
+    Raise ImageError if the named image has neither a digest nor a tag other than latest, or if a build file is missing.
     """
-    given = environment.get(VARIABLE, "")
-    if not given:
+    reference = environment.get(VARIABLE, "")
+    if not reference:
         return f"{repository}:{image_tag(context, containerfile)}"
-    parts = _REFERENCE.fullmatch(given)
+    parts = _REFERENCE.fullmatch(reference)
     if parts is None or not (parts["digest"] or parts["tag"]) or (parts["tag"] == "latest" and not parts["digest"]):
-        raise ImageError(f"{VARIABLE} is {given!r}: it takes an image with a digest, or with a tag other than latest.")
-    return given
+        raise ImageError(
+            f"{VARIABLE} is {reference!r}: it takes an image with a digest, or with a tag other than latest."
+        )
+    return reference
 
 
 def image_tag(context: Path, containerfile: Path) -> str:
-    """Hash what a container build sees: the Containerfile, and each file's path, executable bit and contents.
+    """Hash the inputs of a container build: the Containerfile, and each file's path, executable bit and contents.
 
-    Times, owners and whatever .containerignore leaves out change nothing. Raises ImageError where a file is missing.
+    Times, owners and files that .containerignore excludes do not matter. Raise ImageError if the Containerfile or the
+    context is missing.
     """
     if not containerfile.is_file() or not context.is_dir():
-        raise ImageError(f"There is no {containerfile} or no {context} to name the image by: set {VARIABLE}.")
+        raise ImageError(f"{containerfile} or {context} is missing, so the image has no tag: set {VARIABLE}.")
     digest = hashlib.sha256(_framed("Containerfile", b"-", containerfile.read_bytes()))
     for path in sorted(_built_files(context)):
         file = context / path
@@ -55,7 +58,7 @@ def image_tag(context: Path, containerfile: Path) -> str:
 
 
 def _framed(path: str, kind: bytes, contents: bytes) -> bytes:
-    """Give each part with its length, so that no two files read like one."""
+    """Prefix each part with its length, so that different files never produce the same bytes."""
     return b"".join(len(part).to_bytes(8, "big") + part for part in (path.encode(), kind, contents))
 
 
@@ -69,7 +72,7 @@ def _built_files(context: Path) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Rule:
-    """One line of .containerignore; the last one that matches a path decides."""
+    """One line of .containerignore; the last matching line decides."""
 
     pattern: re.Pattern[str]
     keeps: bool
@@ -78,8 +81,8 @@ class _Rule:
 def _ignore_rules(context: Path) -> list[_Rule]:
     file = context / ".containerignore"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    written = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    rules = [_Rule(_expression(line.removeprefix("!")), line.startswith("!")) for line in written]
+    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    rules = [_Rule(_expression(line.removeprefix("!")), line.startswith("!")) for line in patterns]
     return [*rules, *(_Rule(_expression(pattern), keeps=False) for pattern in _NEVER_BUILT)]
 
 
@@ -89,7 +92,7 @@ def _ignored(path: str, rules: list[_Rule]) -> bool:
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """Translate a pattern (`*`, `?`, `**`, outer slashes) so that it matches the path and all below it."""
+    """Translate a pattern (`*`, `?`, `**`, outer slashes) into an expression that matches the path and all below it."""
     translated = ""
     for token in re.findall(r"\*\*/|\*\*|\*|\?|.", pattern.strip("/")):
         translated += {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(token, re.escape(token))

@@ -1,4 +1,4 @@
-"""What every object and every pod here has in common: labels, names, the restricted level, probes. Pure functions."""
+"""Pure functions for the common parts of objects and pods: labels, names, the restricted security context, probes."""
 
 import hashlib
 import json
@@ -8,24 +8,23 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 PATCH_FORCE = {"pulumi.com/patchForce": "true"}
-"""For what others change too, so that taking a field back from them is no conflict."""
+"""For objects that other managers change too: server-side apply takes a field back without a conflict."""
 
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
-"""For Services: their own await costs 10 s, and the Deployment behind one already proves that its pods are ready."""
+"""For Services: the engine's await takes 10 s, and the Deployment already proves that its pods are ready."""
 
 MINUTES = pulumi.CustomTimeouts(create="10m", update="10m", delete="5m")
-"""A Deployment that makes no progress only warns; this is when the engine gives it up."""
+"""A Deployment without progress only causes a warning; after these timeouts the engine fails."""
 
 JOB_TIMEOUT = pulumi.CustomTimeouts(create="10m")
 JOB_DEADLINE_SECONDS = 540
-"""Less than the create timeout, so that a Job itself says that it failed."""
-
+"""Less than the create timeout, so that the Job itself reports its failure."""
 
 DRAIN_SECONDS = 5
 
 
 def selector(component: str) -> dict[str, str]:
-    """Give the labels by which a workload finds its pods; they may never change."""
+    """Return the labels by which a workload selects its pods; they must never change."""
     return {"app.kubernetes.io/name": "neobank", "app.kubernetes.io/component": component}
 
 
@@ -35,25 +34,25 @@ def metadata(
     name: str | None = None,
     annotations: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> k8s.meta.v1.ObjectMetaArgs:
-    """Describe an object; without a name the engine makes one up, and may replace the object beside itself."""
+    """Return an object's metadata; without a name the engine generates one, and can create a replacement first."""
     labels = {**selector(component), "app.kubernetes.io/managed-by": "pulumi"}
     return k8s.meta.v1.ObjectMetaArgs(name=name, namespace=namespace, labels=labels, annotations=annotations)
 
 
 def name_of(metadata_output: pulumi.Output[k8s.meta.v1.outputs.ObjectMeta]) -> pulumi.Output[str]:
-    """Give an object's name, so that whoever uses it comes after it."""
-    return metadata_output.apply(lambda made: made.name or "")
+    """Return an object's name as an output, so that a resource that uses it depends on the object."""
+    return metadata_output.apply(lambda metadata: metadata.name or "")
 
 
 def service_hosts(service: str, namespace: str) -> list[str]:
-    """Give each name by which a pod may ask for a Service."""
+    """Return every DNS name of a Service inside the cluster, the shortest first."""
     return [service, *(f"{service}.{namespace}{end}" for end in ("", ".svc", ".svc.cluster.local"))]
 
 
 def checksum(*inputs: pulumi.Input[str]) -> dict[str, pulumi.Output[str]]:
-    """Make the annotation that rolls a pod when what it reads changes.
+    """Return the annotation that causes a rollout when one of the pod's inputs changes.
 
-    It is no secret: nobody gets back from SHA-256 to values that hold a random password.
+    It is not secret: SHA-256 of values that contain a random password cannot be reversed.
     """
     digest = pulumi.Output.all(*inputs).apply(lambda values: hashlib.sha256(json.dumps(values).encode()).hexdigest())
     return {"checksum/inputs": pulumi.Output.unsecret(digest)}
@@ -73,9 +72,9 @@ def pod(
     priority_class: pulumi.Input[str] | None = None,
     spread: bool = False,
 ) -> k8s.core.v1.PodTemplateSpecArgs:
-    """Make a pod of the restricted level, with an account of its own and no token.
+    """Return a pod template of the restricted level, with its own ServiceAccount and without a token.
 
-    Without service links: those would set NEOBANK_SERVICE_PORT and the like to addresses.
+    Service links are off: they would set variables such as NEOBANK_SERVICE_PORT to addresses.
     """
     return k8s.core.v1.PodTemplateSpecArgs(
         metadata=k8s.meta.v1.ObjectMetaArgs(labels=selector(component), annotations=annotations),
@@ -103,7 +102,7 @@ def pod(
 
 
 def _spread(component: str) -> list[k8s.core.v1.TopologySpreadConstraintArgs]:
-    """Ask for different nodes and zones; where there is only one of them, everything runs there."""
+    """Prefer different nodes and zones; with only one of them, all pods run there."""
     return [
         k8s.core.v1.TopologySpreadConstraintArgs(
             max_skew=1,
@@ -117,7 +116,7 @@ def _spread(component: str) -> list[k8s.core.v1.TopologySpreadConstraintArgs]:
 
 
 def container_security() -> k8s.core.v1.SecurityContextArgs:
-    """Restrict a container: no capability, no way to more rights, a root that can't be written."""
+    """Return the security context: no capability, no privilege escalation, a read-only root file system."""
     return k8s.core.v1.SecurityContextArgs(
         allow_privilege_escalation=False,
         read_only_root_filesystem=True,
@@ -126,7 +125,7 @@ def container_security() -> k8s.core.v1.SecurityContextArgs:
 
 
 def resources(cpu: str, cpu_limit: str, memory: str) -> k8s.core.v1.ResourceRequirementsArgs:
-    """Set aside CPU and memory; memory is the limit too, so that nobody else's use of it ends the pod."""
+    """Return requests and limits. The memory limit equals the request, so that other pods cannot cause an eviction."""
     return k8s.core.v1.ResourceRequirementsArgs(
         requests={"cpu": cpu, "memory": memory}, limits={"cpu": cpu_limit, "memory": memory}
     )
@@ -135,7 +134,7 @@ def resources(cpu: str, cpu_limit: str, memory: str) -> k8s.core.v1.ResourceRequ
 def service_account(
     name: str, namespace: pulumi.Input[str], component: str, opts: pulumi.ResourceOptions
 ) -> k8s.core.v1.ServiceAccount:
-    """Make the account of one workload, which never talks to the cluster."""
+    """Create the ServiceAccount of one workload, which never uses the Kubernetes API."""
     return k8s.core.v1.ServiceAccount(
         name, metadata=metadata(namespace, component), automount_service_account_token=False, opts=opts
     )
@@ -144,7 +143,7 @@ def service_account(
 def disruption_budget(
     name: str, namespace: pulumi.Input[str], component: str, opts: pulumi.ResourceOptions
 ) -> k8s.policy.v1.PodDisruptionBudget:
-    """Let one pod of a component at a time be evicted; one that is not ready counts as gone, and may go."""
+    """Create a budget that allows one unavailable pod; a pod that is not ready may always be evicted."""
     return k8s.policy.v1.PodDisruptionBudget(
         name,
         metadata=metadata(namespace, component, name),
@@ -158,31 +157,31 @@ def disruption_budget(
 
 
 def one_by_one() -> k8s.apps.v1.DeploymentStrategyArgs:
-    """Replace pods one after the other, each by one that is ready."""
+    """Return the strategy that replaces one pod at a time, after the new pod is ready."""
     return k8s.apps.v1.DeploymentStrategyArgs(
         type="RollingUpdate", rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0)
     )
 
 
 def scratch(name: str, *, memory: str | None = None) -> k8s.core.v1.VolumeArgs:
-    """Make an empty folder that ends with the pod, on the node's disk or, with a size, in the pod's memory."""
+    """Return an emptyDir volume on the node's disk or, with a size such as `32Mi`, in the pod's memory."""
     source = k8s.core.v1.EmptyDirVolumeSourceArgs(medium="Memory" if memory else None, size_limit=memory)
     return k8s.core.v1.VolumeArgs(name=name, empty_dir=source)
 
 
 def mount(name: str, path: str, *, read_only: bool = False) -> k8s.core.v1.VolumeMountArgs:
-    """Mount a volume of the pod."""
+    """Return the mount of a volume of the pod."""
     return k8s.core.v1.VolumeMountArgs(name=name, mount_path=path, read_only=read_only)
 
 
 def drain() -> k8s.core.v1.LifecycleArgs:
-    """Let a container that ends still accept connections, until every node has stopped sending it new ones."""
+    """Return a preStop hook that keeps the container serving until all nodes have stopped sending new connections."""
     sleep = k8s.core.v1.SleepActionArgs(seconds=DRAIN_SECONDS)
     return k8s.core.v1.LifecycleArgs(pre_stop=k8s.core.v1.LifecycleHandlerArgs(sleep=sleep))
 
 
 def http_probe(path: str, *, period: int, failures: int) -> k8s.core.v1.ProbeArgs:
-    """Ask the port named http every so many seconds; so many failures in a row count."""
+    """Return a probe of the port named http: period in seconds, consecutive failures that count."""
     return k8s.core.v1.ProbeArgs(
         http_get=k8s.core.v1.HTTPGetActionArgs(path=path, port="http"),
         period_seconds=period,
@@ -192,7 +191,7 @@ def http_probe(path: str, *, period: int, failures: int) -> k8s.core.v1.ProbeArg
 
 
 def tcp_probe(port: str, *, period: int, failures: int) -> k8s.core.v1.ProbeArgs:
-    """Open a connection to a port every so many seconds; so many failures in a row count."""
+    """Return a probe that connects to a named port: period in seconds, consecutive failures that count."""
     return k8s.core.v1.ProbeArgs(
         tcp_socket=k8s.core.v1.TCPSocketActionArgs(port=port),
         period_seconds=period,
@@ -202,7 +201,7 @@ def tcp_probe(port: str, *, period: int, failures: int) -> k8s.core.v1.ProbeArgs
 
 
 def command_probe(command: Sequence[str], *, period: int, failures: int) -> k8s.core.v1.ProbeArgs:
-    """Run a command in the container every so many seconds; so many failures in a row count."""
+    """Return a probe that runs a command: period in seconds, consecutive failures that count."""
     return k8s.core.v1.ProbeArgs(
         exec_=k8s.core.v1.ExecActionArgs(command=list(command)),
         period_seconds=period,
@@ -212,7 +211,7 @@ def command_probe(command: Sequence[str], *, period: int, failures: int) -> k8s.
 
 
 def from_secret(secret: k8s.core.v1.Secret, *variables: str) -> list[k8s.core.v1.EnvVarArgs]:
-    """Set environment variables from the entries of a Secret that have their names."""
+    """Return environment variables whose values are the entries of the same names in a Secret."""
     return [
         k8s.core.v1.EnvVarArgs(
             name=variable,

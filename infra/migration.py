@@ -1,4 +1,4 @@
-"""The Job that waits for the database, migrates it, and makes the system accounts and the first administrator."""
+"""The Job that waits for the database, migrates it, and creates the system accounts and the first administrator."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from database import Database
 from settings import Migration as MigrationSettings
 
 COMPONENT = "migration"
-SECRET = "neobank-owner-secret"  # noqa: S105  # an object's name
+SECRET = "neobank-owner-secret"  # noqa: S105  # the name of an object
 
 
 @dataclass(frozen=True, kw_only=True)
 class MigrationArgs:
-    """What the Job needs. A change of any of it makes another Job."""
+    """Inputs of the Job. A change of any of them creates a new Job."""
 
     namespace: pulumi.Input[str]
     database: Database
@@ -30,7 +30,7 @@ class MigrationArgs:
 class Migration(pulumi.ComponentResource):
     """The owner's Secret and the Job.
 
-    A Job's template can't be changed, so it is auto-named: another Job runs beside the finished one, then replaces it.
+    The Job is auto-named because its template is immutable: a new Job runs first, then the finished one is deleted.
     """
 
     secret: k8s.core.v1.Secret
@@ -89,8 +89,8 @@ def _container(args: MigrationArgs, secret: k8s.core.v1.Secret) -> k8s.core.v1.C
             k8s.core.v1.EnvVarArgs(name=names.admin_name, value=args.admin_name),
             k8s.core.v1.EnvVarArgs(name=names.house_bankroll, value=str(args.bankroll)),
         ],
-        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # the pod's own
-        termination_message_policy="FallbackToLogsOnError",  # so that the engine says why, and not only that it failed
+        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # a volume of the pod
+        termination_message_policy="FallbackToLogsOnError",  # so that the engine reports the reason
         resources=kube.resources("100m", "2", "256Mi"),
         security_context=kube.container_security(),
     )

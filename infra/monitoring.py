@@ -1,6 +1,6 @@
-"""What Prometheus asks: the figures of the books, and the container beside each serving pod that has its metrics.
+"""The metrics for Prometheus: the pod with the ledger's figures, and the metrics container of each serving pod.
 
-Prometheus itself is somebody else's; it finds the pods by their annotations. docs/observability.md has the rest.
+Prometheus is not part of the stack; it finds the pods by their annotations. docs/observability.md explains the metrics.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from migration import Migration
 
 COMPONENT = "figures"
 DEPLOYMENT = "neobank-figures"
-SECRET = "neobank-figures-secret"  # noqa: S105  # an object's name
+SECRET = "neobank-figures-secret"  # noqa: S105  # the name of an object
 
 FOLDER = "/run/metrics"
 _VOLUME = "metrics"
 _FOLDER_SIZE = "32Mi"
-"""In memory, so that no disk stalls a worker that counts; one that has answered on every route needs about 1 MiB."""
+"""In memory, so that a slow disk stalls no worker; a worker that has served every route needs about 1 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringArgs:
-    """What the figures' pod needs; `migration` grants it the view that it reads."""
+    """Inputs of the figures' pod; `migration` grants the view that the pod reads."""
 
     namespace: pulumi.Input[str]
     database: Database
@@ -34,7 +34,7 @@ class MonitoringArgs:
 
 
 class Monitoring(pulumi.ComponentResource):
-    """One pod that asks the database whenever it is asked, as the role that may read nothing else, and its Secret."""
+    """One pod that queries the database at each scrape, with a role that may read nothing else, and its Secret."""
 
     def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("neobank:infra:Monitoring", name, None, opts)
@@ -67,7 +67,7 @@ class Monitoring(pulumi.ComponentResource):
 
 
 def scraped() -> dict[str, pulumi.Input[str]]:
-    """Give the annotations by which Prometheus finds a pod that serves metrics."""
+    """Return the annotations by which Prometheus finds a pod that serves metrics."""
     return {
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(CONTRACT.ports.metrics),
@@ -76,22 +76,22 @@ def scraped() -> dict[str, pulumi.Input[str]]:
 
 
 def shared_folder() -> k8s.core.v1.VolumeArgs:
-    """Make the folder in which the workers of a pod keep their metrics."""
+    """Return the volume in which the workers of a pod store their metrics."""
     return kube.scratch(_VOLUME, memory=_FOLDER_SIZE)
 
 
 def folder_variable() -> k8s.core.v1.EnvVarArgs:
-    """Name the folder to whoever writes it or reads it."""
+    """Return the variable that names the folder, for the containers that write and read it."""
     return k8s.core.v1.EnvVarArgs(name=CONTRACT.environment.metrics_folder, value=FOLDER)
 
 
 def folder_mount(*, read_only: bool) -> k8s.core.v1.VolumeMountArgs:
-    """Mount the folder."""
+    """Return the mount of the folder."""
     return kube.mount(_VOLUME, FOLDER, read_only=read_only)
 
 
 def sidecar(image: str) -> k8s.core.v1.ContainerArgs:
-    """Serve a pod's metrics. It has no readiness probe: whether the bank serves does not depend on it."""
+    """Return the container that serves a pod's metrics. It has no readiness probe: the bank serves without it."""
     return k8s.core.v1.ContainerArgs(
         name="metrics",
         image=image,
@@ -99,7 +99,7 @@ def sidecar(image: str) -> k8s.core.v1.ContainerArgs:
         command=CONTRACT.commands.metrics,
         env=[folder_variable()],
         ports=[_port()],
-        volume_mounts=[kube.mount("tmp", "/tmp"), folder_mount(read_only=True)],  # noqa: S108  # the pod's own
+        volume_mounts=[kube.mount("tmp", "/tmp"), folder_mount(read_only=True)],  # noqa: S108  # a volume of the pod
         liveness_probe=_alive(),
         resources=kube.resources("10m", "1", "128Mi"),
         security_context=kube.container_security(),
@@ -107,7 +107,7 @@ def sidecar(image: str) -> k8s.core.v1.ContainerArgs:
 
 
 def _figures(args: MonitoringArgs, secret: k8s.core.v1.Secret) -> k8s.core.v1.ContainerArgs:
-    """Serve the figures. The probes ask the port alone: without a database it says so itself."""
+    """Return the container of the figures. The probes check only the port: a metric reports a missing database."""
     return k8s.core.v1.ContainerArgs(
         name="figures",
         image=args.image,
@@ -115,7 +115,7 @@ def _figures(args: MonitoringArgs, secret: k8s.core.v1.Secret) -> k8s.core.v1.Co
         command=CONTRACT.commands.figures,
         env=kube.from_secret(secret, CONTRACT.environment.database_url),
         ports=[_port()],
-        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # the pod's own
+        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # a volume of the pod
         startup_probe=kube.tcp_probe("metrics", period=1, failures=300),
         readiness_probe=kube.tcp_probe("metrics", period=5, failures=2),
         liveness_probe=_alive(),
@@ -125,7 +125,7 @@ def _figures(args: MonitoringArgs, secret: k8s.core.v1.Secret) -> k8s.core.v1.Co
 
 
 def _alive() -> k8s.core.v1.ProbeArgs:
-    """Give it five minutes: on a node that is busy, its start alone may take more than one."""
+    """Return a probe that allows five minutes: on a busy node the start alone may take more than one."""
     return kube.tcp_probe("metrics", period=30, failures=10)
 
 

@@ -1,4 +1,4 @@
-"""The way in from outside, and who may talk to whom."""
+"""The Ingress and the NetworkPolicies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from settings import Network as NetworkSettings
 COMPONENT = "network"
 CERTIFICATE = "neobank-tls"
 APPLICATION_LOGIN = (application.COMPONENT, expiry.COMPONENT)
-"""Who logs in as the application, by way of PgBouncer where there is one."""
+"""Components that use the application's login, through PgBouncer if it is enabled."""
 
 OTHER_LOGINS = (migration.COMPONENT, retirement.COMPONENT, monitoring.COMPONENT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkArgs:
-    """What is let in, and what may talk to what."""
+    """Inputs of the Ingress and the NetworkPolicies."""
 
     namespace: pulumi.Input[str]
     ingress: IngressSettings
@@ -37,7 +37,7 @@ class NetworkArgs:
 
 
 class Network(pulumi.ComponentResource):
-    """The Ingress and the NetworkPolicies, each where the settings ask for it."""
+    """The Ingress and the NetworkPolicies, each if the settings enable it."""
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("neobank:infra:Network", name, None, opts)
@@ -49,7 +49,7 @@ class Network(pulumi.ComponentResource):
         self.register_outputs({})
 
     def _ingress(self) -> None:
-        """Route the host to the bank. Without a controller its own await would wait in vain, so it is skipped."""
+        """Create the Ingress. Without a controller the engine's await would time out, so it is skipped by default."""
         settings = self._args.ingress
         backend = k8s.networking.v1.IngressBackendArgs(
             service=k8s.networking.v1.IngressServiceBackendArgs(
@@ -74,16 +74,16 @@ class Network(pulumi.ComponentResource):
         )
 
     def _policies(self) -> None:
-        """Forbid everything, then allow each flow by name.
+        """Deny all traffic, then allow each flow by name.
 
-        DNS goes to any address: a selector of its pods never matches a cache on the node.
+        DNS is allowed to any address, because a selector of the DNS pods would not match a cache on the node.
         """
-        everybody = k8s.meta.v1.LabelSelectorArgs()
+        all_pods = k8s.meta.v1.LabelSelectorArgs()
         bank = _any_of((application.COMPONENT,))
-        self._policy("deny-all", everybody, ingress=[], egress=[])
+        self._policy("deny-all", all_pods, ingress=[], egress=[])
         self._policy(
             "allow-dns",
-            everybody,
+            all_pods,
             egress=[k8s.networking.v1.NetworkPolicyEgressRuleArgs(ports=[_port(53, "UDP"), _port(53)])],
         )
         if self._args.pooled:
@@ -113,7 +113,7 @@ class Network(pulumi.ComponentResource):
             )
 
     def _flow_to_database(self, server: str, clients: Sequence[str]) -> None:
-        """Let the clients reach the server, on both ends."""
+        """Allow the connections from the clients to the server, for both ends."""
         to, from_ = _any_of((server,)), _any_of(clients)
         ports = [_port(CONTRACT.ports.database)]
         self._policy(

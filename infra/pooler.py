@@ -1,4 +1,4 @@
-"""PgBouncer before the database: the bank's many threads share few connections, each another one's in turn."""
+"""PgBouncer in front of the database: the bank's many threads share few connections, one transaction at a time."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from settings import PgBouncer
 COMPONENT = "pooler"
 CONFIG_MAP = "pgbouncer-config"
 DEPLOYMENT = "pgbouncer-deployment"
-SECRET = "pgbouncer-secret"  # noqa: S105  # an object's name
+SECRET = "pgbouncer-secret"  # noqa: S105  # the name of an object
 SERVICE = "pgbouncer-service"
 
 CONFIGURATION, USERS = "pgbouncer.ini", "userlist.txt"
@@ -43,7 +43,7 @@ server_login_retry = 1
 log_connections = 0
 log_disconnections = 0
 """
-"""A request waits for a connection no longer than for a statement. Who comes and goes is no news."""
+"""A request waits for a connection no longer than for a statement, 10 s. Connects and disconnects are not logged."""
 
 _TLS_SETTINGS = """\
 server_tls_sslmode = verify-full
@@ -58,7 +58,7 @@ client_tls_protocols = tlsv1.3
 
 @dataclass(frozen=True, kw_only=True)
 class PoolerArgs:
-    """What PgBouncer stands before, and for whom; `clients` is how many threads there may be."""
+    """Inputs of PgBouncer; `clients` is the maximum number of the bank's threads."""
 
     namespace: pulumi.Input[str]
     database: Database
@@ -70,9 +70,9 @@ class PoolerArgs:
 
 
 class Pooler(Database):
-    """A Deployment that knows both of the application's logins and no other, so that a rotation locks nobody out.
+    """A Deployment with both logins of the application and no other, so that a rotation interrupts no pod.
 
-    To the application it is the database: what it verifies is signed by the same authority.
+    The application uses it as the database: the same authority signs its certificate.
     """
 
     def __init__(self, name: str, args: PoolerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -144,7 +144,7 @@ class Pooler(Database):
             kube.disruption_budget("pgbouncer-disruption-budget", args.namespace, COMPONENT, self._child)
 
     def _configuration(self) -> pulumi.Output[str]:
-        """Write pgbouncer.ini."""
+        """Return the text of pgbouncer.ini."""
         args, database = self._args, self._args.database
         tls = _TLS_SETTINGS.format(
             folder=certificate.FOLDER,
@@ -165,7 +165,7 @@ class Pooler(Database):
         )
 
     def _users(self) -> pulumi.Output[str]:
-        """Write the list of who may come, both of the application's logins."""
+        """Return the text of userlist.txt: both logins of the application."""
         credentials = self._args.credentials
         number = credentials.application_number
         current, previous = credentials.passwords["application"], credentials.previous_application
@@ -186,7 +186,7 @@ class Pooler(Database):
 
 
 def _container(args: PoolerArgs) -> k8s.core.v1.ContainerArgs:
-    """Run PgBouncer. Its probes ask the port alone: without a database it waits for it, and so do its clients."""
+    """Return the container. Its probes check only the port: PgBouncer and its clients wait for a missing database."""
     return k8s.core.v1.ContainerArgs(
         name="pgbouncer",
         image=args.settings.image,

@@ -1,4 +1,4 @@
-"""The Job that closes the application's previous login, once no pod uses it any more."""
+"""The Job that closes the application's previous login when no pod uses it any more."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ COMPONENT = "retirement"
 
 @dataclass(frozen=True, kw_only=True)
 class RetirementArgs:
-    """What the Job needs; `number` is the rotation of the application's password."""
+    """Inputs of the Job; `number` is the rotation of the application's password."""
 
     namespace: pulumi.Input[str]
     database: Database
@@ -27,7 +27,7 @@ class RetirementArgs:
 
 
 class Retirement(pulumi.ComponentResource):
-    """A Job after the roll-out. At the first number there is nothing to close, so there is none."""
+    """A Job that runs after the rollout. The first rotation number has no previous login, so it has no Job."""
 
     def __init__(self, name: str, args: RetirementArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("neobank:infra:Retirement", name, None, opts)
@@ -66,7 +66,7 @@ def _container(args: RetirementArgs) -> k8s.core.v1.ContainerArgs:
         image_pull_policy="IfNotPresent",
         command=[*CONTRACT.commands.close, str(args.number)],
         env=kube.from_secret(args.migration.secret, CONTRACT.environment.database_owner_url),
-        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # the pod's own
+        volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # a volume of the pod
         termination_message_policy="FallbackToLogsOnError",
         resources=kube.resources("100m", "2", "256Mi"),
         security_context=kube.container_security(),

@@ -1,7 +1,7 @@
-"""The stack's configuration: read once, checked whole, and typed from there on.
+"""The stack's configuration, read and validated once; the rest of the program uses the typed settings.
 
-Every key has a default. Whatever is wrong is said before the first resource is registered, all of it at once, one
-sentence for each: the key, its value, and what is allowed.
+Every key has a default. All errors are reported together, before the first resource is registered, in one sentence
+each: the key, its value, and what is allowed.
 """
 
 import json
@@ -56,7 +56,7 @@ _SECRET = re.compile(r"(?i)passw|secret|token|credential")
 
 
 class _Section(BaseModel):
-    """A nested object of the stack file; its keys are written in camel case there."""
+    """A nested object of the stack file, where its keys are in camel case."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
@@ -65,67 +65,71 @@ class Postgres(_Section):
     """The database server."""
 
     major: Annotated[Literal[16, 17, 18], Allowed("16, 17 or 18")] = Field(
-        default=16, description="Major version; a kept volume stays with the one that made it."
+        default=16, description="Major version; an existing volume needs the one that created it."
     )
     flavour: Annotated[Literal["alpine", "debian"], Allowed("alpine or debian")] = Field(
-        default="alpine", description="Which official image; a kept volume stays with the one that made it."
+        default="alpine", description="Variant of the official image; an existing volume needs the one that created it."
     )
     storage: Volume = Field(default="10Gi", description="Size of the volume.")
     existing_claim: ObjectName = Field(
-        default="", description="A kept PersistentVolumeClaim to use in place of a new one."
+        default="", description="An existing PersistentVolumeClaim to use instead of a new one."
     )
-    cpu: Cpu = Field(default="250m", description="CPU that is set aside.")
-    cpu_limit: Cpu = Field(default="2", description="The most CPU there is.")
-    memory: DatabaseMemory = Field(default="1Gi", description="Memory that is set aside, and the most there is.")
-    settings: ServerSettings = Field(default={}, description="Settings of the server that outrank those by its size.")
-    tls: Switch = Field(default=False, description="Speak TLS alone, with a certificate that every client verifies.")
+    cpu: Cpu = Field(default="250m", description="CPU request.")
+    cpu_limit: Cpu = Field(default="2", description="CPU limit.")
+    memory: DatabaseMemory = Field(default="1Gi", description="Memory request and limit.")
+    settings: ServerSettings = Field(default={}, description="Server settings that replace the computed ones.")
+    tls: Switch = Field(default=False, description="Accept only TLS; every client verifies the certificate.")
     tls_secret: ObjectName = Field(
-        default="", description="A Secret with tls.crt, tls.key and ca.crt in place of a certificate made here."
+        default="",
+        description="An existing Secret with tls.crt, tls.key and ca.crt, instead of a generated certificate.",
     )
 
 
 class PgBouncer(_Section):
-    """What lets the bank's threads share connections to the database."""
+    """The connection pooler between the bank and the database."""
 
     enabled: Switch = Field(default=False, description="Put PgBouncer between the bank and the database.")
-    image: PinnedImage = Field(default="", description="An image with `pgbouncer` on its PATH; none is official.")
-    replicas: Count = Field(default=2, description="How many pods.")
-    connections: Connections = Field(default=20, description="Connections to the database of a pod, at most.")
+    image: PinnedImage = Field(default="", description="An image with `pgbouncer` on its PATH; no official one exists.")
+    replicas: Count = Field(default=2, description="Number of pods.")
+    connections: Connections = Field(default=20, description="Maximum database connections of one pod.")
 
 
 class Application(_Section):
     """The pods that serve the bank."""
 
-    replicas: Count = Field(default=2, description="How many pods; with maxReplicas, how many at least.")
-    max_replicas: Maximum = Field(default=None, description="How many pods under load, by a HorizontalPodAutoscaler.")
-    target_cpu: Percent = Field(default=70, description="Per cent of `cpu` above which maxReplicas allows more pods.")
+    replicas: Count = Field(default=2, description="Number of pods; with maxReplicas, the minimum.")
+    max_replicas: Maximum = Field(
+        default=None, description="Maximum number of pods; enables a HorizontalPodAutoscaler."
+    )
+    target_cpu: Percent = Field(default=70, description="CPU use, in per cent of `cpu`, at which pods are added.")
     disruption_budget: Switch = Field(
-        default=False, description="Let whoever drains nodes take one pod at a time, by a PodDisruptionBudget."
+        default=False, description="Create a PodDisruptionBudget, so that draining nodes evicts one pod at a time."
     )
-    workers: Count = Field(default=2, description="gunicorn processes in a pod.")
-    threads: Count = Field(default=8, description="Threads, and database connections at most, of a process.")
-    rate_limits: RateLimits = Field(default="on", description="How often one caller may ask; off is for rehearsals.")
-    cors_origins: Origins = Field(default="", description="Pages of other origins that may ask the bank; '' is none.")
-    cpu: Cpu = Field(default="250m", description="CPU that is set aside for a pod.")
-    cpu_limit: Cpu = Field(default="2", description="The most CPU there is for a pod.")
-    memory: ApplicationMemory = Field(
-        default="512Mi", description="Memory that is set aside for a pod, and the most there is."
+    workers: Count = Field(default=2, description="gunicorn worker processes in a pod.")
+    threads: Count = Field(
+        default=8, description="Threads of a worker, and its maximum number of database connections."
     )
+    rate_limits: RateLimits = Field(default="on", description="Rate limits of each caller; off is for rehearsals only.")
+    cors_origins: Origins = Field(default="", description="Origins whose web pages may call the API; '' is none.")
+    cpu: Cpu = Field(default="250m", description="CPU request of the serving container.")
+    cpu_limit: Cpu = Field(default="2", description="CPU limit of the serving container.")
+    memory: ApplicationMemory = Field(default="512Mi", description="Memory request and limit of the serving container.")
 
 
 class Ingress(_Section):
-    """The way in from outside the cluster, through a controller that is there already."""
+    """Access from outside the cluster, through an existing ingress controller."""
 
-    enabled: Switch = Field(default=False, description="Make an Ingress; without one there is the port-forward.")
-    class_name: ObjectName = Field(default="", description="Which controller; '' is the cluster's default.")
-    host: Host = Field(default="", description="The host name that players type.")
-    tls_secret: ObjectName = Field(default="", description="The Secret with the host's certificate, if it exists.")
-    cluster_issuer: ObjectName = Field(default="", description="cert-manager's issuer of a certificate for the host.")
-    namespace: Label = Field(default="traefik", description="Where the controller runs; only it may reach the bank.")
+    enabled: Switch = Field(default=False, description="Create an Ingress; without one, use the port-forward.")
+    class_name: ObjectName = Field(default="", description="IngressClass; '' is the cluster's default.")
+    host: Host = Field(default="", description="Host name that players use.")
+    tls_secret: ObjectName = Field(default="", description="Existing Secret with the host's certificate.")
+    cluster_issuer: ObjectName = Field(default="", description="cert-manager ClusterIssuer for the host's certificate.")
+    namespace: Label = Field(default="traefik", description="Namespace of the controller, which NetworkPolicies admit.")
     trusted_proxies: Proxies = Field(
-        default=1, description="Proxies whose X-Forwarded-For counts: the controller, and each one before it."
+        default=1,
+        description="Number of proxies whose X-Forwarded-For is trusted: the controller and each one before it.",
     )
-    wait: Switch = Field(default=False, description="Wait until the controller has given the Ingress an address.")
+    wait: Switch = Field(default=False, description="Wait until the controller has assigned an address to the Ingress.")
 
     @property
     def tls(self) -> bool:
@@ -134,103 +138,105 @@ class Ingress(_Section):
 
 
 class Network(_Section):
-    """Who may talk to whom."""
+    """Which traffic is allowed."""
 
-    policies: Switch = Field(default=False, description="Forbid all traffic but what the bank needs.")
-    monitoring_namespace: Label = Field(default="monitoring", description="Where Prometheus runs.")
+    policies: Switch = Field(default=False, description="Deny all traffic except what the bank needs.")
+    monitoring_namespace: Label = Field(default="monitoring", description="Namespace of Prometheus.")
 
 
 class Migration(_Section):
-    """The Job that brings the schema up to date."""
+    """The Job that migrates the database schema."""
 
     ttl_seconds: Seconds = Field(
         default=None,
-        description="Delete a finished Job after so many seconds; `pulumi refresh` then makes it run again.",
+        description="Seconds until a finished Job is deleted; `pulumi refresh` then makes it run again.",
     )
 
 
 class Rotation(_Section):
-    """How often one secret has been replaced."""
+    """The rotation of one secret."""
 
-    number: RotationNumber = Field(default=1, description="Another number makes another secret.")
-    since: Since = Field(default="", description="The day of the last rotation, for whoever reads the file.")
+    number: RotationNumber = Field(default=1, description="A changed number replaces the secret.")
+    since: Since = Field(default="", description="Date of the last rotation, for information only.")
 
 
 class Rotations(_Section):
-    """Each secret has a number of its own."""
+    """The rotation of every secret."""
 
-    owner: Rotation = Field(default=Rotation(), description="Password of the role that migrates.")
-    application: Rotation = Field(default=Rotation(), description="Password of the role that serves.")
-    backup: Rotation = Field(default=Rotation(), description="Password of the role that reads everything.")
+    owner: Rotation = Field(default=Rotation(), description="Password of the role that migrates the database.")
+    application: Rotation = Field(default=Rotation(), description="Password of the role that serves requests.")
+    backup: Rotation = Field(default=Rotation(), description="Password of the role that reads all data.")
     metrics: Rotation = Field(default=Rotation(), description="Password of the role that reads statistics.")
-    tls: Rotation = Field(default=Rotation(), description="Certificate of the database's server.")
-    secret_key: Rotation = Field(default=Rotation(), description="SECRET_KEY; another one logs everybody out.")
+    tls: Rotation = Field(default=Rotation(), description="Certificates of PostgreSQL and PgBouncer.")
+    secret_key: Rotation = Field(default=Rotation(), description="SECRET_KEY; a new one ends every session.")
     admin: Rotation = Field(default=Rotation(), description="Password of the first administrator.")
 
 
 class Casino(_Section):
-    """The games."""
+    """The casino."""
 
-    bankroll: Bankroll = Field(default=10_000_000, description="What the house starts with, in whole ¤.")
-    time_zone: TimeZone = Field(default="UTC", description="By whose clocks the casino's day starts, at 06:00.")
+    bankroll: Bankroll = Field(default=10_000_000, description="Initial balance of the house, in whole ¤.")
+    time_zone: TimeZone = Field(default="UTC", description="Time zone of the casino's day, which starts at 06:00.")
 
 
 class Settings(_Section):
-    """One stack's configuration. Scalar keys are declared with the same defaults in Pulumi.yaml."""
+    """One stack's configuration. Pulumi.yaml declares the top-level keys with the same defaults."""
 
-    namespace: Label = Field(default="neotropolis", description="Where everything lives.")
-    create_namespace: Switch = Field(default=True, description="Make the namespace, or use one that exists.")
-    protect_data: Switch = Field(default=True, description="Refuse to delete the namespace and the volume.")
+    namespace: Label = Field(default="neotropolis", description="Namespace of all objects.")
+    create_namespace: Switch = Field(default=True, description="Create the namespace; false uses an existing one.")
+    protect_data: Switch = Field(default=True, description="Protect the namespace and the volume from deletion.")
     production: Switch = Field(
-        default=False, description="Refuse what no event should run on; docs/production.md has the list."
+        default=False, description="Refuse settings that are unsafe for an event; docs/production.md lists them."
     )
     priority_classes: Switch = Field(
-        default=False, description="Make PriorityClasses, so that a full node keeps the database, then the bank."
+        default=False, description="Create PriorityClasses: on a full node the database comes first, then the bank."
     )
-    kube_context: Context = Field(default="", description="Which context of the kubeconfig; '' is the current one.")
+    kube_context: Context = Field(default="", description="Context of the kubeconfig; '' is the current one.")
     image_repository: Repository = Field(
-        default="neobank", description="Where the service's image is, unless NEOBANK_IMAGE names it."
+        default="neobank", description="Repository of the service's image, unless NEOBANK_IMAGE names the image."
     )
-    storage_class: ObjectName = Field(default="", description="Class of the volume; '' is the cluster's default.")
-    admin_name: PlayerName = Field(default="admin", description="The first administrator.")
+    storage_class: ObjectName = Field(
+        default="", description="StorageClass of the volume; '' is the cluster's default."
+    )
+    admin_name: PlayerName = Field(default="admin", description="Name of the first administrator.")
     postgres: Postgres = Field(default=Postgres(), description="The database server.")
-    pgbouncer: PgBouncer = Field(default=PgBouncer(), description="What lets threads share connections.")
+    pgbouncer: PgBouncer = Field(default=PgBouncer(), description="The connection pooler.")
     application: Application = Field(default=Application(), description="The pods that serve the bank.")
-    ingress: Ingress = Field(default=Ingress(), description="The way in from outside the cluster.")
-    network: Network = Field(default=Network(), description="Who may talk to whom.")
-    migration: Migration = Field(default=Migration(), description="The Job that brings the schema up to date.")
-    rotation: Rotations = Field(default=Rotations(), description="Raising a number replaces that secret.")
-    casino: Casino = Field(default=Casino(), description="The games.")
+    ingress: Ingress = Field(default=Ingress(), description="Access from outside the cluster.")
+    network: Network = Field(default=Network(), description="Which traffic is allowed.")
+    migration: Migration = Field(default=Migration(), description="The Job that migrates the database schema.")
+    rotation: Rotations = Field(default=Rotations(), description="A raised number replaces that secret.")
+    casino: Casino = Field(default=Casino(), description="The casino.")
 
     @cached_property
     def image(self) -> str:
-        """The service's image. Raises pulumi.RunError where it can't be told."""
+        """The service's image. Raise pulumi.RunError if it cannot be determined."""
         try:
-            found = image_reference(os.environ, self.image_repository, CONTEXT, CONTAINERFILE)
+            reference = image_reference(os.environ, self.image_repository, CONTEXT, CONTAINERFILE)
         except ImageError as error:
             raise pulumi.RunError(str(error)) from None
-        if self.production and "@sha256:" not in found:
+        if self.production and "@sha256:" not in reference:
             raise pulumi.RunError(
-                f"The image {found} has no digest: where production is true, NEOBANK_IMAGE takes one."
+                f"The image {reference} has no digest: if production is true, set NEOBANK_IMAGE to one with a digest."
             )
-        return found
+        return reference
 
     def contradictions(self) -> Iterator[str]:
-        """Give a sentence for each pair of settings that do not go together."""
+        """Return a sentence for each combination of settings that is invalid."""
         bank, ingress = self.application, self.ingress
         if bank.max_replicas is not None and bank.max_replicas < bank.replicas:
             yield f"application.maxReplicas is {bank.max_replicas}: that is less than application.replicas."
         if bank.disruption_budget and bank.replicas == 1:
-            yield "application.disruptionBudget is true: with one pod nobody could drain its node; set two replicas."
+            yield "application.disruptionBudget is true: with one pod it blocks every node drain; set two replicas."
         for name, section in (("postgres", self.postgres), ("application", bank)):
             if millicores(section.cpu) > millicores(section.cpu_limit):
                 yield f"{name}.cpu is {section.cpu}: that is more than {name}.cpuLimit, which is {section.cpu_limit}."
         if ingress.enabled and not ingress.host:
-            yield 'ingress.host is "": an Ingress needs the name that players type.'
+            yield 'ingress.host is "": an Ingress needs the host name that players use.'
         elif ingress.tls and not ingress.host:
             yield 'ingress.host is "": a certificate (ingress.tlsSecret, ingress.clusterIssuer) needs a host name.'
         if ingress.tls_secret and ingress.cluster_issuer:
-            yield "ingress.tlsSecret and ingress.clusterIssuer are both set: name the one that gives the certificate."
+            yield "ingress.tlsSecret and ingress.clusterIssuer are both set: keep one of them."
         yield from self._contradictions_of_the_database()
         if self.production:
             yield from (f"{sentence[:-1]}, where production is true." for sentence in self.missing_for_production())
@@ -238,65 +244,65 @@ class Settings(_Section):
     def _contradictions_of_the_database(self) -> Iterator[str]:
         postgres, needed = self.postgres, self.connections()
         for name in filter(tuning.is_own, postgres.settings):
-            yield f"postgres.settings.{name} is the program's own, as are access, files and durability: leave it out."
+            yield f"postgres.settings.{name} is set by the program, as are access, files and durability: remove it."
         if not tuning.fits(cache := postgres.settings.get("shared_buffers", "0"), postgres.memory):
             yield (
                 f"postgres.settings.shared_buffers is {cache}: with /dev/shm ({tuning.SHARED_MEMORY}) that is more "
                 f"than postgres.memory, which is {postgres.memory}."
             )
         if needed > (most := tuning.max_connections(postgres.memory)):
-            who, remedy = "the bank's threads", "set pgbouncer.enabled"
+            clients, remedy = "the bank's threads", "set pgbouncer.enabled"
             if self.pgbouncer.enabled:
-                who, remedy = "PgBouncer's", "lower pgbouncer.connections"
+                clients, remedy = "PgBouncer", "lower pgbouncer.connections"
             if most < tuning.MOST_CONNECTIONS:
                 remedy = f"raise it, or {remedy}"
             yield (
-                f"postgres.memory is {postgres.memory}: that is for {most} connections, and {who}, with one pod more "
-                f"while they roll, and others take {needed}: {remedy}."
+                f"postgres.memory is {postgres.memory}: that allows {most} connections, but {clients}, with the extra "
+                f"pod of a rollout, and other clients need {needed}: {remedy}."
             )
         if self.pgbouncer.enabled and not self.pgbouncer.image:
-            yield 'pgbouncer.image is "": name one with `pgbouncer` on its PATH, by its digest; none is official.'
+            yield 'pgbouncer.image is "": set one with `pgbouncer` on its PATH, by its digest; no official one exists.'
         if postgres.tls_secret and not postgres.tls:
-            yield f'postgres.tlsSecret is "{postgres.tls_secret}": it is read where postgres.tls is true.'
+            yield f'postgres.tlsSecret is "{postgres.tls_secret}": it is used only if postgres.tls is true.'
 
     def threads(self) -> int:
-        """Say how many threads may want the database at the same time; one pod is added while they roll."""
+        """Return the maximum number of threads that use the database, with the extra pod of a rollout."""
         bank = self.application
         return ((bank.max_replicas or bank.replicas) + 1) * bank.workers * bank.threads
 
     def connections(self) -> int:
-        """Say how many connections to the database there may be at the same time."""
+        """Return the maximum number of connections to the database, with the extra pod of a rollout."""
         pooler = self.pgbouncer
         serving = (pooler.replicas + 1) * pooler.connections if pooler.enabled else self.threads()
         return serving + tuning.OTHER_CONNECTIONS
 
     def missing_for_production(self) -> Iterator[str]:
-        """Give a sentence for each setting with which no event should run."""
+        """Return a sentence for each setting that is unsafe for an event."""
         bank, ingress = self.application, self.ingress
-        demands = [
-            (self.kube_context != "", "kubeContext", "name the cluster, so that no other is changed"),
+        requirements = [
+            (self.kube_context != "", "kubeContext", "name the context, so that no other cluster is changed"),
             (self.protect_data, "protectData", "it must be true"),
-            (bank.replicas > 1, "application.replicas", "it takes at least 2, so that a pod can go"),
+            (bank.replicas > 1, "application.replicas", "it must be at least 2, so that one pod can be replaced"),
             (bank.disruption_budget, "application.disruptionBudget", "it must be true"),
-            (bank.rate_limits != "off", "application.rateLimits", "off is for rehearsals"),
-            (self.postgres.tls, "postgres.tls", "it must be true: passwords and balances pass between nodes"),
+            (bank.rate_limits != "off", "application.rateLimits", "off is for rehearsals only"),
+            (self.postgres.tls, "postgres.tls", "it must be true: passwords and balances travel between nodes"),
             (
                 not self.pgbouncer.enabled or self.pgbouncer.replicas > 1,
                 "pgbouncer.replicas",
-                "it takes at least 2, so that a pod can go",
+                "it must be at least 2, so that one pod can be replaced",
             ),
             (self.network.policies, "network.policies", "it must be true"),
             (
                 not ingress.enabled or ingress.tls,
                 "ingress.tlsSecret",
-                "name a certificate's Secret, or an ingress.clusterIssuer: passwords must not travel in the clear",
+                "set it or ingress.clusterIssuer: passwords must not travel unencrypted",
             ),
         ]
-        return (f"{key}: {what}." for met, key, what in demands if not met)
+        return (f"{key}: {advice}." for met, key, advice in requirements if not met)
 
     @classmethod
     def load(cls) -> Self:
-        """Read what the engine passes for this stack. Raises pulumi.RunError, which it prints without a traceback."""
+        """Read this stack's configuration. Raise pulumi.RunError, which the engine prints without a traceback."""
         prefix = f"{pulumi.get_project()}:"
         texts = pulumi.runtime.get_config_env()
         values = {key.removeprefix(prefix): text for key, text in texts.items() if key.startswith(prefix)}
@@ -307,7 +313,7 @@ class Settings(_Section):
 
     @classmethod
     def read(cls, texts: Mapping[str, str], *, hidden: AbstractSet[str] = frozenset()) -> Self:
-        """Check the texts; the values of hidden keys are not repeated in a message. Raises pulumi.RunError."""
+        """Validate the texts. Raise pulumi.RunError, whose message does not contain the values of hidden keys."""
         values = {key: _decode(key, text) for key, text in texts.items()}
         try:
             settings = cls.model_validate(values)
@@ -320,32 +326,32 @@ class Settings(_Section):
 
 @dataclass(frozen=True)
 class Key:
-    """A key as the stack file writes it."""
+    """A key of the stack file."""
 
     name: str
     info: FieldInfo
 
     @property
     def section(self) -> type[BaseModel] | None:
-        """What a nested object holds."""
+        """The section that a nested object contains, or None for a value."""
         annotation = self.info.annotation
         return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
     @property
     def allowed(self) -> str:
-        """What the key takes, in words."""
+        """A description of the values that the key takes."""
         if self.section is not None:
             return f"an object with the keys {', '.join(keys(self.section))}"
-        return next(item.words for item in self.info.metadata if isinstance(item, Allowed))
+        return next(item.text for item in self.info.metadata if isinstance(item, Allowed))
 
 
 def keys(section: type[BaseModel]) -> dict[str, Key]:
-    """Give the keys of a section by name, in order."""
+    """Return the keys of a section by name, in order."""
     return {info.alias or name: Key(info.alias or name, info) for name, info in section.model_fields.items()}
 
 
 def _decode(name: str, text: str) -> object:
-    """Read one value: the engine passes strings as they are and everything else as JSON."""
+    """Decode one value: the engine passes a string unchanged and any other value as JSON."""
     key = keys(Settings).get(name)
     if key is None or key.info.annotation is str:
         return text
@@ -366,15 +372,15 @@ def _sentence(details: ErrorDetails, hidden: AbstractSet[str]) -> str:
         section = known[part].section
         known = keys(section) if section else {}
     if path[-1] not in known and _SECRET.search(path[-1]):
-        return f"{'.'.join(path)} is not a key: secrets are generated; a raised number under rotation makes another."
+        return f"{'.'.join(path)} is not a key: secrets are generated; raise a number under rotation to replace one."
     if path[-1] not in known:
-        return f"{'.'.join(path)} is not a key: there are {', '.join(known)}."
+        return f"{'.'.join(path)} is not a key: the keys are {', '.join(known)}."
     value = "a secret" if path[0] in hidden else _described(details)
     return f"{'.'.join(path)} is {value}: it takes {known[path[-1]].allowed}."
 
 
 def _described(details: ErrorDetails) -> str:
-    """Quote a value, and the part of it that its check has found wrong."""
+    """Quote a value, and the part of it that its validator names as wrong."""
     quoted = json.dumps(details["input"], ensure_ascii=False, default=str)
     wrong = str(details.get("ctx", {}).get("error", "")) if details["type"] == "value_error" else ""
     return f"{quoted}, in which {json.dumps(wrong, ensure_ascii=False)} is invalid" if wrong else quoted

@@ -1,4 +1,4 @@
-"""PostgreSQL's settings by the size of its pod: pure functions from memory and volume to what stands in its file."""
+"""Pure functions that compute PostgreSQL's settings from the memory of its pod and the size of its volume."""
 
 import re
 from collections.abc import Mapping
@@ -6,49 +6,50 @@ from collections.abc import Mapping
 from values import mebibytes
 
 OTHER_CONNECTIONS = 16
-"""Jobs, the figures, a backup, a prompt or two, and those that the server keeps for its superuser."""
+"""Connections of Jobs, the figures, a backup and psql sessions, and those reserved for the superuser."""
 
 MOST_CONNECTIONS = 500
-"""More of them, and a server spends its time on telling them apart; PgBouncer lets many threads share few."""
+"""With more connections the overhead of each one dominates; PgBouncer lets many threads share few."""
 
 SHARED_MEMORY = "256Mi"
-"""For /dev/shm, where workers of a parallel query meet; it counts towards the pod's limit."""
+"""Size of /dev/shm, for parallel queries; it counts towards the pod's memory limit."""
 
 MEBIBYTES_A_CONNECTION = 6
-"""What one keeps for itself after a while (3 MiB were seen), its sorts, and its share of the server's cache."""
+"""Memory of one connection: its own (3 MiB were measured), its sorts, and its share of shared_buffers."""
 
 _BLOCKS = {None: 1, "kB": 1 / 8, "MB": 128, "GB": 128 * 1024, "TB": 128 * 1024 * 1024}
-"""How many of the server's blocks a unit is; a size without one counts them."""
+"""Blocks of 8 KiB per unit; a size without a unit is a number of blocks."""
 
 _OWN = re.compile(
     r"(include\w*|data_directory|\w+_file|listen_addresses|port|unix_socket_\w+|ssl\w*|password_encryption"
     r"|\w+_preload_libraries|max_connections|fsync|full_page_writes|synchronous_commit|session_replication_role)"
 )
-"""What start.sh says on the command line outranks the file anyway."""
+"""Settings that the program owns. Those on start.sh's command line would override the file anyway."""
 
 
 def is_own(name: str) -> bool:
-    """Whether a setting is the program's, and not for a stack file."""
+    """Whether the program owns a setting, so that a stack file must not set it."""
     return bool(_OWN.fullmatch(name))
 
 
 def fits(cache: str, memory: str) -> bool:
-    """Whether there is room in a pod for a cache of that size, as postgresql.conf has sizes, and for /dev/shm."""
-    found = re.fullmatch(r"([0-9]+) ?(kB|MB|GB|TB)?", cache)
-    blocks = int(found[1]) * _BLOCKS[found[2]] if found else 0  # the server itself refuses what is no size
+    """Whether a pod's memory is enough for shared_buffers, in the notation of postgresql.conf, and for /dev/shm."""
+    size = re.fullmatch(r"([0-9]+) ?(kB|MB|GB|TB)?", cache)
+    blocks = int(size[1]) * _BLOCKS[size[2]] if size else 0  # the server itself refuses an invalid size
     return blocks <= (mebibytes(memory) - mebibytes(SHARED_MEMORY)) * _BLOCKS["MB"]
 
 
 def max_connections(memory: str) -> int:
-    """Say how many connections there are. They follow from memory alone: another number would restart the server."""
+    """Return max_connections. It depends only on memory, because a change restarts the server."""
     return min(MOST_CONNECTIONS, mebibytes(memory) // MEBIBYTES_A_CONNECTION)
 
 
 def by_size(memory: str, storage: str) -> dict[str, str]:
-    """Give the settings for a pod of this memory on a volume of this size.
+    """Return the settings for a pod with this memory and a volume of this size.
 
-    A quarter is the server's own cache, and another for what its connections sort, should all do so at once. What they
-    keep besides, /dev/shm and the page cache have the rest; the last counts towards the pod's limit, but is given back.
+    A quarter of the memory is shared_buffers; another quarter is work_mem, if all connections sort at the same time.
+    The rest is for the connections' other memory, /dev/shm and the page cache, which counts towards the limit but is
+    reclaimable.
     """
     available, connections = mebibytes(memory), max_connections(memory)
     wal = _between(128, mebibytes(storage) // 8, 4096)
@@ -64,7 +65,7 @@ def by_size(memory: str, storage: str) -> dict[str, str]:
 
 
 def as_file(settings: Mapping[str, str]) -> str:
-    """Write settings as postgresql.conf has them."""
+    """Return the settings as the text of a configuration file."""
     return "".join(f"{name} = '{value}'\n" for name, value in settings.items())
 
 

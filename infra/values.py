@@ -1,4 +1,4 @@
-"""What the keys of a stack file take: each type with its check and the words of its error message."""
+"""The types of the values in a stack file, each with its validation and its description for error messages."""
 
 import json
 import re
@@ -20,18 +20,18 @@ _DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a key takes, in the words of its error message and of the documentation."""
+    """A description of the values that a key takes, for its error message and for the documentation."""
 
-    words: str
+    text: str
 
 
 def mebibytes(quantity: str) -> int:
-    """Give a quantity such as `512Mi` or `10Gi` in MiB."""
+    """Convert a quantity such as `512Mi` or `10Gi` to MiB."""
     return int(quantity[:-2]) * _MEBIBYTES[quantity[-2:]]
 
 
 def millicores(quantity: str) -> int:
-    """Give a number of CPUs such as `250m` or `2` in thousandths."""
+    """Convert a number of CPUs such as `250m` or `2` to thousandths."""
     return int(quantity[:-1]) if quantity.endswith("m") else 1000 * int(quantity)
 
 
@@ -49,9 +49,9 @@ def _at_least(minimum: str) -> BeforeValidator:
 
 
 def _server_settings(value: object) -> dict[str, str]:
-    """Write numbers and switches as postgresql.conf has them."""
+    """Convert numbers and booleans to the text of postgresql.conf. Raise ValueError if a name or value is malformed."""
     if not isinstance(value, dict):
-        raise ValueError  # noqa: TRY004  # pydantic takes this one for a refusal
+        raise ValueError  # noqa: TRY004  # pydantic reports ValueError, but not TypeError
     texts = {name: json.dumps(it) if isinstance(it, bool | int | float) else it for name, it in value.items()}
     for name, text in texts.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?", name):
@@ -62,12 +62,15 @@ def _server_settings(value: object) -> dict[str, str]:
 
 
 def _day(value: object) -> object:
-    """Undo what the engine's YAML reader makes of a date that stands without quotes."""
+    """Restore a date without quotes, which the engine's YAML reader turns into a time."""
     return value.removesuffix(" 00:00:00 +0000 UTC") if isinstance(value, str) else value
 
 
 def _rate_limits(text: str) -> str:
-    """Check the value by the grammar of contract.toml, by which the service checks it again."""
+    """Validate the value by the grammar of contract.toml, which the service uses too.
+
+    Raise ValueError with the first invalid item, or with no text if that item is the whole value.
+    """
     for item in [] if text in {"on", "off"} else text.split(","):
         override = re.fullmatch(CONTRACT.rate_limits.override, item)
         if override is None or override["name"] not in CONTRACT.rate_limits.defaults:
@@ -76,7 +79,10 @@ def _rate_limits(text: str) -> str:
 
 
 def _origins(text: str) -> str:
-    """Check the value by the grammar of contract.toml, by which the service checks it again."""
+    """Validate the value by the grammar of contract.toml, which the service uses too.
+
+    Raise ValueError with the first invalid item, or with no text if that item is the whole value.
+    """
     for item in text.split(",") if text else []:
         if not re.fullmatch(CONTRACT.cors_origins.item, item):
             raise ValueError("" if item == text else item)
@@ -96,7 +102,7 @@ def _time_zone(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Refuse the characters that the service refuses in a name; it replaces any other white space by one space."""
+    """Raise ValueError for an invisible character other than white space, which the service replaces by one space."""
     if not " ".join(text.split()).isprintable():
         raise ValueError
     return text
@@ -121,7 +127,7 @@ Repository = Annotated[
 PinnedImage = Annotated[
     str,
     _matching(rf"({_REPOSITORY}@sha256:[0-9a-f]{{64}})?"),
-    Allowed("an image by its digest, such as registry.example/pgbouncer@sha256:…, or ''"),
+    Allowed("an image with a digest, such as registry.example/pgbouncer@sha256:…, or ''"),
 ]
 Switch = Annotated[bool, Allowed("true or false")]
 Cpu = Annotated[str, _matching(r"([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})"), Allowed("CPUs such as 250m or 2")]

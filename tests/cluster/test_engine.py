@@ -208,7 +208,7 @@ def test_a_wrong_setting_ends_before_the_first_resource(bank: EngineDeployment, 
         with pytest.raises(EngineError) as stopped:
             fresh.run(*command)
         assert "postgres.major is 15: it takes 16, 17 or 18." in str(stopped.value)
-        assert "namespce is not a key: there are namespace, " in str(stopped.value)
+        assert "namespce is not a key: the keys are namespace, " in str(stopped.value)
         assert "Traceback" not in str(stopped.value)
     assert {it["type"] for it in fresh.resources().values()} <= {"pulumi:pulumi:Stack"}
 

@@ -22,12 +22,12 @@ LINES = "names and values of postgresql.conf, such as {work_mem: 8MB}"
 ORIGINS = "exact origins such as https://panel.example.org, with commas between them, or ''"
 LIMITS = "on, off, or limits such as payments=60/minute,logins=9/hour, from 1 to 999999 a second, minute, hour or day"
 LIMITS += " (names: registrations, logins, payments, charges, vendors, polls, spins, seeds)"
-PINNED = "an image by its digest, such as registry.example/pgbouncer@sha256:…, or ''"
+PINNED = "an image with a digest, such as registry.example/pgbouncer@sha256:…, or ''"
 NUMBER = "a whole number from 1 to 64"
 ROTATION = "a whole number from 1 to 1000000"
 DATE = "a date such as 2026-11-22, or ''"
 MEMORY = "a size of at least 512Mi, such as 1Gi"
-FEW = "postgres.memory is 1Gi: that is for 170 connections"
+FEW = "postgres.memory is 1Gi: that allows 170 connections"
 OBJECT = "the name of an object in the cluster (a-z, 0-9, '-' and '.'), or ''"
 HOST = "a host name such as bank.example.org, or ''"
 DNS = "a DNS label: 1 to 63 of a-z, 0-9 and '-'"
@@ -99,7 +99,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     (
         "postgres",
         {"majour": 16},
-        f"postgres.majour is not a key: there are {POSTGRES}.",
+        f"postgres.majour is not a key: the keys are {POSTGRES}.",
     ),
     (
         "application",
@@ -163,13 +163,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     (
         "rotation",
         {"app": {}},
-        "rotation.app is not a key: there are owner, application, backup, metrics, tls, secretKey, admin.",
+        "rotation.app is not a key: the keys are owner, application, backup, metrics, tls, secretKey, admin.",
     ),
     ("rotation", {"owner": 2}, "rotation.owner is 2: it takes an object with the keys number, since."),
     ("rotation", {"owner": {"number": 0}}, f"rotation.owner.number is 0: it takes {ROTATION}."),
     ("rotation", {"admin": {"since": "22.11.2026"}}, f'rotation.admin.since is "22.11.2026": it takes {DATE}.'),
     ("rotation", {"admin": {"since": "2026-13-01"}}, f'rotation.admin.since is "2026-13-01": it takes {DATE}.'),
-    ("rotation", {"metrics": {"count": 1}}, "rotation.metrics.count is not a key: there are number, since."),
+    ("rotation", {"metrics": {"count": 1}}, "rotation.metrics.count is not a key: the keys are number, since."),
     ("casino", {"bankroll": 0}, "casino.bankroll is 0: it takes whole ¤ from 1 to 100000000000."),
     (
         "casino",
@@ -182,7 +182,7 @@ REFUSED: list[tuple[str, Any, str]] = [
         'casino.timeZone is "Mars/Phobos": it takes a time zone\'s name such as Europe/Berlin.',
     ),
     ("casino", {"bankroll": 10.5}, "casino.bankroll is 10.5: it takes whole ¤ from 1 to 100000000000."),
-    ("replicas", "3", f"replicas is not a key: there are {SECTIONS}."),
+    ("replicas", "3", f"replicas is not a key: the keys are {SECTIONS}."),
 ]
 
 
@@ -255,22 +255,22 @@ def test_invalid_rate_limits_are_refused_and_the_wrong_item_is_named(text: str, 
             {"ingress": {"host": "bank.example.org", "tlsSecret": "a", "clusterIssuer": "b"}},
             "ingress.tlsSecret and ingress.clusterIssuer are both set",
         ),
-        ({"postgres": {"tlsSecret": "own"}}, 'postgres.tlsSecret is "own": it is read where postgres.tls is true.'),
-        ({"postgres": {"settings": {"ssl": False}}}, "postgres.settings.ssl is the program's own, as are access"),
-        ({"postgres": {"settings": {"fsync": False}}}, "postgres.settings.fsync is the program's own, as are"),
+        ({"postgres": {"tlsSecret": "own"}}, 'postgres.tlsSecret is "own": it is used only if postgres.tls is true.'),
+        ({"postgres": {"settings": {"ssl": False}}}, "postgres.settings.ssl is set by the program, as are access"),
+        ({"postgres": {"settings": {"fsync": False}}}, "postgres.settings.fsync is set by the program, as are"),
         (
             {"postgres": {"settings": {"max_connections": 900}}},
-            "postgres.settings.max_connections is the program's own",
+            "postgres.settings.max_connections is set by the program",
         ),
         (
             {"application": {"replicas": 2, "maxReplicas": 9}},
-            f"{FEW}, and the bank's threads, with one pod more while they roll, and others take 176: raise it, or set",
+            f"{FEW}, but the bank's threads, with the extra pod of a rollout, and other clients need 176: raise it",
         ),
         (
             {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE, "replicas": 4, "connections": 40}},
-            f"{FEW}, and PgBouncer's, with one pod more while they roll, and others take 216: raise it, or lower",
+            f"{FEW}, but PgBouncer, with the extra pod of a rollout, and other clients need 216: raise it, or lower",
         ),
-        ({"pgbouncer": {"enabled": True}}, 'pgbouncer.image is "": name one with `pgbouncer` on its PATH'),
+        ({"pgbouncer": {"enabled": True}}, 'pgbouncer.image is "": set one with `pgbouncer` on its PATH'),
         (
             {"postgres": {"settings": {"shared_buffers": "769MB"}}},
             "postgres.settings.shared_buffers is 769MB: with /dev/shm (256Mi) that is more than postgres.memory, which",
@@ -311,8 +311,8 @@ def test_production_refuses_what_no_event_should_run_on(change: Config, named: s
 
 def test_more_memory_is_no_remedy_where_there_are_connections_enough() -> None:
     [said] = refusal({"postgres": {"memory": "8Gi"}, "application": {"replicas": 64}})
-    assert "that is for 500 connections" in said
-    assert said.endswith("others take 1056: set pgbouncer.enabled.")
+    assert "that allows 500 connections" in said
+    assert said.endswith("other clients need 1056: set pgbouncer.enabled.")
 
 
 def test_more_threads_than_connections_are_fine_behind_pgbouncer() -> None:
@@ -357,13 +357,13 @@ def sections(section: type[BaseModel] = Settings, above: str = "") -> Iterator[t
 
 @pytest.mark.parametrize(("above", "section"), list(sections()))
 def test_an_unknown_key_is_refused_at_every_depth(above: str, section: type[BaseModel]) -> None:
-    assert refusal(nested(f"{above}typo", 1)) == [f"{above}typo is not a key: there are {', '.join(keys(section))}."]
+    assert refusal(nested(f"{above}typo", 1)) == [f"{above}typo is not a key: the keys are {', '.join(keys(section))}."]
 
 
 @pytest.mark.parametrize("path", ["adminPassword", "postgres.password", "rotation.secret", "ingress.apiToken"])
 def test_a_secret_in_plain_is_refused_and_not_repeated(path: str) -> None:
     [said] = refusal(nested(path, "hunter2"))
-    assert said == f"{path} is not a key: secrets are generated; a raised number under rotation makes another."
+    assert said == f"{path} is not a key: secrets are generated; raise a number under rotation to replace one."
 
 
 TYPED = [(path, key) for path, key in leaves() if "." in path or key.info.annotation is not str]
