@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credentials import LENGTH
+from neobank import names
 from neobank.contract import CONTRACT
-from neobank.players import names
 from neobank.settings import MIN_SECRET, NAMES, ServingSettings, SettingsError, UpgradeSettings
 from tests.infra.options import accepted, nested
 from tests.infra.program import DIGEST_IMAGE
