@@ -80,7 +80,7 @@ serving = (
             settings=settings.pgbouncer,
             clients=settings.threads(),
             certificate=certificate
-            and certificate.beside("pgbouncer", kube.service_hosts(POOLER_SERVICE, settings.namespace)),
+            and certificate.for_server("pgbouncer", kube.service_hosts(POOLER_SERVICE, settings.namespace)),
             priority_class=priorities.application,
         ),
         in_cluster,

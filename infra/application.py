@@ -99,7 +99,7 @@ class Application(pulumi.ComponentResource):
         account = kube.service_account("neobank", self._args.namespace, COMPONENT, pulumi.ResourceOptions(parent=self))
         template = kube.pod(
             COMPONENT,
-            {"kubectl.kubernetes.io/default-container": CONTAINER} | monitoring.scraped() | annotations,
+            {"kubectl.kubernetes.io/default-container": CONTAINER} | monitoring.scrape_annotations() | annotations,
             uid=CONTRACT.image.uid,
             service_account=account,
             containers=[container, monitoring.sidecar(self._args.image)],
@@ -114,14 +114,14 @@ class Application(pulumi.ComponentResource):
             metadata=kube.metadata(self._args.namespace, COMPONENT, DEPLOYMENT, kube.PATCH_FORCE),
             spec=k8s.apps.v1.DeploymentSpecArgs(
                 replicas=self._args.settings.replicas,
-                strategy=kube.one_by_one(),
+                strategy=kube.rolling_update(),
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
                 template=template,
             ),
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[self._args.migration],
-                custom_timeouts=kube.MINUTES,
+                custom_timeouts=kube.DEPLOYMENT_TIMEOUTS,
                 ignore_changes=["spec.replicas"] if autoscaled else None,
             ),
         )

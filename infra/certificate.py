@@ -16,7 +16,7 @@ FOLDER = "/etc/neobank/tls"
 AUTHORITY_FILE = f"{FOLDER}/{AUTHORITY}"
 
 AUTHORITY_HOURS = 10 * 365 * 24
-"""Longer than the life of any stack: every client trusts this authority, so a new one has to reach all at once."""
+"""Longer than the life of any stack: all clients trust this authority, so a new one must reach all of them at once."""
 
 CERTIFICATE_HOURS = 365 * 24
 """Longer than an event with its rehearsals; a raised rotation number creates a new certificate at any time."""
@@ -128,7 +128,7 @@ class Certificate(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def beside(self, server: str, hosts: Sequence[str]) -> "Certificate":
+    def for_server(self, server: str, hosts: Sequence[str]) -> "Certificate":
         """Return a certificate for another server by the same authority; an existing Secret serves both."""
         args = replace(self._args, server=server, hosts=hosts, authority=self.authority)
         return Certificate(f"{server}-certificate", args, pulumi.ResourceOptions(parent=self))

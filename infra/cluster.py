@@ -29,7 +29,7 @@ def connect(settings: Settings) -> k8s.Provider:
 
 
 def make_namespace(settings: Settings, provider: k8s.Provider) -> pulumi.Input[str]:
-    """Return the name of the namespace; create it with the restricted Pod Security level, unless one exists."""
+    """Create the namespace with the restricted Pod Security level, or use the existing one; return its name."""
     if not settings.create_namespace:
         return settings.namespace
     namespace = k8s.core.v1.Namespace(

@@ -178,7 +178,7 @@ class SingleDatabase(Database):
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
                 template=template,
             ),
-            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=kube.MINUTES),
+            opts=pulumi.ResourceOptions(parent=self, custom_timeouts=kube.DEPLOYMENT_TIMEOUTS),
         )
 
     def _service(self) -> k8s.core.v1.Service:

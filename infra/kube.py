@@ -13,7 +13,7 @@ PATCH_FORCE = {"pulumi.com/patchForce": "true"}
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 """For Services: the engine's await takes 10 s, and the Deployment already proves that its pods are ready."""
 
-MINUTES = pulumi.CustomTimeouts(create="10m", update="10m", delete="5m")
+DEPLOYMENT_TIMEOUTS = pulumi.CustomTimeouts(create="10m", update="10m", delete="5m")
 """A Deployment without progress only causes a warning; after these timeouts the engine fails."""
 
 JOB_TIMEOUT = pulumi.CustomTimeouts(create="10m")
@@ -156,7 +156,7 @@ def disruption_budget(
     )
 
 
-def one_by_one() -> k8s.apps.v1.DeploymentStrategyArgs:
+def rolling_update() -> k8s.apps.v1.DeploymentStrategyArgs:
     """Return the strategy that replaces one pod at a time, after the new pod is ready."""
     return k8s.apps.v1.DeploymentStrategyArgs(
         type="RollingUpdate", rolling_update=k8s.apps.v1.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0)

@@ -54,19 +54,21 @@ class Monitoring(pulumi.ComponentResource):
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
                 template=kube.pod(
                     COMPONENT,
-                    scraped() | kube.checksum(url),
+                    scrape_annotations() | kube.checksum(url),
                     uid=CONTRACT.image.uid,
                     service_account=account,
                     containers=[_figures(args, secret)],
                     volumes=[kube.scratch("tmp"), *args.database.client_volumes],
                 ),
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.migration], custom_timeouts=kube.MINUTES),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=[args.migration], custom_timeouts=kube.DEPLOYMENT_TIMEOUTS
+            ),
         )
         self.register_outputs({})
 
 
-def scraped() -> dict[str, pulumi.Input[str]]:
+def scrape_annotations() -> dict[str, pulumi.Input[str]]:
     """Return the annotations by which Prometheus finds a pod that serves metrics."""
     return {
         "prometheus.io/scrape": "true",
@@ -100,7 +102,7 @@ def sidecar(image: str) -> k8s.core.v1.ContainerArgs:
         env=[folder_variable()],
         ports=[_port()],
         volume_mounts=[kube.mount("tmp", "/tmp"), folder_mount(read_only=True)],  # noqa: S108  # a volume of the pod
-        liveness_probe=_alive(),
+        liveness_probe=_liveness_probe(),
         resources=kube.resources("10m", "1", "128Mi"),
         security_context=kube.container_security(),
     )
@@ -118,13 +120,13 @@ def _figures(args: MonitoringArgs, secret: k8s.core.v1.Secret) -> k8s.core.v1.Co
         volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # a volume of the pod
         startup_probe=kube.tcp_probe("metrics", period=1, failures=300),
         readiness_probe=kube.tcp_probe("metrics", period=5, failures=2),
-        liveness_probe=_alive(),
+        liveness_probe=_liveness_probe(),
         resources=kube.resources("10m", "1", "128Mi"),
         security_context=kube.container_security(),
     )
 
 
-def _alive() -> k8s.core.v1.ProbeArgs:
+def _liveness_probe() -> k8s.core.v1.ProbeArgs:
     """Return a probe that allows five minutes: on a busy node the start alone may take more than one."""
     return kube.tcp_probe("metrics", period=30, failures=10)
 

@@ -79,7 +79,7 @@ class Network(pulumi.ComponentResource):
         DNS is allowed to any address, because a selector of the DNS pods would not match a cache on the node.
         """
         all_pods = k8s.meta.v1.LabelSelectorArgs()
-        bank = _any_of((application.COMPONENT,))
+        bank = _selector((application.COMPONENT,))
         self._policy("deny-all", all_pods, ingress=[], egress=[])
         self._policy(
             "allow-dns",
@@ -92,7 +92,7 @@ class Network(pulumi.ComponentResource):
         self._flow_to_database(database.COMPONENT, (*direct, *OTHER_LOGINS))
         self._policy(
             "allow-metrics-from-monitoring",
-            _any_of((application.COMPONENT, monitoring.COMPONENT)),
+            _selector((application.COMPONENT, monitoring.COMPONENT)),
             ingress=[
                 k8s.networking.v1.NetworkPolicyIngressRuleArgs(
                     from_=[_namespace(self._args.settings.monitoring_namespace)],
@@ -114,7 +114,7 @@ class Network(pulumi.ComponentResource):
 
     def _flow_to_database(self, server: str, clients: Sequence[str]) -> None:
         """Allow the connections from the clients to the server, for both ends."""
-        to, from_ = _any_of((server,)), _any_of(clients)
+        to, from_ = _selector((server,)), _selector(clients)
         ports = [_port(CONTRACT.ports.database)]
         self._policy(
             f"allow-clients-to-{server}",
@@ -149,7 +149,7 @@ class Network(pulumi.ComponentResource):
         )
 
 
-def _any_of(components: Sequence[str]) -> k8s.meta.v1.LabelSelectorArgs:
+def _selector(components: Sequence[str]) -> k8s.meta.v1.LabelSelectorArgs:
     labels: Mapping[str, str] = kube.selector(components[0])
     key = "app.kubernetes.io/component"
     shared = {name: value for name, value in labels.items() if name != key}

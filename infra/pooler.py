@@ -134,11 +134,13 @@ class Pooler(Database):
             metadata=kube.metadata(args.namespace, COMPONENT, DEPLOYMENT),
             spec=k8s.apps.v1.DeploymentSpecArgs(
                 replicas=args.settings.replicas,
-                strategy=kube.one_by_one(),
+                strategy=kube.rolling_update(),
                 selector=k8s.meta.v1.LabelSelectorArgs(match_labels=kube.selector(COMPONENT)),
                 template=template,
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.database], custom_timeouts=kube.MINUTES),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=[args.database], custom_timeouts=kube.DEPLOYMENT_TIMEOUTS
+            ),
         )
         if args.settings.replicas > 1:
             kube.disruption_budget("pgbouncer-disruption-budget", args.namespace, COMPONENT, self._child)

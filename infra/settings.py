@@ -124,7 +124,9 @@ class Ingress(_Section):
     host: Host = Field(default="", description="Host name that players use.")
     tls_secret: ObjectName = Field(default="", description="Existing Secret with the host's certificate.")
     cluster_issuer: ObjectName = Field(default="", description="cert-manager ClusterIssuer for the host's certificate.")
-    namespace: Label = Field(default="traefik", description="Namespace of the controller, which NetworkPolicies admit.")
+    namespace: Label = Field(
+        default="traefik", description="Namespace of the controller; NetworkPolicies admit no other."
+    )
     trusted_proxies: Proxies = Field(
         default=1,
         description="Number of proxies whose X-Forwarded-For is trusted: the controller and each one before it.",
@@ -243,7 +245,7 @@ class Settings(_Section):
 
     def _contradictions_of_the_database(self) -> Iterator[str]:
         postgres, needed = self.postgres, self.connections()
-        for name in filter(tuning.is_own, postgres.settings):
+        for name in filter(tuning.is_reserved, postgres.settings):
             yield f"postgres.settings.{name} is set by the program, as are access, files and durability: remove it."
         if not tuning.fits(cache := postgres.settings.get("shared_buffers", "0"), postgres.memory):
             yield (

@@ -16,7 +16,7 @@ def summary(settings: Settings) -> dict[str, str]:
         "data": "protected: `pulumi destroy` refuses to delete the volume"
         if settings.protect_data
         else "not protected: `pulumi destroy` deletes the volume",
-        "wayIn": f"the Ingress for {settings.ingress.host}, {'with' if settings.ingress.tls else 'without'} TLS"
+        "access": f"the Ingress for {settings.ingress.host}, {'with' if settings.ingress.tls else 'without'} TLS"
         if settings.ingress.enabled
         else "none from outside the cluster: use portForwardCommand",
         "traffic": "only what the bank needs" if settings.network.policies else "not restricted inside the cluster",

@@ -20,16 +20,16 @@ MEBIBYTES_A_CONNECTION = 6
 _BLOCKS = {None: 1, "kB": 1 / 8, "MB": 128, "GB": 128 * 1024, "TB": 128 * 1024 * 1024}
 """Blocks of 8 KiB per unit; a size without a unit is a number of blocks."""
 
-_OWN = re.compile(
+_RESERVED = re.compile(
     r"(include\w*|data_directory|\w+_file|listen_addresses|port|unix_socket_\w+|ssl\w*|password_encryption"
     r"|\w+_preload_libraries|max_connections|fsync|full_page_writes|synchronous_commit|session_replication_role)"
 )
 """Settings that the program owns. Those on start.sh's command line would override the file anyway."""
 
 
-def is_own(name: str) -> bool:
+def is_reserved(name: str) -> bool:
     """Whether the program owns a setting, so that a stack file must not set it."""
-    return bool(_OWN.fullmatch(name))
+    return bool(_RESERVED.fullmatch(name))
 
 
 def fits(cache: str, memory: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -67,26 +68,29 @@ def _day(value: object) -> object:
 
 
 def _rate_limits(text: str) -> str:
-    """Validate the value by the grammar of contract.toml, which the service uses too.
-
-    Raise ValueError with the first invalid item, or with no text if that item is the whole value.
-    """
-    for item in [] if text in {"on", "off"} else text.split(","):
-        override = re.fullmatch(CONTRACT.rate_limits.override, item)
-        if override is None or override["name"] not in CONTRACT.rate_limits.defaults:
-            raise ValueError("" if item == text else item)
+    """Validate the value by the grammar of contract.toml, which the service also uses. Raise ValueError if invalid."""
+    if text not in {"on", "off"}:
+        _check_items(text, _is_rate_limit)
     return text
+
+
+def _is_rate_limit(item: str) -> bool:
+    override = re.fullmatch(CONTRACT.rate_limits.override, item)
+    return override is not None and override["name"] in CONTRACT.rate_limits.defaults
 
 
 def _origins(text: str) -> str:
-    """Validate the value by the grammar of contract.toml, which the service uses too.
-
-    Raise ValueError with the first invalid item, or with no text if that item is the whole value.
-    """
-    for item in text.split(",") if text else []:
-        if not re.fullmatch(CONTRACT.cors_origins.item, item):
-            raise ValueError("" if item == text else item)
+    """Validate the value by the grammar of contract.toml, which the service also uses. Raise ValueError if invalid."""
+    if text:
+        _check_items(text, lambda item: bool(re.fullmatch(CONTRACT.cors_origins.item, item)))
     return text
+
+
+def _check_items(text: str, is_valid: Callable[[str], bool]) -> None:
+    """Raise ValueError with the first invalid item of a list, or with no text if that item is the whole list."""
+    for item in text.split(","):
+        if not is_valid(item):
+            raise ValueError("" if item == text else item)
 
 
 @cache

@@ -19,9 +19,9 @@ LABELS = (PART_OF, COMPONENT, "app.kubernetes.io/managed-by")
 
 CLUSTER_WIDE = ("Namespace", "PriorityClass")
 LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet")
-RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-VOLUMES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
-BY_VERSION = ("docker.io/library/postgres:",)
+RBAC_KINDS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+VOLUME_SOURCES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+TAGGED_BY_VERSION = ("docker.io/library/postgres:",)
 """Images with a version as their tag even in production, so that a new pod uses the newest minor release."""
 
 _PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
@@ -154,14 +154,14 @@ def _no_token(resource: Resource) -> Iterator[str]:
 
 
 def _no_rights(resource: Resource) -> Iterator[str]:
-    if resource.kind in RIGHTS:
+    if resource.kind in RBAC_KINDS:
         yield "no pod here uses the Kubernetes API, so none needs rights in it."
 
 
 def _volumes_are_restricted(resource: Resource) -> Iterator[str]:
     for volume in resource.pod.get("volumes") or ():
         sources = {source for source, value in volume.items() if source != "name" and value is not None}
-        if not sources or not sources <= VOLUMES:
+        if not sources or not sources <= VOLUME_SOURCES:
             yield f"volume {volume['name']} has a source that is not allowed ({', '.join(sorted(sources))})."
         for source in _at(volume, "projected").get("sources") or ():
             if source.get("serviceAccountToken"):
@@ -186,7 +186,7 @@ def _images_have_versions(resource: Resource) -> Iterator[str]:
 def _images_have_digests(resource: Resource) -> Iterator[str]:
     for container in resource.containers:
         image = container.get("image") or ""
-        if not _DIGEST.search(image) and not image.startswith(BY_VERSION):
+        if not _DIGEST.search(image) and not image.startswith(TAGGED_BY_VERSION):
             yield f"container {container['name']} runs {image}, which has no digest."
 
 

@@ -78,7 +78,7 @@ def test_the_summary_says_what_one_has(dev: Program, prod: Program) -> None:
     assert hardened["database"] == "PostgreSQL 16 (alpine) with TLS, 4Gi of memory, on the volume postgres-pvc"
     assert small["data"].startswith("not protected")
     assert hardened["data"].startswith("protected")
-    assert (small["wayIn"][:4], hardened["wayIn"]) == ("none", "the Ingress for bank.example.org, with TLS")
+    assert (small["access"][:4], hardened["access"]) == ("none", "the Ingress for bank.example.org, with TLS")
     assert small["production"].startswith("not for an event: kubeContext: name the context")
     assert hardened["production"] == "its settings are fit for an event"
     assert run(changed(postgres={"existingClaim": "kept"})).outputs["summary"]["database"].endswith("volume kept")

@@ -80,9 +80,9 @@ def test_what_decides_over_access_and_files_is_the_programs_own() -> None:
     said -= {"log_min_error_statement"}  # of the private server alone
     assert {"hba_file", "ssl_key_file", "shared_preload_libraries", "listen_addresses"} <= said
     for name in {*said, "password_encryption", "data_directory", "port", "include", "max_connections", "fsync"}:
-        assert tuning.is_own(name), name
+        assert tuning.is_reserved(name), name
     for name in ("work_mem", "shared_buffers", "log_min_duration_statement", "autovacuum_naptime"):
-        assert not tuning.is_own(name), name
+        assert not tuning.is_reserved(name), name
 
 
 def test_the_others_are_no_fewer_than_there_are() -> None:
