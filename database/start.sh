@@ -6,7 +6,7 @@
 #
 # PGDATA               the data directory: <volume>/<major version>
 # NEOBANK_CREDENTIALS  the folder with one file for each password (owner, application, application_previous, backup,
-#                      metrics) and the rotation number of the application's (application_number); only for prepare
+#                      metrics) and the rotation number of the application (application_number); only for prepare
 # NEOBANK_TLS          the folder with tls.crt, tls.key and ca.crt; if it is set, all TCP connections must use TLS
 #
 # Both wait for a lock on the volume, which every process of a server inherits: a ReadWriteOnce volume admits two pods of
