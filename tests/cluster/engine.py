@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,8 @@ from typing import Any
 import yaml
 
 from tests.cluster.deployment import Deployment
-from tests.infra.program import CHECKOUT
+from tests.infra.program import copy_program
 
-PROGRAM = ("Pulumi.yaml", "infra", "database", "service/neobank/contract.toml")
 STACK = "test"
 PATIENCE = 400  # seconds
 CHANGELESS = ("same", "read", "refresh")
@@ -34,14 +31,7 @@ class EngineDeployment(Deployment):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.project.mkdir()
         (self.folder / "backend").mkdir()
-        for part in PROGRAM:
-            source, copy = CHECKOUT / part, self.project / part
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, copy)
-        (self.project / ".venv").symlink_to(sys.prefix)  # nothing has to be installed
+        copy_program(self.project)
         self._write_stack_file({})
         self.run("stack", "init", "--no-select")
 

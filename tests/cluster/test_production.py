@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.deployment import APPLICATION, DATABASE, Deployment
 from tests.cluster.kubectl import KubectlError
-from tests.infra.program import DIGEST_IMAGE, PROD, merged, run
+from tests.infra.program import PROD, merged, run_prod
 from tools.cluster import local, node
 
 pytestmark = pytest.mark.skipif(not node.exists(), reason="only a node of our own has a network that players can enter")
@@ -53,7 +53,7 @@ def priorities(bank: Deployment) -> set[str]:
 
 
 def test_all_of_production_is_there(prod: Deployment) -> None:
-    promised = run(PROD, image=DIGEST_IMAGE)
+    promised = run_prod()
     for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Ingress", "NetworkPolicy"):
         assert len(prod.kubectl.list(kind, prod.namespace)) == len(promised.of_kind(kind)) > 0
     database, serving = prod.pod(DATABASE), prod.staying(APPLICATION)

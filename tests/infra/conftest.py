@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.infra.program import DIGEST_IMAGE, PROD, Program, run, stack_file
+from tests.infra.program import Program, run_dev, run_prod
 
 
 @pytest.fixture(scope="session")
 def dev() -> Program:
-    return run(stack_file("dev"))
+    return run_dev()
 
 
 @pytest.fixture(scope="session")
 def prod() -> Program:
-    return run(PROD, stack="prod", image=DIGEST_IMAGE)
+    return run_prod()

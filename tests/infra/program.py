@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import runpy
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,11 +92,22 @@ class Program:
         return {"kind": "List", "items": items}
 
     def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Give each workload's name with its pod template."""
+        """Yield the name of each workload with its pod template."""
         for workload in self.of_kind("Deployment", "Job"):
             yield workload.name, workload.inputs["spec"]["template"]
         for workload in self.of_kind("CronJob"):
             yield workload.name, workload.inputs["spec"]["jobTemplate"]["spec"]["template"]
+
+    def containers(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield `workload/container` with the container's description, init containers first."""
+        for name, pod in self.pods():
+            for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
+                yield f"{name}/{container['name']}", container
+
+    def checksums(self) -> dict[str, str]:
+        """Return the annotation whose change rolls the pods, by workload; the CronJob's pods read the Secret anew."""
+        annotations = {name: pod["metadata"].get("annotations", {}) for name, pod in self.pods()}
+        return {name: it.get("checksum/inputs") for name, it in annotations.items() if name != "neobank-expire"}
 
 
 class Recorder(MockMonitor):
@@ -217,6 +230,22 @@ def merged(config: Config, changes: Config) -> Config:
     return {**config, **deeper}
 
 
+PARTS = ("Pulumi.yaml", "infra", "database", "service/neobank/contract.toml")
+"""What the engine needs of the checkout to run the program."""
+
+
+def copy_program(folder: Path) -> None:
+    """Copy the program to where the engine can run it with this interpreter's packages."""
+    for part in PARTS:
+        source, copy = CHECKOUT / part, folder / part
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy)
+    (folder / ".venv").symlink_to(sys.prefix)
+
+
 PROD = merged(stack_file("prod"), {"kubeContext": "event", "ingress": {"host": "bank.example.org"}})
 """The committed prod stack with what only an event can fill in."""
 
@@ -234,6 +263,22 @@ def run(config: Config, stack: str = "dev", image: str = IMAGE, recorder: Record
         outputs, secret_outputs = asyncio.run(execute(recorder, stack))
     resources = [it for it in recorder.registered if it.type != "pulumi:pulumi:Stack"]
     return Program(resources, outputs, secret_outputs)
+
+
+def run_prod(changes: Config | None = None, recorder: Recorder | None = None) -> Program:
+    """Run the program with the committed prod stack and changes to it."""
+    return run(merged(PROD, changes or {}), "prod", DIGEST_IMAGE, recorder)
+
+
+def run_dev(changes: Config | None = None) -> Program:
+    """Run the program with the committed dev stack and changes to it."""
+    return run(merged(stack_file("dev"), changes or {}))
+
+
+def rolled(before: Program, after: Program) -> set[str]:
+    """Return the workloads of the first run whose pods the second run rolls."""
+    checksums = after.checksums()
+    return {name for name, checksum in before.checksums().items() if checksum != checksums[name]}
 
 
 async def execute(monitor: MockMonitor, stack: str) -> tuple[dict[str, Any], frozenset[str]]:

@@ -1,6 +1,6 @@
 """How many pods, where, and who goes first: autoscaler, disruption budget, spread, priorities."""
 
-from tests.infra.program import DIGEST_IMAGE, PROD, Program, merged, run
+from tests.infra.program import Program, run_prod
 
 
 def test_the_autoscaler_follows_the_load_between_its_bounds(prod: Program) -> None:
@@ -71,6 +71,6 @@ def test_two_stacks_share_a_cluster(prod: Program, dev: Program) -> None:
 
 
 def test_without_more_replicas_there_is_no_autoscaler() -> None:
-    program = run(merged(PROD, {"application": {"maxReplicas": None}}), stack="prod", image=DIGEST_IMAGE)
+    program = run_prod({"application": {"maxReplicas": None}})
     assert program.of_kind("HorizontalPodAutoscaler") == []
     assert program.find("Deployment", "neobank-deployment").ignore_changes == ()

@@ -1,7 +1,7 @@
 """Who serves metrics to whom, and the CronJob that removes what is past its time."""
 
-from tests.infra.program import DIGEST_IMAGE, PROD, Program, merged, run
-from tests.infra.test_network import NAMESPACE, table
+from tests.infra.network import NAMESPACE, table
+from tests.infra.program import Program, run_prod
 
 SERVING = ("neobank-deployment", "neobank-figures")
 
@@ -49,7 +49,7 @@ def test_the_bank_is_ready_without_its_metrics_and_a_shell_opens_where_it_runs(d
 
 
 def test_another_namespace_may_be_the_one_that_monitors() -> None:
-    program = run(merged(PROD, {"network": {"monitoringNamespace": "traefik"}}), stack="prod", image=DIGEST_IMAGE)
+    program = run_prod({"network": {"monitoringNamespace": "traefik"}})
     flows = {(source, target) for source, target, _, port in table(program) if port == 9464}
     assert flows == {("ingress controller", name) for name in SERVING}
     assert program.find("Deployment", "neobank-figures").inputs["metadata"]["namespace"] == NAMESPACE

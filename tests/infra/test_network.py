@@ -1,109 +1,17 @@
 """Who may reach whom: the generated NetworkPolicies, evaluated as Kubernetes defines them, and the Ingress."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.infra.program import DIGEST_IMAGE, PROD, Config, Program, merged, run
+from tests.infra.network import NAMESPACE, Peer, allows, dns, table
+from tests.infra.program import DIGEST_IMAGE, Config, Program, run_prod
 
-NAMESPACE = "neotropolis"
-POOLED = merged(
-    PROD,
-    {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE}, "rotation": {"application": {"number": 2}}},
-)
-OUTSIDE = "an address outside the cluster"
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A pod somewhere in the cluster, or an address outside of it where it has no namespace."""
-
-    name: str
-    namespace: str
-    labels: frozenset[tuple[str, str]] = frozenset()
-
-
-def pods(program: Program) -> dict[str, Peer]:
-    """Give the program's pods and those they could meet."""
-    own = {name: Peer(name, NAMESPACE, frozenset(pod["metadata"]["labels"].items())) for name, pod in program.pods()}
-    others = [
-        Peer("ingress controller", "traefik"),
-        Peer("Prometheus", "monitoring"),
-        Peer("somebody else", "default"),
-        Peer("stray pod", NAMESPACE),
-        Peer(OUTSIDE, ""),
-    ]
-    return own | {peer.name: peer for peer in others}
-
-
-def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Evaluate a label selector; an empty one selects everything."""
-    for expression in selector.get("matchExpressions", []):
-        assert expression["operator"] == "In"
-        if labels.get(expression["key"]) not in expression["values"]:
-            return False
-    wanted: dict[str, str] = selector.get("matchLabels", {})
-    return wanted.items() <= labels.items()
-
-
-def admits(peers: list[dict[str, Any]], peer: Peer) -> bool:
-    """Evaluate `from` or `to`: none at all is everybody; a pod selector alone means the policy's own namespace."""
-    if not peers:
-        return True
-    for rule in peers:
-        assert rule.keys() <= {"podSelector", "namespaceSelector"}
-        if not peer.namespace:
-            continue
-        if "namespaceSelector" in rule:
-            here = matches(rule["namespaceSelector"], {"kubernetes.io/metadata.name": peer.namespace})
-        else:
-            here = peer.namespace == NAMESPACE
-        if here and matches(rule.get("podSelector", {}), dict(peer.labels)):
-            return True
-    return False
-
-
-def allows(policies: list[dict[str, Any]], side: str, pod: Peer, other: Peer, port: tuple[str, int]) -> bool:
-    """Evaluate one direction at one pod: whoever no policy of that direction selects is free."""
-    if pod.namespace != NAMESPACE:
-        return True
-    mine = [it for it in policies if side in it["policyTypes"] and matches(it["podSelector"], dict(pod.labels))]
-    rules = [rule for it in mine for rule in it.get(side.lower()) or []]
-    peers = "from" if side == "Ingress" else "to"
-    return not mine or any(
-        admits(rule.get(peers) or [], other) and opens(rule.get("ports") or [], port) for rule in rules
-    )
-
-
-def opens(ports: list[dict[str, Any]], port: tuple[str, int]) -> bool:
-    """Evaluate the ports of a rule: none at all is every port."""
-    return not ports or port in {(it.get("protocol", "TCP"), it["port"]) for it in ports}
-
-
-PORTS = [("TCP", 53), ("UDP", 53), ("TCP", 5432), ("TCP", 5000), ("TCP", 9464), ("TCP", 443)]
-
-
-def table(program: Program, without: str = "") -> set[tuple[str, str, str, int]]:
-    """List who reaches whom at which port, where one of both is the program's."""
-    policies = [it.inputs["spec"] for it in program.of_kind("NetworkPolicy") if it.name != without]
-    everybody = pods(program)
-    return {
-        (source.name, target.name, *port)
-        for source in everybody.values()
-        for target in everybody.values()
-        for port in PORTS
-        if NAMESPACE in {source.namespace, target.namespace} and source != target
-        if allows(policies, "Egress", source, target, port) and allows(policies, "Ingress", target, source, port)
-    }
-
-
-def dns(program: Program) -> set[tuple[str, str, str, int]]:
-    """Everybody here may ask any name server outside of the namespace."""
-    own = [name for name, peer in pods(program).items() if peer.namespace == NAMESPACE]
-    servers = [name for name, peer in pods(program).items() if peer.namespace != NAMESPACE]
-    return {(name, server, protocol, 53) for name in own for server in servers for protocol in ("TCP", "UDP")}
+POOLED = {
+    "pgbouncer": {"enabled": True, "image": DIGEST_IMAGE},
+    "rotation": {"application": {"number": 2}},
+}
 
 
 def test_each_flow_is_allowed_by_name_and_no_other_is(prod: Program) -> None:
@@ -120,7 +28,7 @@ def test_each_flow_is_allowed_by_name_and_no_other_is(prod: Program) -> None:
 
 
 def test_with_pgbouncer_the_application_reaches_it_and_not_the_database(prod: Program) -> None:
-    pooled = run(POOLED, "prod", DIGEST_IMAGE)
+    pooled = run_prod(POOLED)
     by_way_of = {
         ("neobank-deployment", "pgbouncer-deployment", "TCP", 5432),
         ("neobank-expire", "pgbouncer-deployment", "TCP", 5432),
@@ -132,9 +40,9 @@ def test_with_pgbouncer_the_application_reaches_it_and_not_the_database(prod: Pr
     assert table(pooled) - dns(pooled) == (table(prod) - dns(prod) - direct) | by_way_of
 
 
-@pytest.mark.parametrize(("config", "policies"), [(PROD, 6), (POOLED, 8)], ids=["prod", "pooled"])
+@pytest.mark.parametrize(("config", "policies"), [({}, 6), (POOLED, 8)], ids=["prod", "pooled"])
 def test_no_policy_is_there_for_nothing(config: Config, policies: int) -> None:
-    program = run(config, "prod", DIGEST_IMAGE)
+    program = run_prod(config)
     names = [it.name for it in program.of_kind("NetworkPolicy")]
     assert len(names) == policies
     whole = table(program)
@@ -195,7 +103,7 @@ def test_without_policies_everybody_reaches_everybody(dev: Program) -> None:
     ],
 )
 def test_the_ingress_serves_its_host_over_tls(change: Config, certificate: str, issuer: str | None) -> None:
-    program = run(merged(PROD, change), stack="prod", image=DIGEST_IMAGE)
+    program = run_prod(change)
     ingress = program.find("Ingress").inputs
     assert ingress["spec"]["ingressClassName"] == "traefik"
     assert ingress["spec"]["tls"] == [{"hosts": ["bank.example.org"], "secretName": certificate}]
@@ -212,7 +120,7 @@ def test_the_ingress_serves_its_host_over_tls(change: Config, certificate: str, 
 
 def test_an_ingress_is_waited_for_where_somebody_asks_and_may_be_plain_outside_production() -> None:
     plain = {"production": False, "ingress": {"clusterIssuer": "", "wait": True, "className": "", "trustedProxies": 2}}
-    program = run(merged(PROD, plain), stack="prod", image=DIGEST_IMAGE)
+    program = run_prod(plain)
     ingress = program.find("Ingress").inputs
     assert "tls" not in ingress["spec"]
     assert "ingressClassName" not in ingress["spec"]

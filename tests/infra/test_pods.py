@@ -1,7 +1,6 @@
 """What every pod has in common, and what each container may see."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -21,14 +20,8 @@ UIDS = {
 }
 
 
-def containers(program: Program) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, pod in program.pods():
-        for container in pod["spec"].get("initContainers", []) + pod["spec"]["containers"]:
-            yield f"{name}/{container['name']}", container
-
-
 def container(program: Program, name: str) -> dict[str, Any]:
-    return dict(containers(program))[name]
+    return dict(program.containers())[name]
 
 
 def variables(described: dict[str, Any]) -> dict[str, str]:
@@ -41,7 +34,7 @@ def variables(described: dict[str, Any]) -> dict[str, str]:
 
 
 def test_there_are_five_pods_with_eight_containers(dev: Program) -> None:
-    assert {name for name, _ in containers(dev)} == {
+    assert {name for name, _ in dev.containers()} == {
         "postgres-deployment/prepare",
         "postgres-deployment/postgres",
         "neobank-db-init/upgrade",
@@ -68,7 +61,7 @@ def test_every_pod_is_restricted(dev: Program) -> None:
 
 
 def test_every_container_is_restricted(dev: Program) -> None:
-    for name, described in containers(dev):
+    for name, described in dev.containers():
         assert described["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -98,7 +91,7 @@ def test_every_mount_has_its_volume_and_every_volume_its_mount(dev: Program) -> 
 
 
 def test_a_container_can_write_where_it_must_and_nowhere_else(dev: Program) -> None:
-    for name, described in containers(dev):
+    for name, described in dev.containers():
         database = ["/dev/shm", "/pgdata", "/tmp", "/var/run/postgresql"]  # noqa: S108
         expected = database if name.startswith("postgres") else ["/tmp"]  # noqa: S108
         if name == "neobank-deployment/neobank":
@@ -162,7 +155,7 @@ def test_the_service_runs_what_the_contract_says(dev: Program) -> None:
     assert container(dev, "neobank-deployment/metrics")["command"] == ["neobank", "metrics"]
     assert container(dev, "neobank-figures/figures")["command"] == ["neobank", "figures"]
     assert container(dev, "neobank-expire/expire")["command"] == ["neobank", "expire"]
-    assert {it["image"] for name, it in containers(dev) if name.startswith("neobank")} == {IMAGE}
+    assert {it["image"] for name, it in dev.containers() if name.startswith("neobank")} == {IMAGE}
 
 
 def test_probes_of_the_database_ask_it_over_tcp_and_wait_for_a_recovery(dev: Program) -> None:

@@ -8,7 +8,6 @@ import copy
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import yaml
 
 from hardening import RULES, STACK_RULES, Resource, violations
 from tests.infra.options import options
-from tests.infra.program import CHECKOUT, DIGEST_IMAGE, PROD, Program
+from tests.infra.program import CHECKOUT, DIGEST_IMAGE, PROD, Program, copy_program
 
 PACK = CHECKOUT / "policy"
 ALL_RULES = {rule.name for rule in RULES} | {rule.name for rule in STACK_RULES}
@@ -259,14 +258,10 @@ def test_the_engine_finds_the_pack_and_its_packages() -> None:
 @pytest.mark.parametrize("sound", [True, False])
 def test_the_engine_holds_a_preview_against_the_pack(tmp_path: Path, *, sound: bool) -> None:
     """Without a cluster the provider can only render, which is enough for a preview."""
-    for part in ("Pulumi.yaml", "infra", "database", "service/neobank/contract.toml"):
-        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
-        source = CHECKOUT / part
-        _ = shutil.copytree(source, tmp_path / part) if source.is_dir() else shutil.copy(source, tmp_path / part)
+    copy_program(tmp_path)
     if not sound:
         kube = tmp_path / "infra" / "kube.py"
         kube.write_text(kube.read_text().replace("read_only_root_filesystem=True", "read_only_root_filesystem=False"))
-    (tmp_path / ".venv").symlink_to(sys.prefix)
     document = {"config": {f"neobank:{key}": value for key, value in {**PROD, "kubeContext": "nowhere"}.items()}}
     (tmp_path / "Pulumi.test.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     (tmp_path / "kubeconfig").write_text(KUBECONFIG, encoding="utf-8")

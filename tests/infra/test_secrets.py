@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.infra.options import options
-from tests.infra.program import Config, Program, generated, is_secret, plain, run, stack_file, visible
+from tests.infra.program import Config, Program, generated, is_secret, plain, rolled, run, run_dev, stack_file, visible
 
 GENERATED = {
     "owner": "owner-password",
@@ -32,12 +32,6 @@ READERS = {
 
 def rotated(key: str, number: int) -> Config:
     return {**stack_file("dev"), "rotation": {key: {"number": number, "since": "2026-11-22"}}}
-
-
-def checksums(program: Program) -> dict[str, str]:
-    """Give what rolls each pod that stays; one that the CronJob starts reads its Secret anew."""
-    found = {name: pod["metadata"].get("annotations", {}).get("checksum/inputs") for name, pod in program.pods()}
-    return {name: sum_ for name, sum_ in found.items() if name != "neobank-expire"}
 
 
 def test_every_secret_is_generated_from_its_own_number(dev: Program) -> None:
@@ -78,8 +72,7 @@ def test_a_raised_number_replaces_one_secret_and_rolls_who_reads_it(dev: Program
     other = run(rotated(key, 2))
     new = {it.name for it in other.of_kind("RandomPassword") if it.inputs["keepers"]["rotation"] == "2"}
     assert new == {PREVIOUS if key == "application" else GENERATED[key]}
-    before, after = checksums(dev), checksums(other)
-    assert {name for name in before if before[name] != after[name]} == READERS[key]
+    assert rolled(dev, other) == READERS[key]
 
 
 def test_a_date_alone_changes_nothing(dev: Program) -> None:
@@ -91,10 +84,9 @@ def test_a_date_alone_changes_nothing(dev: Program) -> None:
 
 def test_changed_files_and_settings_roll_their_pods(dev: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     other = run({**stack_file("dev"), "application": {"replicas": 1, "threads": 9}})
-    assert {name for name, sum_ in checksums(other).items() if sum_ != checksums(dev)[name]} == {"neobank-deployment"}
+    assert rolled(dev, other) == {"neobank-deployment"}
     monkeypatch.setattr("database.FILES", ("start.sh",))
-    other = run(stack_file("dev"))
-    assert {name for name, sum_ in checksums(other).items() if sum_ != checksums(dev)[name]} == {"postgres-deployment"}
+    assert rolled(dev, run_dev()) == {"postgres-deployment"}
 
 
 def forms_of(values: Iterable[str]) -> set[str]:

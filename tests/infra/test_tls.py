@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.program import DIGEST_IMAGE, PROD, Program, generated, merged, run, visible
-from tests.infra.test_pods import containers
-from tests.infra.test_secrets import checksums
+from tests.infra.program import Program, generated, rolled, run_prod, visible
 
 FOLDER = "/etc/neobank/tls"
 QUERY = f"?sslmode=verify-full&sslrootcert={FOLDER}/ca.crt"
@@ -22,7 +20,7 @@ def rotated() -> Program:
 
 
 def changed(**keys: Any) -> Program:  # noqa: ANN401
-    return run(merged(PROD, keys), "prod", DIGEST_IMAGE)
+    return run_prod(keys)
 
 
 def volumes(program: Program, kind: str) -> dict[str, Any]:
@@ -59,11 +57,11 @@ def test_every_way_in_verifies_the_server(prod: Program) -> None:
 def test_whoever_has_a_way_in_has_the_authority_and_only_the_server_has_the_key(rotated: Program) -> None:
     mounts = {
         name: {it["name"] for it in described["volumeMounts"] if it["mountPath"] == FOLDER and it["readOnly"]}
-        for name, described in containers(rotated)
+        for name, described in rotated.containers()
     }
     logging_in = {
         name
-        for name, described in containers(rotated)
+        for name, described in rotated.containers()
         if any(it["name"].endswith("_URL") for it in described.get("env", []))
     }
     assert logging_in == CLIENTS
@@ -79,8 +77,8 @@ def test_whoever_has_a_way_in_has_the_authority_and_only_the_server_has_the_key(
 
 def test_the_server_is_told_where_its_certificate_is(prod: Program, dev: Program) -> None:
     for name in SERVERS:
-        assert {"name": "NEOBANK_TLS", "value": FOLDER} in dict(containers(prod))[name]["env"]
-        assert "NEOBANK_TLS" not in {it["name"] for it in dict(containers(dev))[name]["env"]}
+        assert {"name": "NEOBANK_TLS", "value": FOLDER} in dict(prod.containers())[name]["env"]
+        assert "NEOBANK_TLS" not in {it["name"] for it in dict(dev.containers())[name]["env"]}
 
 
 def test_the_authoritys_key_is_nowhere_in_the_cluster_and_marked_in_the_state(prod: Program) -> None:
@@ -104,9 +102,7 @@ def test_a_renewal_rolls_the_server_and_no_client(prod: Program) -> None:
         name: after[name] for name in ("authority", "authority-key")
     }
     assert after.keys() - before.keys() == {"postgres-key-2", "postgres-request-2", "postgres-certificate-2"}
-    assert {name for name, sum_ in checksums(prod).items() if checksums(renewed)[name] != sum_} == {
-        "postgres-deployment"
-    }
+    assert rolled(prod, renewed) == {"postgres-deployment"}
 
 
 def test_a_secret_of_ones_own_takes_the_place_of_the_certificate(prod: Program) -> None:
@@ -117,9 +113,7 @@ def test_a_secret_of_ones_own_takes_the_place_of_the_certificate(prod: Program) 
     assert volumes(program, "authority").keys() == volumes(prod, "authority").keys()
     assert {it["sources"][0]["secret"]["name"] for it in volumes(program, "authority").values()} == {"own"}
     again = changed(postgres={"tlsSecret": "own"}, rotation={"tls": {"number": 2}})  # another one under that name
-    assert {name for name, sum_ in checksums(program).items() if checksums(again)[name] != sum_} == {
-        "postgres-deployment"
-    }
+    assert rolled(program, again) == {"postgres-deployment"}
 
 
 def test_without_tls_there_is_none_of_it(dev: Program) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import tuning
-from tests.infra.program import CHECKOUT, Config, merged, run, stack_file
+from tests.infra.program import CHECKOUT, Config, run_dev
 from values import mebibytes
 
 SIZES = ["512Mi", "768Mi", "1Gi", "3Gi", "4Gi", "16Gi", "64Gi", "1Ti"]
@@ -57,7 +57,7 @@ def test_more_memory_is_never_fewer_connections_or_less_cache() -> None:
 
 def tuned(settings: Config) -> list[str]:
     """Give the lines that a stack with these settings of the server has."""
-    program = run(merged(stack_file("dev"), {"postgres": {"settings": settings}}))
+    program = run_dev({"postgres": {"settings": settings}})
     lines: str = program.find("ConfigMap", "postgres-config").inputs["data"]["tuning.conf"]
     return lines.splitlines()
 

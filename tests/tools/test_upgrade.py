@@ -9,14 +9,14 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from hardening import Resource, violations
-from tests.infra.program import CHECKOUT, DIGEST_IMAGE, PROD, Program, merged, run
+from tests.infra.program import CHECKOUT, DIGEST_IMAGE, Program, run_prod
 
 Document = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return run(merged(PROD, {"rotation": {"application": {"number": 2}}}), stack="prod", image=DIGEST_IMAGE)
+    return run_prod({"rotation": {"application": {"number": 2}}})
 
 
 def listed(program: Program) -> Document:
@@ -75,7 +75,7 @@ def test_another_flavour_is_another_user(program: Program) -> None:
     _, pod = made(program, "--major", "16", "--flavour", "debian")
     assert pod["spec"]["containers"][0]["image"] == "docker.io/library/postgres:16"
     assert {pod["spec"]["securityContext"][it] for it in ("runAsUser", "runAsGroup", "fsGroup")} == {999}
-    _, pod = made(run(merged(PROD, {"postgres": {"flavour": "debian"}}), "prod", DIGEST_IMAGE), "--major", "17")
+    _, pod = made(run_prod({"postgres": {"flavour": "debian"}}), "--major", "17")
     assert pod["spec"]["containers"][0]["image"] == "docker.io/library/postgres:17"
 
 
