@@ -1,12 +1,12 @@
 """A real cluster, and the bank that the program puts on it. Without a cluster these tests are skipped, by name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.absence import no_cluster
-from tests.cluster.deployment import Deployment
+from tests.cluster.deployment import Deployment, Measure, standing
 from tools import image
 from tools.cluster import local
 from tools.cluster.paths import KUBECONFIG
@@ -15,7 +15,7 @@ MEASURED = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
-def measured(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+def measured(request: pytest.FixtureRequest) -> Measure:
     """Give a function that notes what was measured; all of it stands at the end of the run, whatever passed."""
     lines = request.config.stash.setdefault(MEASURED, [])
     return lambda what, value: lines.append(f"{what}: {value}")
@@ -47,7 +47,5 @@ def service_image(cluster: Path) -> str:
 def deployed(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """The bank in a namespace of its own; each test leaves it serving."""
     bank = Deployment("neobank-test", service_image, cluster, tmp_path_factory.mktemp("deployment"))
-    bank.clear()
-    bank.apply()
-    yield bank
-    bank.clear()
+    with standing(bank):
+        yield bank

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.bank import Bank
 from tests.cluster import applier
@@ -25,13 +25,22 @@ MIGRATION = "app.kubernetes.io/component=migration"
 FIGURES = "app.kubernetes.io/component=figures"
 WITHOUT_EXPIRY = "app.kubernetes.io/component!=expiry"  # the CronJob's come and go by the clock
 SMALL = {"replicas": 1, "cpu": "50m", "rateLimits": "off"}  # the crowd of these tests pays all the time
+SECRETS = ("owner", "application", "backup", "metrics", "secretKey", "admin")
 PATIENCE = 240  # seconds
+
+Measure = Callable[[str, object], None]
+"""Notes a value for the summary at the end of the run."""
 
 
 def other_name(image: str) -> str:
     """Give the same image another reference: a node knows it by a longer one, too."""
     registry = "docker.io/library/"
     return image.removeprefix(registry) if image.startswith(registry) else registry + image
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = {it["type"]: it["status"] for it in pod.get("status", {}).get("conditions", [])}
+    return conditions.get("Ready") == "True"
 
 
 @dataclass
@@ -103,14 +112,11 @@ class Deployment:
         return found.popitem()[1]
 
     def await_pod(self, selector: str, *, other_than: str = "") -> Object:
-        """Wait for one ready pod, of another uid than the one named."""
-
-        def is_ready(pod: Object) -> bool:
-            conditions = {it["type"]: it["status"] for it in pod.get("status", {}).get("conditions", [])}
-            return conditions.get("Ready") == "True" and pod["metadata"]["uid"] != other_than
+        """Wait until there is exactly one pod and it is ready; its uid must differ from `other_than`."""
 
         def one_is_ready() -> bool:
-            return sum(map(is_ready, self.pods(selector))) == 1 == len(self.pods(selector))
+            ready = [pod for pod in self.pods(selector) if is_ready(pod) and pod["metadata"]["uid"] != other_than]
+            return len(ready) == 1 == len(self.pods(selector))
 
         self.kubectl.until(one_is_ready, f"one ready pod with {selector}", self.namespace, PATIENCE)
         return self.pod(selector)
@@ -134,9 +140,9 @@ class Deployment:
         program = "import sys, psycopg2; print(psycopg2.connect(sys.stdin.read()).info.user)"
         return self.inside("deployment/neobank-deployment", "python3", "-c", program, stdin=url).strip()
 
-    def verify(self) -> str:
-        """Run `neobank verify` where the bank runs. Raises KubectlError when the books are wrong."""
-        return self.inside("deployment/neobank-deployment", "neobank", "verify")
+    def assert_books_agree(self) -> None:
+        """Run `neobank verify` in a pod of the application. Raise KubectlError if the books are wrong."""
+        assert "All balances agree" in self.inside("deployment/neobank-deployment", "neobank", "verify")
 
     @contextmanager
     def paying(self, name: str) -> Iterator[Report]:
@@ -230,3 +236,15 @@ class Deployment:
             )
             for item in items
         }
+
+
+Some = TypeVar("Some", bound=Deployment)
+
+
+@contextmanager
+def standing(bank: Some, **changes: object) -> Iterator[Some]:
+    """Apply a bank with changes to an empty namespace, and remove it at the end."""
+    bank.clear()
+    bank.apply(**changes)
+    yield bank
+    bank.clear()

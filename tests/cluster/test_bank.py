@@ -87,7 +87,7 @@ def test_players_pay_each_other_through_the_service(deployed: Deployment) -> Non
         status, _ = bank.pay(neo, trinity, 12.34)
         assert status == 201
         assert (bank.balance(neo), bank.balance(trinity)) == (987.66, 1012.34)
-    assert "All balances agree" in deployed.verify()
+    deployed.assert_books_agree()
 
 
 def test_the_first_administrator_can_log_in(deployed: Deployment) -> None:

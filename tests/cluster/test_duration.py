@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster.deployment import MIGRATION, PATIENCE, Deployment
+from tests.cluster.deployment import MIGRATION, PATIENCE, Deployment, Measure
 from tests.infra.program import run
 
 GOAL = 1.3
@@ -37,7 +37,7 @@ def send(bank: Deployment, described: str) -> None:
 
 
 def test_it_stands_as_kubectl_would_make_it_and_stays_as_it_is(
-    cluster: Path, service_image: str, tmp_path: Path, measured: Callable[[str, object], None]
+    cluster: Path, service_image: str, tmp_path: Path, measured: Measure
 ) -> None:
     bank = Deployment("neobank-duration", service_image, cluster, tmp_path)
     bank.clear()

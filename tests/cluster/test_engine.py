@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL, other_name
+from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL, other_name, standing
 from tests.cluster.engine import EngineDeployment, EngineError
 from tests.cluster.kubectl import KubectlError, Object
 
@@ -40,10 +40,8 @@ GENERATED = (
 def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineDeployment]:
     """The bank, brought up from nothing by the engine."""
     bank = EngineDeployment(NAMESPACE, service_image, cluster, tmp_path_factory.mktemp("engine"))
-    bank.clear()
-    bank.apply()
-    yield bank
-    bank.clear()
+    with standing(bank):
+        yield bank
 
 
 def live(bank: EngineDeployment, kind: str, name: str) -> Object:
@@ -60,7 +58,7 @@ def assert_kept(bank: EngineDeployment, name: str) -> None:
     """A player who joined as this is still there, with the starting money, and the books are right."""
     with bank.reached() as reached:
         assert reached.balance(reached.log_in(name, "password of " + name)) == 1000
-    assert "All balances agree" in bank.verify()
+    bank.assert_books_agree()
 
 
 def test_it_comes_up_from_nothing(bank: EngineDeployment) -> None:
@@ -70,7 +68,7 @@ def test_it_comes_up_from_nothing(bank: EngineDeployment) -> None:
         assert (reached.balance(neo), reached.balance(trinity)) == (987.66, 1012.34)
         reached.log_in(bank.outputs["adminName"], bank.outputs["adminPassword"])
     assert bank.log_in(bank.outputs["databaseUrl"]) == bank.outputs["databaseUser"]
-    assert "All balances agree" in bank.verify()
+    bank.assert_books_agree()
 
 
 @pytest.mark.parametrize(

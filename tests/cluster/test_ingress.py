@@ -17,17 +17,18 @@ from types import MappingProxyType
 
 import pytest
 
-from tests.cluster.deployment import SMALL, Deployment
+from tests.cluster.deployment import SMALL, Deployment, standing
 from tests.cluster.kubectl import Object
+from tests.cluster.marks import NODE_NETWORK
 from tests.cluster.visitor import Visit, dumped
-from tools.cluster import build, local, node
+from tools.cluster import build, local
 from tools.cluster.certificates import Authority
 from tools.cluster.paths import CHECKOUT
 
 pytestmark = [
     pytest.mark.soak,
     pytest.mark.timeout(3600),
-    pytest.mark.skipif(not node.exists(), reason="only a node of our own has a network that Traefik can enter"),
+    NODE_NETWORK,
 ]
 
 HTTP, CLOSED, HTTPS = 8000, 8001, 8443
@@ -43,13 +44,10 @@ NAMES = (f"Visitor {number}" for number in count())
 def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A bank behind Traefik, which has found it."""
     bank = Deployment("neobank-ingress", service_image, cluster, tmp_path_factory.mktemp("ingress"))
-    bank.clear()
     bank.kubectl.apply(CLASS, manager="tests")
-    with traefik(bank):
-        bank.apply(application=LIMITED, ingress=INGRESS)
+    with traefik(bank), standing(bank, application=LIMITED, ingress=INGRESS):
         bank.until(lambda: health() == 200, "Traefik to find the bank")
         yield bank
-    bank.clear()
     bank.kubectl.delete("ingressclass", "", "traefik")
 
 

@@ -2,10 +2,8 @@
 
 import pytest
 
-from tests.cluster.deployment import Deployment
+from tests.cluster.deployment import SECRETS, Deployment
 from tests.cluster.kubectl import KubectlError
-
-SECRETS = ("owner", "application", "backup", "metrics", "secretKey", "admin")
 
 
 def test_a_rotated_password_is_the_only_one_that_opens(deployed: Deployment) -> None:
@@ -19,7 +17,7 @@ def test_a_rotated_password_is_the_only_one_that_opens(deployed: Deployment) -> 
         deployed.log_in(old)
     with deployed.reached() as bank:
         assert bank.balance(neo) == 1000
-    assert "All balances agree" in deployed.verify()
+    deployed.assert_books_agree()
 
 
 def test_a_rebuilt_stack_opens_the_kept_volume(deployed: Deployment) -> None:
@@ -43,7 +41,7 @@ def test_a_rebuilt_stack_opens_the_kept_volume(deployed: Deployment) -> None:
         bank.log_in(after["adminName"], after["adminPassword"])
     with pytest.raises(KubectlError, match="password authentication failed"):
         deployed.log_in(before["databaseUrl"])
-    assert "All balances agree" in deployed.verify()
+    deployed.assert_books_agree()
 
 
 def test_all_passwords_at_once(deployed: Deployment) -> None:

@@ -1,17 +1,18 @@
 """Production beside development on one cluster: all of Pulumi.prod.yaml but the sizes, which this machine has not."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.deployment import APPLICATION, DATABASE, Deployment
+from tests.cluster.deployment import APPLICATION, DATABASE, Deployment, Measure, standing
 from tests.cluster.kubectl import KubectlError
+from tests.cluster.marks import NODE_NETWORK
 from tests.infra.program import PROD, merged, run_prod
-from tools.cluster import local, node
+from tools.cluster import local
 
-pytestmark = pytest.mark.skipif(not node.exists(), reason="only a node of our own has a network that players can enter")
+pytestmark = NODE_NETWORK
 
 SMALLER = {
     "protectData": True,
@@ -21,16 +22,13 @@ SMALLER = {
 VERIFIED = "sslmode=verify-full"
 CONNECTED = """SELECT DISTINCT usename, ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
 WHERE client_addr IS NOT NULL"""
-Measure = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")
 def dev(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     dev = Deployment("neobank-dev", service_image, cluster, tmp_path_factory.mktemp("dev"))
-    dev.clear()
-    dev.apply()
-    yield dev
-    dev.clear()
+    with standing(dev):
+        yield dev
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def prod(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFac
     prod.clear()
     prod.apply()
     yield prod
-    assert "All balances agree" in prod.verify()
+    prod.assert_books_agree()
     prod.destroy()
     assert priorities(prod) == set()
 

@@ -5,34 +5,30 @@ again, or lose their connection: the same request, with the same key, then succe
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.applier import ApplyError
-from tests.cluster.deployment import APPLICATION, DATABASE, SMALL, Deployment, other_name
+from tests.cluster.deployment import APPLICATION, DATABASE, SECRETS, SMALL, Deployment, Measure, other_name, standing
 from tests.cluster.kubectl import KubectlError
+from tests.cluster.marks import NODE_NETWORK
 from tests.cluster.payers import Report
 from tests.cluster.variants import REVISION, with_one_more_migration
-from tools.cluster import node
 
-pytestmark = pytest.mark.skipif(not node.exists(), reason="only a node of our own has a network that players can enter")
+pytestmark = NODE_NETWORK
 
-SECRETS = ("owner", "application", "backup", "metrics", "secretKey", "admin")
 TWO = {**SMALL, "replicas": 2, "disruptionBudget": True}
-Measure = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")
 def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Give a bank of two pods."""
     bank = Deployment("neobank-rolling", service_image, cluster, tmp_path_factory.mktemp("rolling"))
-    bank.clear()
-    bank.apply(application=TWO)
-    yield bank
-    assert "All balances agree" in bank.verify()
-    bank.clear()
+    with standing(bank, application=TWO):
+        yield bank
+        bank.assert_books_agree()
 
 
 def assert_nobody_noticed(report: Report) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bank import Bank, Crowd, Player
-from tests.cluster.deployment import DATABASE, Deployment
+from tests.cluster.deployment import DATABASE, Deployment, is_ready
 from tests.cluster.kubectl import KubectlError
-from tools.cluster import node
+from tests.cluster.marks import NODE_PROCESSES
 
 POD = "postgres-deployment"
 
@@ -27,7 +27,7 @@ def assert_nothing_was_lost(deployed: Deployment, crowd: Crowd) -> None:
     crowd.await_confirmed(100)
     crowd.__exit__()
     assert crowd.missing() == set()
-    assert "All balances agree" in deployed.verify()
+    deployed.assert_books_agree()
 
 
 def test_a_deleted_pod_loses_no_confirmed_payment(deployed: Deployment, crowd: Crowd) -> None:
@@ -37,7 +37,7 @@ def test_a_deleted_pod_loses_no_confirmed_payment(deployed: Deployment, crowd: C
     assert_nothing_was_lost(deployed, crowd)
 
 
-@pytest.mark.skipif(not node.exists(), reason="only on a node of our own can a pod's processes be killed from outside")
+@NODE_PROCESSES
 def test_a_killed_server_loses_no_confirmed_payment(deployed: Deployment, crowd: Crowd) -> None:
     pod = deployed.pod(DATABASE)
     started = container(pod)["restartCount"]
@@ -77,7 +77,7 @@ def test_a_second_server_waits_for_the_first_to_end(deployed: Deployment) -> Non
             scale(deployed, 1)
         deployed.await_pod(DATABASE)
         deployed.until(lambda: answers(bank, neo), "the bank to find the first server again")
-    assert "All balances agree" in deployed.verify()
+    deployed.assert_books_agree()
 
 
 def start_second_pod(deployed: Deployment) -> str:
@@ -103,17 +103,12 @@ def scale(deployed: Deployment, replicas: int) -> None:
     deployed.kubectl.run("scale", f"deployment/{POD}", f"--namespace={deployed.namespace}", f"--replicas={replicas}")
 
 
-def is_ready(pod: dict[str, dict[str, list[dict[str, str]]]]) -> bool:
-    conditions = {it["type"]: it["status"] for it in pod["status"].get("conditions", [])}
-    return conditions.get("Ready") == "True"
-
-
 def answers(bank: Bank, player: Player) -> bool:
     """Whether each worker has found the database again: the first request of each may still meet the old one."""
     return all(bank.call("/api/v1/account", token=player.token)[0] == 200 for _ in range(20))
 
 
-@pytest.mark.skipif(not node.exists(), reason="only on a node of our own can a pod's processes be killed from outside")
+@NODE_PROCESSES
 def test_an_initialisation_that_is_killed_is_begun_again(deployed: Deployment) -> None:
     """On an empty volume: the bank starts anew, and the stack's next application gives it its schema back."""
     deployed.destroy()
@@ -134,4 +129,4 @@ def test_an_initialisation_that_is_killed_is_begun_again(deployed: Deployment) -
     assert pod["status"]["initContainerStatuses"][0]["restartCount"] >= 1
     with deployed.reached() as bank:
         assert bank.balance(bank.join("Reborn")) == 1000
-    assert "All balances agree" in deployed.verify()
+    deployed.assert_books_agree()

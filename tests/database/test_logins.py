@@ -5,7 +5,7 @@ import secrets
 import psycopg2
 import pytest
 
-from tests.database.support import as_role, ask, pod, refusal, session
+from tests.database.support import as_role, ask, password, pod, refusal, session
 from tools.postgres import NUMBER, Postgres
 
 CLOSE = "SELECT administration.close_previous_login({number})"
@@ -15,16 +15,15 @@ def rotate(server: Postgres) -> None:
     """Do to the files what another rotation number does to the Secret, and start the server anew."""
     server.stop()
     folder = server.credentials
-    (folder / "application_previous").write_text((folder / "application").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "application_previous").write_text(password(server, "application"), encoding="utf-8")
     (folder / "application").write_text(secrets.token_urlsafe(24), encoding="utf-8")
-    (folder / NUMBER).write_text(str(int((folder / NUMBER).read_text(encoding="utf-8")) + 1), encoding="utf-8")
+    (folder / NUMBER).write_text(str(int(password(server, NUMBER)) + 1), encoding="utf-8")
     server.start()
 
 
 def enters(server: Postgres, login: str, file: str) -> bool:
     """Tell whether a login gets in with the password of a file, and as itself."""
-    password = (server.credentials / file).read_text(encoding="utf-8")
-    where = as_role(server, "application", user=login, password=password)
+    where = as_role(server, "application", user=login, password=password(server, file))
     try:
         return ask(where, "SELECT current_user") == [(login,)]
     except psycopg2.OperationalError as error:
@@ -44,7 +43,7 @@ def test_old_pods_go_on_until_their_login_is_closed_and_it_stays_closed(running:
     rotate(running)
     assert enters(running, "neobank_1", "application")
     assert enters(running, "neobank_0", "application_previous")
-    old = as_role(running, "application", password=(running.credentials / "application_previous").read_text("utf-8"))
+    old = as_role(running, "application", password=password(running, "application_previous"))
     with session(old) as connection:
         ask(as_role(running, "owner"), CLOSE.format(number=2))
         with pytest.raises(psycopg2.Error, match="terminat"), connection.cursor() as cursor:
@@ -67,7 +66,7 @@ def test_logins_take_turns(running: Postgres) -> None:
 
 
 def test_a_rotation_that_follows_one_never_closed_opens_the_right_two(running: Postgres) -> None:
-    first = (running.credentials / "application").read_text(encoding="utf-8")
+    first = password(running, "application")
     rotate(running)
     rotate(running)
     assert enters(running, "neobank_0", "application")

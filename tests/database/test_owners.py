@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.database.support import listing, pod
-from tests.database.test_refusals import assert_refused
+from tests.database.support import assert_untouched
 from tools.postgres import Postgres
 
 ALPINE, DEBIAN, GROUP = 70, 999, 1234
@@ -41,12 +40,8 @@ def alpine(kept: Postgres) -> Iterator[Postgres]:
         yield kept
 
 
-def assert_untouched(server: Postgres, *words: str) -> None:
-    before = listing(server.volume)
-    for command in ("prepare", "serve"):
-        refused = pod(server, command, identity=AS_DEBIAN)
-        assert_refused(refused, str(DEBIAN), "docs/postgresql-upgrade.md", *words)
-    assert listing(server.volume) == before
+def assert_closed_to_debian(server: Postgres, *words: str) -> None:
+    assert_untouched(server, str(DEBIAN), "docs/postgresql-upgrade.md", *words, identity=AS_DEBIAN)
 
 
 def test_data_of_another_user(alpine: Postgres) -> None:
@@ -54,7 +49,7 @@ def test_data_of_another_user(alpine: Postgres) -> None:
     (alpine.volume / ".lock").unlink()
     os.close(os.open(alpine.volume / ".lock", os.O_CREAT, 0o600))
     os.chown(alpine.volume / ".lock", DEBIAN, GROUP)
-    assert_untouched(alpine, str(ALPINE), "18")
+    assert_closed_to_debian(alpine, str(ALPINE), "18")
 
 
 @pytest.mark.parametrize("major", ["17", "18"])
@@ -62,9 +57,9 @@ def test_a_directory_of_another_user_that_is_closed(alpine: Postgres, major: str
     if major != "18":
         (alpine.volume / "18").rename(alpine.volume / major)
     os.chown(alpine.volume / ".lock", DEBIAN, GROUP)
-    assert_untouched(alpine, str(ALPINE), major)
+    assert_closed_to_debian(alpine, str(ALPINE), major)
 
 
 def test_a_lock_of_another_user(alpine: Postgres) -> None:
     shutil.rmtree(alpine.volume / "18")
-    assert_untouched(alpine, str(ALPINE), ".lock")
+    assert_closed_to_debian(alpine, str(ALPINE), ".lock")

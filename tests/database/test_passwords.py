@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.database.support import as_role, as_superuser, ask, payments, pod, processes, refusal, users_of
+from tests.database.support import as_role, as_superuser, ask, password, payments, pod, processes, refusal, users_of
 from tools import postgres
 from tools.postgres import LOGINS, ROLES, START, Postgres, write_credentials
 
@@ -13,7 +13,7 @@ AWKWARD = """it's "quoted" $(id) `id` \\ %s :owner_password ;-- ¤"""
 
 
 def passwords(server: Postgres) -> dict[str, str]:
-    return {role: (server.credentials / role).read_text(encoding="utf-8") for role in ROLES}
+    return {role: password(server, role) for role in ROLES}
 
 
 @pytest.mark.parametrize("rotated", [("application",), ROLES], ids=["one", "all"])
@@ -49,8 +49,8 @@ def command_line(pid: int) -> bytes:
 
 
 def assert_silent(server: Postgres, where: str, text: bytes) -> None:
-    for role, password in passwords(server).items():
-        assert password.encode() not in text, f"the password of {role} stands in {where}"
+    for role, kept in passwords(server).items():
+        assert kept.encode() not in text, f"the password of {role} stands in {where}"
 
 
 def test_no_password_reaches_a_log_a_command_line_or_the_volume(running: Postgres) -> None:

@@ -13,10 +13,9 @@ import pytest
 
 from tests import pooling
 from tests.absence import not_here
-from tests.database.conftest import BINARIES, end
-from tests.database.support import Where, as_superuser, ask, eventually, refusal, session
-from tests.database.test_tls import Encrypted, RealCertificates, described
-from tests.infra.program import DIGEST_IMAGE, PROD, Config, Program, Recorder, merged, run
+from tests.database.servers import Encrypted, RealCertificates, embedded, end
+from tests.database.support import Where, as_superuser, ask, eventually, password, refusal, session
+from tests.infra.program import DIGEST_IMAGE, Config, Program, Recorder, merged, run_prod
 from tools.postgres import Postgres, free_port
 
 NAMESPACE = "neotropolis.svc"
@@ -41,14 +40,13 @@ class Pooler:
 
     def way_in(self, user: str, file: str, **changes: str) -> Where:
         """Give the parameters with which the program's application comes, with changes."""
-        password = (self.server.credentials / file).read_text(encoding="utf-8")
         login = {"host": f"pgbouncer-service.{NAMESPACE}", "hostaddr": "127.0.0.1", "port": str(self.port)}
-        login |= {"user": user, "password": password, "dbname": "neobank"}
+        login |= {"user": user, "password": password(self.server, file), "dbname": "neobank"}
         return login | {"sslmode": "verify-full", "sslrootcert": str(self.tls / "ca.crt")} | changes
 
 
 def registered(providers: RealCertificates, changes: Config) -> Program:
-    return run(merged(merged(PROD, POOLED), changes), "prod", DIGEST_IMAGE, Recorder(providers))
+    return run_prod(merged(POOLED, changes), Recorder(providers))
 
 
 def entries(program: Program, secret: str) -> dict[str, str]:
@@ -120,7 +118,7 @@ def started(server: Postgres, program: Program) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, program: Program) -> Iterator[Encrypted]:
-    server = described(tmp_path_factory.mktemp("server"), "17")
+    server = Encrypted.of_major(tmp_path_factory.mktemp("server"), "17")
     with started(server, program):
         yield server
 
@@ -187,8 +185,7 @@ def test_many_clients_of_both_logins_share_few_connections(pooler: Pooler) -> No
 
 def test_without_tls_it_works_as_well(tmp_path: Path, providers: RealCertificates) -> None:
     plainly = registered(providers, {"production": False, "postgres": {"tls": False}})
-    server = Postgres.embedded(tmp_path / "server")
-    server.binaries = BINARIES["17"]
+    server = embedded(tmp_path / "server", "17")
     with started(server, plainly), pgbouncer(tmp_path, plainly, server) as pooler:
         way_in = pooler.way_in("neobank_1", "application", sslmode="disable")
         assert ask({**way_in, "sslrootcert": ""}, "SELECT current_user::text") == [("neobank_1",)]

@@ -6,28 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.database.conftest import BINARIES, NewServer, end
-from tests.database.support import Pod, listing, pod
+from tests.database.servers import NewServer, embedded, end
+from tests.database.support import assert_refused, assert_untouched, pod
 from tools.postgres import ROLES, Postgres
 
 RUNBOOK = "docs/postgresql-upgrade.md"
-
-
-def assert_refused(refused: Pod, *words: str) -> None:
-    assert refused.ends() not in {0, None}
-    [sentence] = refused.says().splitlines()
-    assert sentence.startswith("start.sh: ")
-    assert sentence.endswith(".")
-    for word in words:
-        assert word in sentence
-
-
-def assert_untouched(server: Postgres, *words: str, identity: list[str] | None = None) -> None:
-    """Both commands refuse the volume and leave it alone."""
-    before = listing(server.volume)
-    for command in ("prepare", "serve"):
-        assert_refused(pod(server, command, identity=identity), *words)
-    assert listing(server.volume) == before
 
 
 def deeper(volume: Path) -> None:
@@ -46,8 +29,7 @@ def at_the_root(volume: Path) -> None:
 @pytest.fixture(scope="session")
 def seed_17(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The volume of a real, older major."""
-    server = Postgres.embedded(tmp_path_factory.mktemp("seed 17"))
-    server.binaries = BINARIES["17"]
+    server = embedded(tmp_path_factory.mktemp("seed 17"), "17")
     try:
         assert pod(server, "prepare").ends() == 0
         yield server.volume

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.database.support import as_role, as_superuser, ask, refusal
+from tests.database.support import as_role, as_superuser, ask, password, refusal
 from tools.postgres import LOGINS, START, Postgres
 
 EVERY_ROLE = pytest.mark.parametrize("role", LOGINS)
@@ -96,11 +96,10 @@ def test_what_was_not_granted_is_not_to_be_read(bank: Postgres, role: str, table
 
 
 def test_the_backup_role_dumps_everything(bank: Postgres) -> None:
-    password = (bank.credentials / "backup").read_text(encoding="utf-8")
     login = ["--host=127.0.0.1", f"--port={bank.port}", f"--username={LOGINS['backup']}", "--dbname=neobank"]
     dump = subprocess.run(
         [str(bank.binaries / "pg_dump"), *login, "--no-password"],
-        env={"PATH": os.environ["PATH"], "PGPASSWORD": password},
+        env={"PATH": os.environ["PATH"], "PGPASSWORD": password(bank, "backup")},
         check=True,
         capture_output=True,
         text=True,

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from pulumi.runtime.mocks import MockResourceArgs
 
-from tests.certificates import issue
-from tests.database import sixteen
-from tests.database.conftest import BINARIES, end
+from tests.database.servers import Encrypted, RealCertificates, end
 from tests.database.support import Pod, Where, as_role, as_superuser, ask, pod, refusal
-from tests.infra.program import DIGEST_IMAGE, PROD, FakeProviders, Recorder, merged, plain, run
+from tests.infra.program import Recorder, run_prod
 from tools.postgres import LOGINS, Postgres
 
 SERVICE = "postgres-service"
@@ -22,43 +19,11 @@ HOSTS = [SERVICE, *(f"{SERVICE}.neotropolis{end}" for end in ("", ".svc", ".svc.
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
-class RealCertificates(FakeProviders):
-    """Makes keys and certificates as the provider does, and keeps them from one run of the program to the next."""
-
-    def __init__(self) -> None:
-        self._made: dict[str, str] = {}
-
-    def pem(self, args: MockResourceArgs) -> str:
-        if args.name not in self._made:
-            self._made[args.name] = issue(args.typ, plain(args.inputs))
-        return self._made[args.name]
-
-
 def files(providers: RealCertificates, number: int = 1) -> dict[str, str]:
     """Give what the program puts into the server's Secret at a rotation number."""
-    config = merged(PROD, {"rotation": {"tls": {"number": number}}})
-    program = run(config, "prod", DIGEST_IMAGE, Recorder(providers))
+    program = run_prod({"rotation": {"tls": {"number": number}}}, Recorder(providers))
     entries: dict[str, str] = program.find("Secret", "postgres-tls").inputs["stringData"]
     return entries
-
-
-class Encrypted(Postgres):
-    """A server with a folder of certificate files, as the pod has it."""
-
-    @property
-    def tls(self) -> Path:
-        return self.volume.parent / "tls"
-
-    def install(self, entries: dict[str, str]) -> None:
-        """Put the files there, for nobody else to read: here they are the server's own, and not root's."""
-        self.tls.mkdir(exist_ok=True)
-        for name, text in entries.items():
-            (self.tls / name).unlink(missing_ok=True)
-            (self.tls / name).touch(mode=0o600)
-            (self.tls / name).write_text(text, encoding="utf-8")
-
-    def _environment(self) -> dict[str, str]:
-        return Postgres._environment(self) | {"NEOBANK_TLS": str(self.tls)}
 
 
 def verifying(server: Encrypted, role: str, **changes: str) -> Where:
@@ -90,7 +55,7 @@ def encrypted(
 ) -> Iterator[Encrypted]:
     """A running server of each major whose binaries have TLS."""
     home = tmp_path_factory.mktemp("encrypted")
-    server = described(home, request.param)
+    server = Encrypted.of_major(home, request.param)
     server.install(files(providers))
     try:
         server.start()
@@ -102,19 +67,10 @@ def encrypted(
 @pytest.fixture
 def stopped(providers: RealCertificates, tmp_path: Path) -> Iterator[Encrypted]:
     """A server on an empty volume, with its files."""
-    server = described(tmp_path, "17")
+    server = Encrypted.of_major(tmp_path, "17")
     server.install(files(providers))
     yield server
     end(server)
-
-
-def described(home: Path, major: str) -> Encrypted:
-    server = Encrypted.embedded(home)
-    assert isinstance(server, Encrypted)
-    programs = home / "programs"
-    programs.mkdir()
-    server.binaries = sixteen.binaries(programs) if major == "16" else BINARIES[major]
-    return server
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -182,7 +138,7 @@ def test_a_key_of_another_certificate_is_refused_in_words(stopped: Encrypted) ->
 
 
 def test_a_server_without_tls_says_so(providers: RealCertificates, tmp_path: Path) -> None:
-    server = described(tmp_path, "18")
+    server = Encrypted.of_major(tmp_path, "18")
     server.install(files(providers))
     said = prepared(server)
     assert "SSL is not supported by this build" in said.says() + said.stdout.read_text(encoding="utf-8")

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 import tuning
-from tests.database import sixteen
-from tests.database.conftest import BINARIES, end
-from tests.database.support import as_role, as_superuser, ask, eventually, pod, refusal, session
-from tests.infra.program import merged, run, stack_file
+from tests.database.servers import BINARIES, embedded, end
+from tests.database.support import as_role, as_superuser, ask, eventually, password, pod, refusal, session
+from tests.infra.program import run_dev
 from tools import postgres
 from tools.postgres import Postgres
 
@@ -25,7 +24,7 @@ TEXTS = "SELECT query FROM administration.pg_stat_statements"
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> dict[str, str]:
     """Put the files of a stack with these settings where the server reads them; gives its postgres-config."""
     folder.mkdir(exist_ok=True)
-    program = run(merged(stack_file("dev"), {"postgres": settings}))
+    program = run_dev({"postgres": settings})
     files: dict[str, str] = program.find("ConfigMap", "postgres-config").inputs["data"]
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -36,10 +35,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -
 @pytest.fixture(params=MAJORS)
 def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Postgres]:
     """A server of each major on an empty volume, not started."""
-    made = Postgres.embedded(tmp_path / "home")
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    made.binaries = sixteen.binaries(programs) if request.param == "16" else BINARIES[request.param]
+    made = embedded(tmp_path / "home", request.param)
     yield made
     end(made)
 
@@ -113,7 +109,7 @@ def test_connections_definitions_waits_and_slow_statements_are_logged_and_no_par
     assert "mistaken" not in log  # the text of what failed
     assert "INSERT INTO seen VALUES" not in log  # what is neither slow nor a definition
     for role in postgres.CREDENTIALS:
-        assert (server.credentials / role).read_text(encoding="utf-8") not in log
+        assert password(server, role) not in log
 
 
 def wait_for_a_lock(server: Postgres) -> None:

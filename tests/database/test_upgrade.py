@@ -22,12 +22,11 @@ from neobank import migrations
 from neobank.application import create_app
 from neobank.contract import CONTRACT
 from neobank.settings import ServingSettings
-from tests.database import sixteen
-from tests.database.conftest import BINARIES, end
-from tests.database.runbook import NEW, OLD, Cluster, blocks, serve, url
-from tests.database.support import CATALOGUE, Row, as_superuser, ask, listing, pod
-from tests.database.test_refusals import assert_refused
-from tests.infra.program import DIGEST_IMAGE, PROD, merged, run
+from tests.database.runbook import NEW, OLD, RUNBOOK, Cluster, serve, url
+from tests.database.servers import embedded, end
+from tests.database.support import CATALOGUE, as_superuser, ask, assert_refused, catalogue, listing, pod
+from tests.infra.documents import code_blocks
+from tests.infra.program import run_prod
 from tools.postgres import Postgres, free_port
 
 ORGANISER = "Organiser"
@@ -40,14 +39,11 @@ Headers = dict[str, str]
 def machines(tmp_path: Path) -> Iterator[Callable[[str], Postgres]]:
     """Make a server of a major with one port and one set of passwords for all, as one stack has."""
     made: list[Postgres] = []
-    sixteens = tmp_path / "16"
-    sixteens.mkdir()
-    binaries = {**BINARIES, "16": sixteen.binaries(sixteens)}
     port = free_port()
 
     def make(major: str) -> Postgres:
-        server = Postgres.embedded(tmp_path / f"volume of {major}")
-        server.binaries, server.port, server.credentials = binaries[major], port, tmp_path / "credentials"
+        server = embedded(tmp_path / f"volume of {major}", major)
+        server.port, server.credentials = port, tmp_path / "credentials"
         if not made:
             shutil.copytree(tmp_path / f"volume of {major}" / "credentials", server.credentials)
         made.append(server)
@@ -132,7 +128,7 @@ def live_a_little(client: FlaskClient) -> People:
     return People(players | {ORGANISER: organiser}, numbers, paid)
 
 
-PERMISSIONS = {
+PERMISSIONS = {  # who is there, who owns what, and who may do what
     **{name: CATALOGUE[name] for name in ("members", "settings", "databases")},
     "roles": CATALOGUE["roles"].replace("ORDER BY", "WHERE rolname ~ '^(neobank|postgres)' ORDER BY"),
     "schemas": CATALOGUE["schemas"].replace("ORDER BY", "AND nspname IN ('public', 'administration') ORDER BY"),
@@ -152,11 +148,6 @@ PERMISSIONS = {
 }
 
 
-def permissions(server: Postgres) -> dict[str, list[Row]]:
-    """Give who is there, who owns what, and who may do what."""
-    return {what: ask(as_superuser(server), query) for what, query in PERMISSIONS.items()}
-
-
 def contents(server: Postgres) -> dict[str, object]:
     """Give a digest of each table's rows, and where each sequence stands."""
     superuser = as_superuser(server)
@@ -171,24 +162,24 @@ def contents(server: Postgres) -> dict[str, object]:
 
 def deployed(major: str) -> str:
     """Give what kubectl lists, from what the program registers."""
-    program = run(merged(PROD, {"postgres": {"major": int(major)}}), stack="prod", image=DIGEST_IMAGE)
+    program = run_prod({"postgres": {"major": int(major)}})
     return json.dumps(program.listed("Deployment", "Job"))
 
 
 def move(cluster: Cluster, majors: tuple[str, str]) -> None:
     """Follow the runbook from the old server to the new one, and look at everything on the way."""
     (cluster.folder / "deployed.json").write_text(deployed(majors[0]), encoding="utf-8")
-    _, start, close, copy, keep, verify, stop, switch = blocks()
+    _, start, close, copy, keep, verify, stop, switch = code_blocks(RUNBOOK)
     cluster.paste(start, majors)
     serve(cluster.new, NEW)
     assert "All balances agree" in cluster.paste(close, majors)
-    before, allowed = contents(cluster.old), permissions(cluster.old)
+    before, allowed = contents(cluster.old), catalogue(cluster.old, PERMISSIONS)
     assert f"at revision {migrations.head()}." in cluster.paste(copy, majors)
     one, other = re.findall(r"^[0-9a-f]{64}", cluster.paste(keep, majors), re.MULTILINE)
     assert one == other
     cluster.paste(verify, majors)
     assert contents(cluster.new) == before == contents(cluster.old)
-    assert permissions(cluster.new) == allowed
+    assert catalogue(cluster.new, PERMISSIONS) == allowed
     cluster.paste(stop, majors)
     cluster.new.stop()
     cluster.old.stop()
@@ -259,9 +250,9 @@ def test_each_major_refuses_the_volumes_of_the_others(machines: Callable[[str], 
 
 
 def test_the_stack_takes_the_claim_that_the_runbook_names() -> None:
-    [written] = blocks("yaml")
+    [written] = code_blocks(RUNBOOK, "yaml")
     change = {key.removeprefix("neobank:"): value for key, value in yaml.safe_load(written).items()}
-    spec = run(merged(PROD, change), stack="prod", image=DIGEST_IMAGE).find("Deployment", "postgres-deployment")
+    spec = run_prod(change).find("Deployment", "postgres-deployment")
     pod_spec = spec.inputs["spec"]["template"]["spec"]
     claims = [it["persistentVolumeClaim"] for it in pod_spec["volumes"] if "persistentVolumeClaim" in it]
     assert [it["claimName"] for it in claims] == ["postgres-17"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.database.conftest import NewServer
+from tests.database.servers import NewServer
 from tests.database.support import (
     as_role,
     as_superuser,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.infra.program import Program
+from tests.scripts import write_script
 
 PASSWORD_FILE = Path("/tmp/.pgpass")  # noqa: S108  # the command line names it
 
@@ -39,8 +40,7 @@ class Shell:
         self.folder = folder
         self.calls, self.seen = folder / "calls", folder / "seen"
         for name, script in {"kubectl": KUBECTL, "psql": CLIENT, "pg_dump": CLIENT}.items():
-            (folder / name).write_text(script)
-            (folder / name).chmod(0o755)
+            write_script(folder, name, script)
 
     def paste(self, command: str, stdin: str = "", status: int = 0) -> subprocess.CompletedProcess[str]:
         environment = {

@@ -18,6 +18,7 @@ import pytest
 
 from neobank.cli import main
 from settings import Settings, keys
+from tests.infra.documents import code_blocks
 from tests.infra.program import CHECKOUT, Program
 
 DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
@@ -69,8 +70,8 @@ MADE_BY_HAND = {"postgres-upgrade", "postgres-17", "postgres-pvc", "traefik", "l
 
 
 def blocks(document: Path) -> Iterator[str]:
+    yield from code_blocks(document)
     text = document.read_text(encoding="utf-8")
-    yield from re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     for code in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
         if code.startswith(("kubectl ", "make ", "pulumi ", "neobank ")) and "…" not in code:
             yield code

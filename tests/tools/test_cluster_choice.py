@@ -12,18 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.scripts import write_script
+from tests.tools.programs import Programs
 from tools.cluster import __main__, build, engines, kind, local, node, packages, preflight
 from tools.errors import UserError
 
-PROGRAM = """#!{python}
-import os, sys
-from pathlib import Path
-folder = Path({folder!r})
-words = sys.argv[1:]
-with (folder / "calls").open("a") as calls:
-    print({name!r}, *words, file=calls)
-{body}
-"""
 KIND = """
 clusters = folder / "clusters"
 name = next((w.removeprefix("--name=") for w in words if w.startswith("--name=")), "")
@@ -39,32 +32,22 @@ elif words[:2] == ["delete", "cluster"]:
 ENGINE_DOWN = "sys.exit(words[0] != '--version')"
 
 
-class Machine:
-    """A machine whose PATH holds nothing but what a test puts there, and a checkout of its own."""
+class Machine(Programs):
+    """A machine whose PATH has only the stand-ins of a test, and a checkout of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.programs = folder / "bin"
-        self.programs.mkdir()
-        self.kubeconfig = folder / "kubeconfig"
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "kubeconfig"
 
-    def install(self, name: str, body: str = "") -> None:
-        """Put a program on PATH."""
-        program = self.programs / name
-        program.write_text(PROGRAM.format(python=sys.executable, folder=str(self.folder), name=name, body=body))
-        program.chmod(0o755)
-
-    def calls(self, name: str) -> list[str]:
-        """How a program was called, in order."""
-        record = self.folder / "calls"
-        lines = record.read_text().splitlines() if record.exists() else []
-        return [line.removeprefix(name).strip() for line in lines if line.split()[0] == name]
+    def lines(self, name: str) -> list[str]:
+        """Return the arguments of each call of a program, in order."""
+        return [" ".join(call.words) for call in self.calls(name)]
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(tmp_path)
-    monkeypatch.setenv("PATH", str(made.programs))
+    monkeypatch.setenv("PATH", str(made.path))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for module in (kind, local, node):
@@ -89,8 +72,7 @@ class TestEngine:
         assert engines.running_engine() == "podman"
 
     def test_a_client_that_cannot_even_start_does_not_count(self, machine: Machine) -> None:
-        (machine.programs / "docker").write_text("no program")
-        (machine.programs / "docker").chmod(0o755)
+        write_script(machine.path, "docker", "no program")
 
         assert engines.running_engine() is None
 
@@ -106,20 +88,20 @@ class TestKind:
 
         assert machine.kubeconfig.read_text() == "docker"
         assert not (machine.folder / "home").exists()
-        assert f"--name={kind.cluster_name()}" in machine.calls("kind")[-1]
+        assert f"--name={kind.cluster_name()}" in machine.lines("kind")[-1]
 
     def test_a_cluster_that_answers_is_left_as_it_is(self, machine: Machine) -> None:
         local.up()
         local.up()
 
-        assert sum(call.startswith("create") for call in machine.calls("kind")) == 1
+        assert sum(call.startswith("create") for call in machine.lines("kind")) == 1
 
     def test_a_dead_one_is_deleted_first(self, machine: Machine) -> None:
         local.up()
         machine.install("kubectl", "sys.exit(1)")
         local.up()
 
-        changes = [call.split()[0] for call in machine.calls("kind") if call.split()[0] != "get"]
+        changes = [call.split()[0] for call in machine.lines("kind") if call.split()[0] != "get"]
         assert changes == ["create", "delete", "create"]
 
     def test_down_may_be_repeated(self, machine: Machine) -> None:
@@ -128,7 +110,7 @@ class TestKind:
             local.down()
 
             assert not machine.kubeconfig.exists()
-        assert sum(call.startswith("delete") for call in machine.calls("kind")) == 1
+        assert sum(call.startswith("delete") for call in machine.lines("kind")) == 1
 
     def test_somebody_elses_cluster_is_left_alone(self, machine: Machine) -> None:
         (machine.folder / "clusters").write_text("kind\nneobank-of-another-checkout\n")
@@ -143,15 +125,15 @@ class TestKind:
         local.load("neobank:1")
 
         assert machine.kubeconfig.read_text() == "podman"
-        assert "tag neobank:1 docker.io/library/neobank:1" in machine.calls("podman")
-        assert any(call.endswith("docker.io/library/neobank:1") for call in machine.calls("podman") if "save" in call)
-        assert machine.calls("kind")[-1].startswith("load image-archive")
+        assert "tag neobank:1 docker.io/library/neobank:1" in machine.lines("podman")
+        assert any(call.endswith("docker.io/library/neobank:1") for call in machine.lines("podman") if "save" in call)
+        assert machine.lines("kind")[-1].startswith("load image-archive")
 
     def test_an_image_of_a_registry_is_kinds_own_business(self, machine: Machine) -> None:
         local.up()
         local.load(local.POSTGRES)
 
-        assert not any("load" in call for call in machine.calls("kind"))
+        assert not any("load" in call for call in machine.lines("kind"))
 
     def test_its_failure_is_a_sentence(self, machine: Machine) -> None:
         machine.install("kind", "sys.exit(words[0] == 'create')")
@@ -160,11 +142,11 @@ class TestKind:
             local.up()
 
     def test_it_needs_kubectl(self, machine: Machine) -> None:
-        (machine.programs / "kubectl").unlink()
+        (machine.path / "kubectl").unlink()
 
         with pytest.raises(UserError, match="install kubectl"):
             local.up()
-        assert machine.calls("kind") == []
+        assert machine.lines("kind") == []
 
 
 class TestRefusal:
@@ -177,32 +159,27 @@ class TestRefusal:
         with pytest.raises(UserError, match=r"needs root, or kind .*make run"):
             local.up()
 
-    @pytest.mark.usefixtures("machine")
-    def test_missing_packages_are_named_with_the_command_that_brings_them(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
+    @pytest.fixture
+    def root(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Run as root on a machine with control groups."""
         monkeypatch.setattr(os, "geteuid", lambda: 0)
-        monkeypatch.setattr(preflight, "CONTROL_GROUPS", tmp_path)
-        (tmp_path / "cgroup.procs").touch()
+        monkeypatch.setattr(preflight, "CONTROL_GROUPS", machine.folder)
+        (machine.folder / "cgroup.procs").touch()
 
+    @pytest.mark.usefixtures("root")
+    def test_missing_packages_are_named_with_the_command_that_installs_them(self) -> None:
         with pytest.raises(UserError, match=r"apt-get install .*containerd .*etcd-server .*runc"):
             local.up()
 
-    @pytest.mark.usefixtures("machine")
-    def test_a_machine_without_control_groups_is_told_so(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(os, "geteuid", lambda: 0)
+    @pytest.mark.usefixtures("root")
+    def test_missing_control_groups_are_reported(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(preflight, "CONTROL_GROUPS", tmp_path / "none")
 
         with pytest.raises(UserError, match="control groups"):
             local.up()
 
-    @pytest.mark.usefixtures("machine")
-    def test_a_full_disk_is_told_before_anything_is_begun(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        monkeypatch.setattr(os, "geteuid", lambda: 0)
-        monkeypatch.setattr(preflight, "CONTROL_GROUPS", tmp_path)
-        (tmp_path / "cgroup.procs").touch()
+    @pytest.mark.usefixtures("root")
+    def test_a_full_disk_is_reported_before_anything_is_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(packages, "missing", list)
         monkeypatch.setattr(preflight, "_check_namespaces", lambda: None)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
@@ -223,7 +200,7 @@ class TestRefusal:
         assert str(end.value).startswith("cluster: ")
         assert "\n" not in str(end.value)
         assert capsys.readouterr().out == ""
-        assert machine.calls("kind") == []
+        assert machine.lines("kind") == []
 
     @pytest.mark.usefixtures("machine")
     def test_down_where_nothing_is_does_nothing(self) -> None:
@@ -244,7 +221,7 @@ sys.exit((folder / "broken").exists())
     def modules(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Path:
         nice = shutil.which("nice", path=os.defpath)
         assert nice is not None
-        (machine.programs / "nice").symlink_to(nice)
+        (machine.path / "nice").symlink_to(nice)
         modules = machine.folder / "modules"
         shutil.copytree(build.MODULES, modules)
         monkeypatch.setattr(build, "MODULES", modules)
@@ -259,7 +236,7 @@ sys.exit((folder / "broken").exists())
         assert set(first) == {"tool-of-coredns", "tool-of-kubernetes"}
         assert build.is_built()
         assert build.programs() == first
-        assert len(machine.calls("go")) == 2
+        assert len(machine.lines("go")) == 2
         assert json.loads((machine.folder / "environment").read_text())["GOTOOLCHAIN"] == "auto"
 
     def test_a_changed_hash_of_a_dependency_is_another_build(self, machine: Machine, modules: Path) -> None:
@@ -295,7 +272,7 @@ sys.exit((folder / "broken").exists())
         machine.install("go", self.GO)
         build.programs()
 
-        assert "version.gitVersion=v1.36.3" in machine.calls("go")[-1]
+        assert "version.gitVersion=v1.36.3" in machine.lines("go")[-1]
 
 
 def test_the_missing_packages_are_those_whose_programs_are_missing(machine: Machine) -> None:

@@ -3,7 +3,6 @@
 The engine is a script on PATH that writes down how it was called; the real one's own tests are in tests/cluster.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -13,53 +12,39 @@ from pathlib import Path
 import pytest
 from pulumi.automation import PulumiCommand
 
+from tests.tools.programs import Programs
 from tools import deploy, image
 from tools.errors import UserError
 from tools.postgres import REPOSITORY
 
-ENGINE = """#!{python}
-import json, os, sys
-names = ("NEOBANK_IMAGE", "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "KUBECONFIG")
-with open({record!r}, "a") as record:
-    print(json.dumps([sys.argv[1:], {{name: os.environ.get(name) for name in names}}]), file=record)
-sys.exit({failing!r} in sys.argv)
-"""
-
-Call = tuple[list[str], dict[str, str | None]]
+VARIABLES = ("NEOBANK_IMAGE", "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "KUBECONFIG")
 
 
-class Engine:
+class Engine(Programs):
     """A stand-in for the Pulumi CLI."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.record = folder / "calls"
-        self.write(failing="")
-
-    def write(self, *, failing: str) -> None:
-        program = self.folder / "pulumi"
-        program.write_text(ENGINE.format(python=sys.executable, record=str(self.record), failing=failing))
-        program.chmod(0o700)
-
-    def calls(self) -> list[Call]:
-        return [tuple(json.loads(line)) for line in self.record.read_text().splitlines()]
+    def fail_on(self, word: str) -> None:
+        """Let the calls that have this word fail; an empty one lets none fail."""
+        self.install("pulumi", f"sys.exit({word!r} in words)")
 
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     for name in (*deploy.PASSPHRASES, "PULUMI_BACKEND_URL", "NEOBANK_IMAGE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    engine = Engine(tmp_path)
+    engine.fail_on("")
+    monkeypatch.setenv("PATH", f"{engine.path}:{os.environ['PATH']}")
     monkeypatch.setenv("KUBECONFIG", "given")
     monkeypatch.setattr(deploy, "INSTALLED", tmp_path / "installed.txt")
-    return Engine(tmp_path)
+    return engine
 
 
 def test_up_hands_over_the_image_and_prints_the_outputs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "deliver", lambda: "neobank:built")
     assert deploy.run("up", "dev", ["--diff"]) == 0
     calls = engine.calls()
-    assert [words for words, _ in calls] == [
+    assert [call.words for call in calls] == [
         ["stack", "select", "--create", "--stack", "dev"],
         ["install", "--no-plugins"],
         ["up", "--yes", "--stack", "dev", "--diff"],
@@ -71,7 +56,7 @@ def test_up_hands_over_the_image_and_prints_the_outputs(engine: Engine, monkeypa
         "PULUMI_CONFIG_PASSPHRASE": "",
         "KUBECONFIG": "given",
     }
-    assert [environment for _, environment in calls] == [expected] * 4
+    assert [{name: call.environment[name] for name in VARIABLES} for call in calls] == [expected] * 4
 
 
 @pytest.mark.parametrize("options", [[], ["--diff"], ["--target", "urn:pulumi:1", "--", "--stack"]])
@@ -82,7 +67,7 @@ def test_the_engine_s_own_options_follow_the_action(
     with pytest.raises(SystemExit) as ended:
         deploy.main()
     assert ended.value.code == 0
-    assert engine.calls()[-1][0] == ["preview", "--stack", "dev", *options]
+    assert engine.calls()[-1].words == ["preview", "--stack", "dev", *options]
 
 
 @pytest.mark.parametrize(("action", "words"), [("preview", ["preview"]), ("down", ["destroy", "--yes"])])
@@ -91,16 +76,16 @@ def test_preview_and_down_build_nothing(
 ) -> None:
     monkeypatch.setattr(image, "deliver", lambda: pytest.fail("nothing is built for this"))
     assert deploy.run(action, "dev", []) == 0
-    called, environment = engine.calls()[-1]
-    assert called == [*words, "--stack", "dev"]
-    assert environment["NEOBANK_IMAGE"] == image.reference()
+    last = engine.calls()[-1]
+    assert last.words == [*words, "--stack", "dev"]
+    assert last.environment["NEOBANK_IMAGE"] == image.reference()
 
 
 def test_an_image_that_was_given_is_taken_as_it_is(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEOBANK_IMAGE", "registry.example/neobank:1")
     monkeypatch.setattr(image, "deliver", lambda: pytest.fail("nothing is built for this"))
     assert deploy.run("up", "dev", []) == 0
-    assert engine.calls()[0][1]["NEOBANK_IMAGE"] == "registry.example/neobank:1"
+    assert engine.calls()[0].environment["NEOBANK_IMAGE"] == "registry.example/neobank:1"
 
 
 def test_the_program_is_installed_once_for_each_lock(
@@ -109,13 +94,13 @@ def test_the_program_is_installed_once_for_each_lock(
     lock = tmp_path / "requirements.txt"
     monkeypatch.setattr(deploy, "LOCK", lock)
     lock.write_text("one")
-    engine.write(failing="install")
+    engine.fail_on("install")
     deploy.run("preview", "dev", [])
-    engine.write(failing="")
+    engine.fail_on("")
     for content in ("one", "one", "two", "two"):
         lock.write_text(content)
         assert deploy.run("preview", "dev", []) == 0
-    assert [words[0] for words, _ in engine.calls()] == [
+    assert [call.words[0] for call in engine.calls()] == [
         *("stack", "install"),
         *("stack", "install", "preview"),
         *("stack", "preview"),
@@ -136,15 +121,15 @@ def test_up_says_what_the_shell_lacks() -> None:
 @pytest.mark.parametrize("failing", ["select", "install", "up", "output"])
 def test_whatever_fails_ends_it(engine: Engine, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     monkeypatch.setenv("NEOBANK_IMAGE", "registry.example/neobank:1")
-    engine.write(failing=failing)
+    engine.fail_on(failing)
     assert deploy.run("up", "dev", []) != 0
-    assert failing in engine.calls()[-1][0]
+    assert failing in engine.calls()[-1].words
 
 
 def test_an_unknown_stack_is_named_with_those_there_are(engine: Engine) -> None:
     with pytest.raises(UserError, match=r"no Pulumi\.nowhere\.yaml.*dev"):
         deploy.run("up", "nowhere", [])
-    assert not engine.record.exists()
+    assert engine.calls() == []
 
 
 def without(*names: str, **more: str) -> Mapping[str, str]:

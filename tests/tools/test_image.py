@@ -3,66 +3,52 @@
 Docker and Podman are scripts on PATH that write down how they were called: neither's engine runs where these tests do.
 """
 
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.tools.programs import Programs
 from tools import image
 from tools.cluster import local
 from tools.errors import UserError
 
-CLIENT = """#!{python}
-import json, sys
-with open({record!r}, "a") as record:
-    print(json.dumps(sys.argv), file=record)
-sys.exit(sys.argv[1] in {failing!r})
-"""
-
-Client = Callable[..., Path]
+Client = Callable[..., Programs]
 
 
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """Put a client on an otherwise empty PATH; the commands named fail."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    record = tmp_path / "calls"
+    """Return a function that puts a client on an otherwise empty PATH; the named commands fail."""
+    programs = Programs(tmp_path)
+    monkeypatch.setenv("PATH", str(programs.path))
 
-    def put(name: str, *failing: str) -> Path:
-        program = tmp_path / name
-        program.write_text(CLIENT.format(python=sys.executable, record=str(record), failing=failing))
-        program.chmod(0o700)
-        return record
+    def put(name: str, *failing: str) -> Programs:
+        programs.install(name, f"sys.exit(words[0] in {failing!r})")
+        return programs
 
     return put
 
 
-def calls(record: Path) -> list[list[str]]:
-    return [json.loads(line) for line in record.read_text().splitlines()]
-
-
 @pytest.mark.parametrize("name", ["docker", "podman"])
 def test_an_engine_that_runs_builds_from_the_folder_service(client: Client, name: str) -> None:
-    record = client(name, "image")
+    programs = client(name, "image")
     image.build("neobank:tag")
-    *_, (program, *words) = calls(record)
-    assert Path(program).name == name
-    assert words == ["build", f"--file={image.CONTAINERFILE}", "--tag=neobank:tag", str(image.CONTEXT)]
+    last = programs.calls()[-1]
+    assert last.program == name
+    assert last.words == ["build", f"--file={image.CONTAINERFILE}", "--tag=neobank:tag", str(image.CONTEXT)]
 
 
 def test_what_is_built_already_is_not_built_again(client: Client) -> None:
-    record = client("docker")
+    programs = client("docker")
     image.build("neobank:tag")
-    assert [words[1] for words in calls(record)] == ["ps", "image"]
+    assert [call.words[0] for call in programs.calls()] == ["ps", "image"]
 
 
 def test_a_client_without_an_engine_is_passed_over(client: Client) -> None:
     client("docker", "ps")
-    record = client("podman", "image")
+    programs = client("podman", "image")
     image.build("neobank:tag")
-    assert Path(calls(record)[-1][0]).name == "podman"
+    assert programs.calls()[-1].program == "podman"
 
 
 @pytest.mark.parametrize("clients", [[], ["docker"], ["docker", "podman"]])
@@ -80,8 +66,8 @@ def test_a_build_that_fails_is_said(client: Client) -> None:
 
 
 def test_nothing_is_built_for_a_cluster_that_is_not_ours(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = client("docker")
+    programs = client("docker")
     monkeypatch.setattr(local, "is_up", lambda: False)
     with pytest.raises(UserError, match="NEOBANK_IMAGE"):
         image.deliver()
-    assert not record.exists()
+    assert programs.calls() == []

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripts import write_script
 from tools.postgres import PostgresError, as_nobody
 
 
 def test_root_without_user_namespaces_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refusing = tmp_path / "unshare"
-    refusing.write_text("#!/bin/sh\nexit 1\n")
-    refusing.chmod(0o700)
+    write_script(tmp_path, "unshare", "#!/bin/sh\nexit 1\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 0)
     with pytest.raises(PostgresError, match="run this as an ordinary user"):

@@ -1,0 +1,10 @@
+"""What the tests read of the documents."""
+
+import re
+from pathlib import Path
+
+
+def code_blocks(document: Path, language: str = "sh") -> list[str]:
+    """Return a document's code blocks of a language, in order."""
+    text = document.read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
