@@ -1,9 +1,9 @@
 """Applies the program to a real cluster without the engine, which is in no package registry.
 
-`apply` runs infra/__main__.py in a process of its own, with mocks that really create, change and await each Kubernetes
-object as the provider does; the SDK orders them by their inputs and dependencies. What the engine keeps in its state is
-kept in a file: generated secrets and certificates, by name and keepers, and the objects, so that what disappears from
-the program is deleted. Previews, protection, replacement plans and refreshes are the engine's own and not played here.
+`apply` runs infra/__main__.py in its own process, with mocks that really create, change and await each Kubernetes
+object as the provider does; the SDK orders them by their inputs and dependencies. A file replaces the engine's state:
+it contains the generated secrets and certificates by name and keepers, and the objects, so that an object that
+disappears from the program is deleted. Previews, protection, replacement plans and refreshes exist only in the engine.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ _HEXADECIMAL = "0123456789abcdef"
 
 
 class ApplyError(Exception):
-    """The program stopped or the cluster refused; the message is what a user would see, with events and logs."""
+    """The program failed or the cluster rejected an object; the message is the program's, with events and logs."""
 
 
 def apply(config: Config, image: str, state: Path, kubeconfig: Path, stack: str = "dev") -> Outputs:
-    """Make the cluster what the program says, and give the stack's outputs, secrets open. Raises ApplyError."""
+    """Apply the program; return the stack's outputs with secrets in plain text. Raise ApplyError if it fails."""
     environment = {
         **os.environ,
         **engine_environment(config, image),
@@ -62,7 +62,7 @@ def apply(config: Config, image: str, state: Path, kubeconfig: Path, stack: str 
 
 
 def destroy(state: Path, kubeconfig: Path, keep: Collection[str] = ()) -> None:
-    """Delete every object of the state but those of the kinds to keep, the last one first, and forget the secrets."""
+    """Delete the objects of the state in reverse order, except the kinds in `keep`, and forget the secrets."""
     kept = State.load(state)
     kubectl = Kubectl(kubeconfig)
     for key, made in reversed(list(kept.objects.items())):
@@ -76,7 +76,7 @@ def destroy(state: Path, kubeconfig: Path, keep: Collection[str] = ()) -> None:
 
 @dataclass
 class Made:
-    """An object in the cluster, and a hash of what it was made from."""
+    """An object in the cluster, and a hash of its description."""
 
     kind: str
     namespace: str
@@ -86,7 +86,7 @@ class Made:
 
 @dataclass
 class Generated:
-    """A secret that random:* would make, or a key or certificate that tls:* would."""
+    """A secret that the provider `random` would generate, or a key or certificate of the provider `tls`."""
 
     keepers: dict[str, str]
     result: str
@@ -94,7 +94,7 @@ class Generated:
 
 @dataclass
 class State:
-    """What lasts from one application to the next; objects in the order in which they were made."""
+    """The data kept from one run of `apply` to the next; objects in the order of their creation."""
 
     objects: dict[str, Made] = field(default_factory=dict)
     generated: dict[str, Generated] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class State:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the state; a missing file is an empty one."""
+        """Read the state; it is empty if the file is missing."""
         document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return cls(
             {key: Made(**made) for key, made in document.get("objects", {}).items()},
@@ -111,7 +111,7 @@ class State:
         )
 
     def save(self, path: Path) -> None:
-        """Write the state, whole or not at all, for nobody else to read."""
+        """Write the state atomically, readable by its owner only."""
         written = path.with_suffix(".new")
         written.touch(mode=0o600)
         written.write_text(json.dumps(asdict(self)), encoding="utf-8")
@@ -119,7 +119,7 @@ class State:
 
 
 class RealProviders(Mocks):
-    """Makes real what the program registers; called from many threads at once, as the provider is."""
+    """Creates what the program registers; called from many threads at once, as a provider is."""
 
     def __init__(self, path: Path, kubectl: Kubectl) -> None:
         self._path = path
@@ -132,7 +132,7 @@ class RealProviders(Mocks):
         raise AssertionError(f"the program calls {args.token}")
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        """Do what the resource's provider would, and give its id and state."""
+        """Do what the resource's provider would; return the resource's id and state."""
         if args.typ == "random:index/randomPassword:RandomPassword":
             return args.name, {**args.inputs, "result": self._generate(args.name, plain(args.inputs))}
         if args.typ in OUTPUTS:
@@ -145,10 +145,12 @@ class RealProviders(Mocks):
         live = self._read(kind, args.resource_id) if args.resource_id else self._make(args.name, plain(args.inputs))
         metadata = live["metadata"]
         identity = "/".join(part for part in (metadata.get("namespace"), metadata["name"]) if part)
-        return identity, {key: value for key, value in live.items() if key != "data"}  # no secret leaves its envelope
+        return identity, {
+            key: value for key, value in live.items() if key != "data"
+        }  # a Secret's data is not part of the state
 
     def delete_what_disappeared(self) -> None:
-        """End what another application made and this one did not, the last one first."""
+        """Delete in reverse order the objects that an earlier run created and this run did not register."""
         gone = [key for key in self._state.objects if key not in self._registered]
         for made in self._state.superseded + [self._state.objects[key] for key in reversed(gone)]:
             self._kubectl.delete(made.kind, made.namespace, made.name)
@@ -168,7 +170,7 @@ class RealProviders(Mocks):
         return self._kept(name, {"inputs": source}, lambda: issue(kind, inputs))
 
     def _kept(self, name: str, keepers: dict[str, str], make: Callable[[], str]) -> str:
-        """Give what an earlier application made under this name of the same inputs, or make it."""
+        """Return the value that an earlier run made under this name with the same keepers, or make one."""
         with self._lock:
             found = self._state.generated.get(name)
             if found is None or found.keepers != keepers:
@@ -184,7 +186,7 @@ class RealProviders(Mocks):
         return live
 
     def _make(self, resource: str, described: Object) -> Object:
-        """Create or change an object and wait for it; a Job is made anew where anything of it changed or it failed."""
+        """Create or change an object and wait for it; a Job that changed or failed is created again."""
         described = _as_sent(described)
         kind, metadata = described["kind"], described["metadata"]
         namespace = metadata.get("namespace", "")
@@ -204,7 +206,7 @@ class RealProviders(Mocks):
             self._state.superseded.append(before)
             before = None
         if before is None and self._kubectl.get(kind, namespace, name):
-            raise KubectlError(f"{kind} {name} exists already, and this stack did not make it")
+            raise KubectlError(f"{kind} {name} already exists and was not created by this stack")
         live = self._kubectl.apply(described, manager="pulumi-kubernetes")
         with self._lock:
             self._state.objects.pop(key, None)
@@ -231,7 +233,7 @@ class RealProviders(Mocks):
 
 
 def _as_sent(described: Object) -> Object:
-    """Do as the provider does: the clear text of a Secret becomes data, and annotations for the provider stay."""
+    """Convert `stringData` to `data` as the provider does; annotations for the provider stay."""
     sent: Object = json.loads(json.dumps(described))
     if clear := sent.pop("stringData", None):
         sent["data"] = {key: base64.b64encode(value.encode()).decode() for key, value in clear.items()}
@@ -243,7 +245,7 @@ def _suffix() -> str:
 
 
 def _job_condition(job: Object) -> str:
-    """Say whether a Job is Complete, Failed, or neither yet."""
+    """Return Complete, Failed, or an empty text for a Job that has not finished."""
     conditions = {it["type"] for it in job.get("status", {}).get("conditions", []) if it["status"] == "True"}
     return next((it for it in ("Complete", "Failed") if it in conditions), "")
 
@@ -253,7 +255,7 @@ def _finished(job: Object) -> bool:
 
 
 def _rolled_out(deployment: Object) -> bool:
-    """Say whether all pods are of the newest template and available, and no older one is left."""
+    """Return whether all pods are available and of the newest template, and none is of an older one."""
     wanted, status = deployment["spec"]["replicas"], deployment.get("status", {})
     return bool(
         status.get("observedGeneration") == deployment["metadata"]["generation"]
@@ -271,9 +273,7 @@ async def _apply(state: Path, kubeconfig: Path, stack: str) -> Outputs:
 
 
 if __name__ == "__main__":
-    logging.getLogger(
-        "asyncio"
-    ).disabled = True  # the SDK leaves futures of what failed behind, each with the same error
+    logging.getLogger("asyncio").disabled = True  # the SDK leaves failed futures behind, each with the same error
     try:
         found = asyncio.run(_apply(Path(sys.argv[1]), Path(os.environ["KUBECONFIG"]), sys.argv[2]))
     except (pulumi.RunError, KubectlError) as error:

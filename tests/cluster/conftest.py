@@ -1,4 +1,4 @@
-"""A real cluster, and the bank that the program puts on it. Without a cluster these tests are skipped, by name."""
+"""A real cluster and the bank that the program deploys to it. Without a cluster these tests are skipped by name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ MEASURED = pytest.StashKey[list[str]]()
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Measure:
-    """Give a function that notes what was measured; all of it stands at the end of the run, whatever passed."""
+    """Return a function that records a measurement; all of them are printed at the end of the run."""
     lines = request.config.stash.setdefault(MEASURED, [])
     return lambda what, value: lines.append(f"{what}: {value}")
 
@@ -29,7 +29,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def cluster() -> Path:
-    """Give the kubeconfig of the local cluster."""
+    """Return the kubeconfig of the local cluster."""
     if not local.is_up():
         no_cluster("no local cluster is up: run `make cluster` first")
     return KUBECONFIG
@@ -37,7 +37,7 @@ def cluster() -> Path:
 
 @pytest.fixture(scope="session")
 def service_image(cluster: Path) -> str:
-    """Build the service's image and bring it, and the database's, to the cluster."""
+    """Build the service's image, load it and the database's image into the cluster, and return its reference."""
     del cluster
     local.load(local.POSTGRES)
     return image.deliver()
@@ -45,7 +45,7 @@ def service_image(cluster: Path) -> str:
 
 @pytest.fixture(scope="session")
 def deployed(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """The bank in a namespace of its own; each test leaves it serving."""
+    """The bank in its own namespace; each test leaves it serving."""
     bank = Deployment("neobank-test", service_image, cluster, tmp_path_factory.mktemp("deployment"))
     with standing(bank):
         yield bank

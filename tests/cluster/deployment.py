@@ -1,4 +1,4 @@
-"""One bank on the cluster, as its tests handle it: apply the program, look inside, break something."""
+"""One bank on the cluster, and what tests do with it: apply the program, inspect it, break something."""
 
 import json
 import os
@@ -23,17 +23,17 @@ DATABASE = "app.kubernetes.io/component=database"
 APPLICATION = "app.kubernetes.io/component=application"
 MIGRATION = "app.kubernetes.io/component=migration"
 FIGURES = "app.kubernetes.io/component=figures"
-WITHOUT_EXPIRY = "app.kubernetes.io/component!=expiry"  # the CronJob's come and go by the clock
-SMALL = {"replicas": 1, "cpu": "50m", "rateLimits": "off"}  # the crowd of these tests pays all the time
+WITHOUT_EXPIRY = "app.kubernetes.io/component!=expiry"  # the CronJob's pods start and end on a schedule
+SMALL = {"replicas": 1, "cpu": "50m", "rateLimits": "off"}  # these tests send payments continuously
 SECRETS = ("owner", "application", "backup", "metrics", "secretKey", "admin")
 PATIENCE = 240  # seconds
 
 Measure = Callable[[str, object], None]
-"""Notes a value for the summary at the end of the run."""
+"""Records a named value for the summary at the end of the run."""
 
 
 def other_name(image: str) -> str:
-    """Give the same image another reference: a node knows it by a longer one, too."""
+    """Return another reference of the same image; a node knows it by its short and its full name."""
     registry = "docker.io/library/"
     return image.removeprefix(registry) if image.startswith(registry) else registry + image
 
@@ -45,7 +45,7 @@ def is_ready(pod: Object) -> bool:
 
 @dataclass
 class Deployment:
-    """A stack of the program in a namespace of its own, applied without the engine."""
+    """A stack of the program in its own namespace, applied without the engine."""
 
     namespace: str
     image: str
@@ -63,12 +63,12 @@ class Deployment:
         return self.folder / "state.json"
 
     def apply(self, **changes: object) -> dict[str, Any]:
-        """Apply the program, its configuration changed as said from here on; gives the outputs, secrets open."""
+        """Change the configuration, apply the program, and return the outputs with secrets in plain text."""
         self.outputs = applier.apply(self.configured(changes), self.image, self.state, self.kubeconfig)
         return self.outputs
 
     def configured(self, changes: dict[str, object]) -> dict[str, Any]:
-        """Change the configuration from here on, and give all of it."""
+        """Change the configuration permanently, and return all of it."""
         self.config |= changes
         return {
             "namespace": self.namespace,
@@ -78,7 +78,7 @@ class Deployment:
         } | self.config
 
     def apply_in_background(self) -> threading.Thread:
-        """Apply the program as it was last; whether that worked is for the next application to say."""
+        """Apply the unchanged configuration in a thread; a failure shows in the next `apply`."""
 
         def attempt() -> None:
             with suppress(applier.ApplyError):
@@ -92,7 +92,7 @@ class Deployment:
         applier.destroy(self.state, self.kubeconfig, keep=("Namespace", "PersistentVolumeClaim") if keep_data else ())
 
     def clear(self) -> None:
-        """Remove whatever is left of this and of earlier runs."""
+        """Delete what this and earlier runs left."""
         self.kubectl.delete("namespace", "", self.namespace)
         self.state.unlink(missing_ok=True)
 
@@ -100,13 +100,13 @@ class Deployment:
         return self.kubectl.list("pods", self.namespace, selector)
 
     def staying(self, selector: str) -> dict[str, Object]:
-        """Give the pods that are not on their way out, by name."""
+        """Return the pods that are not being deleted, by name."""
         return {
             pod["metadata"]["name"]: pod for pod in self.pods(selector) if "deletionTimestamp" not in pod["metadata"]
         }
 
     def pod(self, selector: str) -> Object:
-        """Give the only pod that is not on its way out."""
+        """Return the only pod that is not being deleted."""
         found = self.staying(selector)
         assert len(found) == 1, list(found)
         return found.popitem()[1]
@@ -122,21 +122,21 @@ class Deployment:
         return self.pod(selector)
 
     def delete_pod(self, pod: Object) -> None:
-        """Ask for a pod to be deleted, and do not wait."""
+        """Delete a pod without waiting for its end."""
         self.kubectl.run("delete", "pod", pod["metadata"]["name"], f"--namespace={self.namespace}", "--wait=false")
 
     def inside(self, target: str, *command: str, stdin: str | None = None, container: str = "") -> str:
-        """Run a command in a container: `deployment/postgres-deployment`, `pod/…`. Raises KubectlError."""
+        """Run a command in `deployment/…` or `pod/…` and return its output. Raise KubectlError if it fails."""
         where = [f"--namespace={self.namespace}", f"--container={container}", target]
         return self.kubectl.run("exec", *where, "-i", "--", *command, stdin=stdin)
 
     def as_superuser(self, statement: str, target: str = "deployment/postgres-deployment") -> str:
-        """Ask the server of one pod, as the superuser, who gets in by being the server's own user."""
+        """Run a statement in one pod as the superuser, who logs in by peer authentication; return the rows as text."""
         words = ["psql", "--host=/var/run/postgresql", "--username=postgres", "--dbname=neobank", "--no-align"]
         return self.inside(target, *words, "--tuples-only", f"--command={statement}").strip()
 
     def log_in(self, url: str) -> str:
-        """Try a database URL from a pod of the application; gives who one is then. Raises KubectlError."""
+        """Log in with a database URL from a pod of the application; return the user. Raise KubectlError if refused."""
         program = "import sys, psycopg2; print(psycopg2.connect(sys.stdin.read()).info.user)"
         return self.inside("deployment/neobank-deployment", "python3", "-c", program, stdin=url).strip()
 
@@ -148,11 +148,11 @@ class Deployment:
     def paying(self, name: str) -> Iterator[Report]:
         """Let players pay through the Service, from inside the node's network; the report is complete at the end.
 
-        They begin when no pod of an earlier change is left, which may still have another key for its sessions. In the
-        end each payment that was confirmed is in the ledger, once, and no other is.
+        They start when no pod of an earlier change is left, because such a pod may have another key for sessions. At
+        the end, assert that the ledger has each confirmed payment once, and no other payment of these players.
         """
         self.until(
-            lambda: len(self.pods(APPLICATION)) == len(self.staying(APPLICATION)), "the pods that were replaced to end"
+            lambda: len(self.pods(APPLICATION)) == len(self.staying(APPLICATION)), "the end of the replaced pods"
         )
         service = self.kubectl.get("service", self.namespace, "neobank-service")
         assert service is not None
@@ -162,40 +162,40 @@ class Deployment:
             command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as payers:
             assert payers.stdout is not None
-            begun = payers.stdout.readline()
+            first = payers.stdout.readline()
             try:
                 yield report
             finally:
-                said, _ = payers.communicate()  # its input ends
-        assert (begun, payers.returncode) == ("paying\n", 0), (
-            f"the payers said {begun!r}, and ended with {payers.returncode}"
+                output, _ = payers.communicate()  # closes their standard input
+        assert (first, payers.returncode) == ("paying\n", 0), (
+            f"the payers printed {first!r} and ended with {payers.returncode}"
         )
-        vars(report).update(json.loads(said))
+        vars(report).update(json.loads(output))
         assert report.wrong == [], report.wrong
         assert self._posted(name) == {key: (1, transaction) for key, transaction in report.confirmed.items()}
 
     def _posted(self, name: str) -> dict[str, tuple[int, int]]:
-        """Find how often each memo of these players is in the ledger, and where."""
-        ask = "SELECT memo, count(*), min(id) FROM transfers WHERE memo LIKE '{} %' GROUP BY memo"
-        rows = [row.split("|") for row in self.as_superuser(ask.format(name)).splitlines()]
+        """Return (number, id) of the transfers in the ledger, by the memos of these players."""
+        query = "SELECT memo, count(*), min(id) FROM transfers WHERE memo LIKE '{} %' GROUP BY memo"
+        rows = [row.split("|") for row in self.as_superuser(query.format(name)).splitlines()]
         return {memo: (int(count), int(transaction)) for memo, count, transaction in rows}
 
     @contextmanager
     def reached(self, target: str = "service/neobank-service", port: int = 80) -> Iterator[Bank]:
-        """Forward a port of this machine's loopback interface to the bank."""
+        """Forward a free loopback port to the bank."""
         command = ["port-forward", f"--namespace={self.namespace}", "--address=127.0.0.1", target, f":{port}"]
         forward = subprocess.Popen(self.kubectl.command(*command), stdout=subprocess.PIPE, text=True)
         try:
             assert forward.stdout is not None
-            said = forward.stdout.readline()  # Forwarding from 127.0.0.1:40123 -> 5000
-            assert said.startswith("Forwarding from"), said
-            yield Bank("http://" + said.split()[2])
+            line = forward.stdout.readline()  # Forwarding from 127.0.0.1:40123 -> 5000
+            assert line.startswith("Forwarding from"), line
+            yield Bank("http://" + line.split()[2])
         finally:
             forward.terminate()
             forward.communicate()
 
     def processes_of(self, pod: Object, program: str) -> list[int]:
-        """Find the processes of one pod, on this very machine, that run a program."""
+        """Return the ids of a pod's processes that run a program; the node is this machine."""
         live = self.kubectl.get("pod", self.namespace, pod["metadata"]["name"]) or pod
         statuses = [*live["status"].get("initContainerStatuses", []), *live["status"].get("containerStatuses", [])]
         containers = {status["containerID"].rpartition("/")[2] for status in statuses if status.get("containerID")}
@@ -205,15 +205,15 @@ class Deployment:
                 groups, words = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            runs = Path(os.fsdecode(words[0].split(b":")[0])).name == program  # `postgres: checkpointer` is one, too
+            runs = Path(os.fsdecode(words[0].split(b":")[0])).name == program  # `postgres: checkpointer` counts, too
             if runs and any(container in groups for container in containers):
                 found.append(int(folder.name))
         return sorted(found)
 
     def kill(self, pod: Object, program: str) -> int:
-        """Kill a program of a pod, and all its children there, without a warning; gives how many processes that was.
+        """Send SIGKILL to a pod's processes that run a program; return how many there were.
 
-        The first process of a container takes all others along, before they can be killed one by one.
+        When the first process of a container ends, the kernel ends the others, perhaps before they receive the signal.
         """
         processes = self.processes_of(pod, program)
         for process in processes:
@@ -222,11 +222,11 @@ class Deployment:
         return len(processes)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for a condition. Raises KubectlError with the namespace's events and logs."""
+        """Wait for a condition. Raise KubectlError with the namespace's events and logs if it does not become true."""
         self.kubectl.until(condition, what, self.namespace, PATIENCE)
 
     def described(self) -> dict[str, str]:
-        """Give each object's uid and generation: what changes when an object is replaced or its description changes."""
+        """Return uid, generation and data of each object: they change with a replacement or a new description."""
         kinds = "deployment,job,service,configmap,secret,serviceaccount,persistentvolumeclaim,pod"
         which = [kinds, f"--namespace={self.namespace}", f"--selector={WITHOUT_EXPIRY}", "--output=json"]
         items = json.loads(self.kubectl.run("get", *which))["items"]

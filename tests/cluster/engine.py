@@ -1,4 +1,4 @@
-"""The bank as the real engine puts it on the cluster, from a copy of the program with a stack and state of its own."""
+"""The bank as the real engine deploys it, from a copy of the program with its own stack and state."""
 
 import json
 import os
@@ -18,14 +18,14 @@ CHANGELESS = ("same", "read", "refresh")
 
 
 class EngineError(Exception):
-    """The engine stopped; the message is all that it said."""
+    """The engine failed; the message is its whole output."""
 
 
 @dataclass
 class EngineDeployment(Deployment):
-    """A stack in a namespace of its own, applied by the `pulumi` on PATH; its state dies with the folder."""
+    """A stack in its own namespace, applied by the `pulumi` on PATH; its state is in the test's folder."""
 
-    said: list[str] = field(default_factory=list)
+    printed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -40,18 +40,18 @@ class EngineDeployment(Deployment):
         return self.folder / "project"
 
     def apply(self, **changes: object) -> dict[str, Any]:
-        """Bring the stack up, its configuration changed as said from here on; gives the outputs, secrets open."""
+        """Change the configuration, run `up`, and return the outputs with secrets in plain text."""
         self._write_stack_file(changes)
         self.run("up", "--yes", "--skip-preview")
         self.outputs = json.loads(self.run("stack", "output", "--json", "--show-secrets", quiet=True))
         return self.outputs
 
     def destroy(self, *, keep_data: bool = False) -> None:
-        """Destroy the stack, or all of it that is not protected. Raises EngineError."""
+        """Destroy the stack, or with `keep_data` only what is not protected. Raise EngineError if it fails."""
         self.run("destroy", "--yes", *(["--exclude-protected"] if keep_data else []))
 
     def planned(self, **changes: object) -> dict[str, set[str]]:
-        """Preview the stack, its configuration changed as said from here on; gives what happens to which resource."""
+        """Change the configuration, run `preview`, and return the operations by resource."""
         self._write_stack_file(changes)
         steps = json.loads(self.run("preview", "--json"))["steps"]
         found: dict[str, set[str]] = {}
@@ -61,17 +61,17 @@ class EngineDeployment(Deployment):
         return found
 
     def exported(self, *options: str) -> dict[str, Any]:
-        """Give the stack's state."""
+        """Return the stack's state."""
         state: dict[str, Any] = json.loads(self.run("stack", "export", *options, quiet=True))
         return state
 
     def resources(self) -> dict[str, Any]:
-        """Give each resource of the state by name, secrets open."""
+        """Return each resource of the state by name, with secrets in plain text."""
         resources = self.exported("--show-secrets")["deployment"].get("resources", [])
         return {resource["urn"].rpartition("::")[2]: resource for resource in resources}
 
     def run(self, *words: str, quiet: bool = False) -> str:
-        """Run one of the engine's commands on this stack; gives its standard output. Raises EngineError."""
+        """Run a command of the engine on this stack; return its standard output. Raise EngineError if it fails."""
         ours = {
             "KUBECONFIG": str(self.kubeconfig),
             "NEOBANK_IMAGE": self.image,
@@ -89,13 +89,13 @@ class EngineDeployment(Deployment):
             timeout=PATIENCE,
         )
         if not quiet:
-            self.said.append(done.stdout + done.stderr)
+            self.printed.append(done.stdout + done.stderr)
         if done.returncode:
             raise EngineError(f"pulumi {' '.join(words)}\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def _write_stack_file(self, changes: dict[str, object]) -> None:
-        """Keep what the engine itself wrote there: how the secrets are encrypted."""
+        """Write the configuration, and keep the engine's own entries, which describe the encryption of secrets."""
         file = self.project / f"Pulumi.{STACK}.yaml"
         document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
         config = {f"neobank:{key}": value for key, value in self.configured(changes).items()}

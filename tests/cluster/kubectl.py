@@ -1,4 +1,4 @@
-"""kubectl, as far as tests need it: objects in and out, each error with kubectl's own words."""
+"""The parts of kubectl that the tests need; each error contains the message of kubectl."""
 
 import json
 import subprocess
@@ -15,24 +15,24 @@ _POLL_SECONDS = 0.3
 
 
 class KubectlError(Exception):
-    """The cluster refused, or did not do in time what it should; the message says what it said."""
+    """kubectl failed, or a condition did not become true in time; the message contains kubectl's output."""
 
 
 @dataclass(frozen=True)
 class Kubectl:
-    """One cluster, seen through its kubeconfig."""
+    """One cluster, reached through its kubeconfig."""
 
     kubeconfig: Path
     context: str = ""
 
     def command(self, *arguments: str) -> list[str]:
-        """Give the command line; the local node brings a kubectl of its own."""
+        """Return the command line; the local node has its own kubectl."""
         program = str(node.KUBECTL) if node.KUBECTL.exists() else "kubectl"
         context = [f"--context={self.context}"] if self.context else []
         return [program, f"--kubeconfig={self.kubeconfig}", *context, *arguments]
 
     def run(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
-        """Run kubectl and give what it prints. Raises KubectlError."""
+        """Run kubectl and return its output. Raise KubectlError if it fails."""
         command = self.command(*arguments)
         try:
             done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
@@ -43,36 +43,36 @@ class Kubectl:
         return done.stdout
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        """Give a live object, or nothing where there is none."""
+        """Return a live object, or None if it does not exist."""
         text = self.run("get", kind, name, *_in(namespace), "--ignore-not-found", "--output=json")
         found: Object | None = json.loads(text) if text else None
         return found
 
     def list(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
-        """Give the live objects of a kind."""
+        """Return the live objects of a kind."""
         text = self.run("get", kind, *_in(namespace), f"--selector={selector}", "--output=json")
         items: list[Object] = json.loads(text)["items"]
         return items
 
     def apply(self, described: Object, manager: str) -> Object:
-        """Create or change an object by server-side apply."""
+        """Create or change an object by server-side apply; return the live object."""
         options = ("--server-side", "--force-conflicts", f"--field-manager={manager}", "--output=json", "--filename=-")
         live: Object = json.loads(self.run("apply", *options, stdin=json.dumps(described)))
         return live
 
     def delete(self, kind: str, namespace: str, name: str, timeout: float = 180) -> None:
-        """Delete an object with all that it owns, and wait until it is gone."""
+        """Delete an object with all that it owns, and wait until it no longer exists."""
         options = ("--ignore-not-found", "--cascade=foreground", f"--timeout={timeout:.0f}s")
         self.run("delete", kind, name, *_in(namespace), *options, timeout=timeout + 10)
 
     def wait(self, kind: str, namespace: str, name: str, done: Callable[[Object], bool], timeout: float) -> Object:
-        """Wait until an object is what it should be. Raises KubectlError with the namespace's events and logs."""
+        """Wait until `done(object)` is true, and return the object. Raise KubectlError as `until` does."""
         found: list[Object] = []
 
         def is_done() -> bool:
             live = self.get(kind, namespace, name)
             if live is None:
-                raise KubectlError(f"{kind} {name} is gone")
+                raise KubectlError(f"{kind} {name} no longer exists")
             found[:] = [live]
             return done(live)
 
@@ -80,7 +80,7 @@ class Kubectl:
         return found[0]
 
     def until(self, condition: Callable[[], bool], what: str, namespace: str, timeout: float) -> None:
-        """Wait for a condition. Raises KubectlError with the namespace's events and logs."""
+        """Wait for a condition. Raise KubectlError with the namespace's events and logs if it is not true in time."""
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:
@@ -88,7 +88,7 @@ class Kubectl:
             time.sleep(_POLL_SECONDS)
 
     def story(self, namespace: str) -> str:
-        """Tell what happened in a namespace: its pods, its events, the last lines of each pod."""
+        """Return a namespace's pods, events, and the last log lines of each pod."""
         parts = [
             self.run("get", "pods", *_in(namespace), "--output=wide"),
             self.run("get", "events", *_in(namespace), "--sort-by=.lastTimestamp"),

@@ -1,4 +1,4 @@
-"""Marks for tests that need more than any cluster."""
+"""Skip marks for tests that only our own node can run."""
 
 import pytest
 

@@ -1,7 +1,7 @@
-"""Players who pay all the time while something changes, and what they were told.
+"""Players who pay continuously while something changes, and a report of the answers.
 
-A process of its own, since it runs in the node's network, where a Service has its address: it does what phones do, with
-no port-forward that would end with the one pod it leads to. It says when it pays, and tells all when its input ends.
+It runs as a process in the node's network, because a Service has its address there; a port-forward would end with the
+pod that it leads to. It prints "paying" after the first payments, and the report when its standard input ends.
 
     python -m tests.cluster.payers ADDRESS NAME
 """
@@ -20,28 +20,28 @@ from tests.bank import Bank, Player
 
 PAYERS = 4
 MOST_SECONDS = 300
-PAUSE = 0.05  # seconds; so that the machine's cores are left to what is watched
+PAUSE = 0.05  # seconds; leaves the machine's cores to the bank
 
 
 @dataclass
 class Report:
-    """What payers saw. Whatever was neither a payment, nor a word to try again, nor to log in, is `wrong`."""
+    """The answers that payers received. Every answer other than 201, a retriable 503 and 401 is `wrong`."""
 
     confirmed: dict[str, int] = field(default_factory=dict)
-    """The transaction of each payment, by the payment's key, which is its memo, too."""
+    """The transaction id of each payment, by its idempotency key, which is also its memo."""
 
     requests: int = 0
     told_to_retry: int = 0
     broken: int = 0
     logins: int = 0
     longest: float = 0.0
-    """Seconds from a payment's first attempt until it was confirmed."""
+    """The longest time in seconds from a payment's first attempt to its confirmation."""
 
     wrong: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, reports: Iterable[Self]) -> Self:
-        """Add up what several payers saw."""
+        """Return the sum of several payers' reports."""
         total = cls()
         for report in reports:
             total.confirmed |= report.confirmed
@@ -61,7 +61,7 @@ class Report:
 
 
 class Payer:
-    """One of a circle: pays the next one, asks again with the same key, and logs in again where the session ended."""
+    """Pays the next player of a circle; repeats requests with the same key, and logs in again after a session ended."""
 
     def __init__(self, bank: Bank, name: str) -> None:
         self.name = name
@@ -70,20 +70,20 @@ class Payer:
         self._bank = bank
 
     def pay(self, receiver: Player, stop: Event) -> None:
-        """Pay until told to stop; a payment that was begun is carried through."""
+        """Pay until `stop` is set; a payment that has started is completed."""
         deadline, number = time.monotonic() + MOST_SECONDS, 0
         while not stop.wait(PAUSE) and time.monotonic() < deadline:
             number += 1
-            begun = time.monotonic()
+            started = time.monotonic()
             while not self._settled(receiver, f"{self.name}-{number}"):
                 if time.monotonic() > deadline:
                     self.report.wrong.append(f"payment {number} was not confirmed in time")
                     break
                 time.sleep(PAUSE)
-            self.report.longest = max(self.report.longest, time.monotonic() - begun)
+            self.report.longest = max(self.report.longest, time.monotonic() - started)
 
     def _settled(self, receiver: Player, key: str) -> bool:
-        """Ask once; gives whether there is nothing more to ask."""
+        """Send the payment once; return whether it needs no other attempt."""
         self.report.requests += 1
         payment: dict[str, object] = {"to_account": receiver.number, "amount": 0.01, "memo": key}
         once = {"Idempotency-Key": key}
@@ -107,7 +107,7 @@ class Payer:
 
 
 def main() -> None:
-    """Pay until standard input ends; prints the report. A payer that fails ends all, with its traceback."""
+    """Pay until standard input ends, and print the report. A failing payer ends the program with its traceback."""
     bank, name, stop = Bank(sys.argv[1]), sys.argv[2], Event()
     payers = [Payer(bank, f"{name} {place}") for place in range(PAYERS)]
     with ThreadPoolExecutor(PAYERS) as pool:

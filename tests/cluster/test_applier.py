@@ -1,4 +1,4 @@
-"""The applier itself, on a cluster that is a dictionary: what it keeps, renews, waits for, refuses and deletes."""
+"""The applier on a cluster that is a dictionary: what it keeps, renews, waits for, rejects and deletes."""
 
 import base64
 from collections.abc import Callable
@@ -18,7 +18,7 @@ FAILED = {"conditions": [{"type": "Failed", "status": "True"}]}
 
 @dataclass(frozen=True)
 class FakeCluster(Kubectl):
-    """Objects by kind and name; a Job ends as told."""
+    """Objects by kind and name; every Job ends with `job_status`."""
 
     objects: dict[tuple[str, str], Object] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ def cluster() -> FakeCluster:
 
 
 class Stack:
-    """One state file, applied again and again."""
+    """Resources applied repeatedly with one state file."""
 
     def __init__(self, cluster: FakeCluster, state: Path) -> None:
         self.cluster, self.state = cluster, state
@@ -112,7 +112,7 @@ def test_a_key_and_its_certificate_stay_until_their_inputs_change(stack: Stack) 
     assert renewed["certPem"] != signed["certPem"]
 
 
-def test_a_secrets_clear_text_is_sent_as_data_and_never_comes_back(stack: Stack, cluster: FakeCluster) -> None:
+def test_a_secrets_plain_text_is_sent_as_data_and_not_returned(stack: Stack, cluster: FakeCluster) -> None:
     [state] = stack.apply(described("Secret", "secret", "secret", stringData={"key": "value"}))
     assert cluster.objects["Secret", "secret"]["data"] == {"key": base64.b64encode(b"value").decode()}
     assert "stringData" not in cluster.objects["Secret", "secret"]
@@ -127,7 +127,7 @@ def test_an_auto_named_object_keeps_its_name(stack: Stack, cluster: FakeCluster)
     assert before[0].startswith("account-")
 
 
-def test_a_job_is_kept_while_nothing_of_it_changes(stack: Stack, cluster: FakeCluster) -> None:
+def test_an_unchanged_job_is_kept_and_a_changed_one_replaced(stack: Stack, cluster: FakeCluster) -> None:
     stack.apply(described("Job", "job", spec={"image": "1"}))
     before = names(cluster)
     stack.apply(described("Job", "job", spec={"image": "1"}))
@@ -137,7 +137,7 @@ def test_a_job_is_kept_while_nothing_of_it_changes(stack: Stack, cluster: FakeCl
     assert len(names(cluster)) == 1
 
 
-def test_a_failed_job_is_an_error_and_is_made_anew_next_time(stack: Stack, cluster: FakeCluster) -> None:
+def test_a_failed_job_is_an_error_and_is_created_again_next_time(stack: Stack, cluster: FakeCluster) -> None:
     cluster.job_status[0] = FAILED
     with pytest.raises(KubectlError, match=r"failed: .*\n.*what happened in bank"):
         stack.apply(described("Job", "job"))
@@ -147,7 +147,7 @@ def test_a_failed_job_is_an_error_and_is_made_anew_next_time(stack: Stack, clust
     assert cluster.deleted == failed
 
 
-def test_what_disappears_is_deleted_the_last_one_first(stack: Stack, cluster: FakeCluster) -> None:
+def test_objects_that_disappear_are_deleted_in_reverse_order(stack: Stack, cluster: FakeCluster) -> None:
     stack.apply(*(described("ConfigMap", name, name) for name in ("a", "b", "c")))
     stack.apply(described("ConfigMap", "b", "b"))
     assert cluster.deleted == ["c", "a"]
@@ -155,17 +155,17 @@ def test_what_disappears_is_deleted_the_last_one_first(stack: Stack, cluster: Fa
     assert [made.name for made in State.load(stack.state).objects.values()] == ["b"]
 
 
-def test_an_object_of_somebody_else_is_refused(stack: Stack, cluster: FakeCluster) -> None:
-    cluster.apply({"kind": "Secret", "metadata": {"name": "mine"}}, "somebody")
-    with pytest.raises(KubectlError, match="Secret mine exists already"):
+def test_an_object_of_another_owner_is_rejected(stack: Stack, cluster: FakeCluster) -> None:
+    cluster.apply({"kind": "Secret", "metadata": {"name": "mine"}}, "another owner")
+    with pytest.raises(KubectlError, match="Secret mine already exists"):
         stack.apply(described("Secret", "secret", "mine"))
 
 
-def test_a_kept_object_is_read_and_must_be_there(stack: Stack, cluster: FakeCluster) -> None:
+def test_an_existing_object_is_read_and_must_exist(stack: Stack, cluster: FakeCluster) -> None:
     wanted = MockResourceArgs("kubernetes:core/v1:PersistentVolumeClaim", "pvc", {}, resource_id="bank/kept")
     with pytest.raises(KubectlError, match="PersistentVolumeClaim bank/kept does not exist"):
         stack.apply(wanted)
-    cluster.apply({"kind": "PersistentVolumeClaim", "metadata": {"name": "kept", "uid": "1"}}, "somebody")
+    cluster.apply({"kind": "PersistentVolumeClaim", "metadata": {"name": "kept", "uid": "1"}}, "another owner")
     assert stack.apply(wanted)[0]["metadata"]["uid"] == "1"
     assert stack.apply() == []
     assert names(cluster) == ["kept"]

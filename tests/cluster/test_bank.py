@@ -1,4 +1,4 @@
-"""The program on a real node: a bank that works, in the order and under the restrictions that were promised."""
+"""The program on a real node: the bank works, started in the right order, and the pods are restricted."""
 
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_the_volume_is_bound_and_the_pods_are_ready(deployed: Deployment) -> Non
         deployed.await_pod(selector)
 
 
-def test_the_application_came_after_the_schema(deployed: Deployment) -> None:
+def test_the_application_started_after_the_migration(deployed: Deployment) -> None:
     (job,) = deployed.kubectl.list("jobs", deployed.namespace, MIGRATION)
     application = deployed.kubectl.get("deployment", deployed.namespace, "neobank-deployment")
     assert application is not None
@@ -33,19 +33,19 @@ def test_the_application_came_after_the_schema(deployed: Deployment) -> None:
     assert "failed" not in job["status"]
 
 
-def test_the_namespace_takes_restricted_pods_only(deployed: Deployment) -> None:
+def test_the_namespace_rejects_an_unrestricted_pod(deployed: Deployment) -> None:
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "free", "namespace": deployed.namespace},
-        "spec": {"containers": [{"name": "free", "image": deployed.image}]},
+        "metadata": {"name": "unrestricted", "namespace": deployed.namespace},
+        "spec": {"containers": [{"name": "unrestricted", "image": deployed.image}]},
     }
     with pytest.raises(KubectlError, match=r'violates PodSecurity "restricted'):
         deployed.kubectl.apply(pod, manager="tests")
 
 
 @pytest.mark.parametrize("selector", [DATABASE, APPLICATION, MIGRATION, FIGURES])
-def test_no_pod_is_root_or_writes_to_its_root(deployed: Deployment, selector: str) -> None:
+def test_no_pod_runs_as_root_or_writes_to_its_root_file_system(deployed: Deployment, selector: str) -> None:
     for pod in deployed.pods(selector):
         assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
         assert all(it["securityContext"]["readOnlyRootFilesystem"] for it in pod["spec"]["containers"])
@@ -57,8 +57,8 @@ def test_no_pod_is_root_or_writes_to_its_root(deployed: Deployment, selector: st
 
 
 @pytest.mark.parametrize("selector", [DATABASE, APPLICATION, FIGURES])
-def test_no_container_could_ever_do_more(deployed: Deployment, selector: str) -> None:
-    """What the kernel says of each first process, and what lies where a token would."""
+def test_no_container_has_capabilities_or_a_token(deployed: Deployment, selector: str) -> None:
+    """Read the kernel's status of each first process, and the mounts, of which none may be a token's."""
     pod = deployed.pod(selector)
     for name in [container["name"] for container in pod["spec"]["containers"]]:
 
@@ -76,7 +76,7 @@ def test_no_container_could_ever_do_more(deployed: Deployment, selector: str) ->
 
 
 def test_gunicorn_is_process_1(deployed: Deployment) -> None:
-    """So that it is gunicorn that hears the order to stop, and drains."""
+    """Then gunicorn receives the signal to stop, and drains."""
     first = deployed.inside("deployment/neobank-deployment", "cat", "/proc/1/cmdline").split("\0")
     assert any(Path(word).name == "gunicorn" for word in first)
 
@@ -95,18 +95,18 @@ def test_the_first_administrator_can_log_in(deployed: Deployment) -> None:
         bank.log_in(deployed.outputs["adminName"], deployed.outputs["adminPassword"])
 
 
-def test_the_outputs_open_the_database(deployed: Deployment) -> None:
+def test_the_database_url_of_the_outputs_works(deployed: Deployment) -> None:
     assert deployed.log_in(deployed.outputs["databaseUrl"]) == deployed.outputs["databaseUser"]
 
 
-def test_applying_it_again_changes_nothing(deployed: Deployment) -> None:
+def test_applying_the_program_again_changes_nothing(deployed: Deployment) -> None:
     before = deployed.described()
     outputs = dict(deployed.outputs)
     assert deployed.apply() == outputs
     assert deployed.described() == before
 
 
-def test_three_pods_each_answer(deployed: Deployment) -> None:
+def test_each_of_three_pods_serves(deployed: Deployment) -> None:
     deployed.apply(application={**SMALL, "replicas": 3})
     try:
         names = [pod["metadata"]["name"] for pod in deployed.pods(APPLICATION)]
@@ -114,11 +114,11 @@ def test_three_pods_each_answer(deployed: Deployment) -> None:
         for name in names:
             with deployed.reached(f"pod/{name}", 5000) as bank:
                 assert bank.is_ready()
-                serves(bank, f"Visitor of {name}")
+                assert_serves(bank, f"Visitor of {name}")
     finally:
         deployed.apply(application=SMALL)
     deployed.await_pod(APPLICATION)
 
 
-def serves(bank: Bank, name: str) -> None:
+def assert_serves(bank: Bank, name: str) -> None:
     assert bank.balance(bank.join(name)) == 1000

@@ -1,4 +1,4 @@
-"""How long it takes until a bank stands, against the same objects sent with kubectl, and until nothing has changed."""
+"""How long a deployment takes, compared with kubectl applying the same objects, and how long without changes."""
 
 import json
 import time
@@ -9,21 +9,21 @@ from tests.cluster.deployment import MIGRATION, PATIENCE, Deployment, Measure
 from tests.infra.program import run
 
 GOAL = 1.3
-"""The program's time over kubectl's, which starts all at once: the program starts the bank on a schema that stands."""
+"""The program's time divided by kubectl's. kubectl starts all at once, the program the bank after the migration."""
 
 
 def seconds(action: Callable[[], object]) -> float:
-    begun = time.monotonic()
+    started = time.monotonic()
     action()
-    return time.monotonic() - begun
+    return time.monotonic() - started
 
 
 def objects(bank: Deployment) -> str:
-    """Describe for kubectl all that the program would make, with the names that the engine would make up."""
+    """Return all objects of the program as JSON for kubectl, with names in place of the engine's auto-names."""
     items = []
     for it in run(bank.configured({}), image=bank.image).kubernetes():
         described = it.inputs
-        described["metadata"].setdefault("name", f"{it.name}-1a2b3c4d")  # what others of the program call it
+        described["metadata"].setdefault("name", f"{it.name}-1a2b3c4d")  # by which other objects refer to it
         items.append(described)
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
@@ -36,7 +36,7 @@ def send(bank: Deployment, described: str) -> None:
         bank.kubectl.run("wait", where, *awaited, selector, patience, timeout=PATIENCE + 10)
 
 
-def test_it_stands_as_kubectl_would_make_it_and_stays_as_it_is(
+def test_deploying_again_changes_nothing_and_the_times_are_measured(
     cluster: Path, service_image: str, tmp_path: Path, measured: Measure
 ) -> None:
     bank = Deployment("neobank-duration", service_image, cluster, tmp_path)

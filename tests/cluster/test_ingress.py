@@ -1,7 +1,7 @@
-"""Traefik, as on the event's cluster: it routes HTTP and TLS to the bank, and says truly who comes.
+"""Traefik, as on the event's cluster: it routes HTTP and TLS to the bank, and passes on the client's real address.
 
-It is built from its Go module, which takes a quarter of an hour on two cores, once; and it is a process of the node, as
-CoreDNS is, not a pod.
+It is built once from its Go module, which takes a quarter of an hour on two cores. It runs as a process of the node,
+like CoreDNS, not in a pod.
 """
 
 import json
@@ -42,11 +42,11 @@ NAMES = (f"Visitor {number}" for number in count())
 
 @pytest.fixture(scope="module")
 def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A bank behind Traefik, which has found it."""
+    """A bank that answers through Traefik."""
     bank = Deployment("neobank-ingress", service_image, cluster, tmp_path_factory.mktemp("ingress"))
     bank.kubectl.apply(CLASS, manager="tests")
     with traefik(bank), standing(bank, application=LIMITED, ingress=INGRESS):
-        bank.until(lambda: health() == 200, "Traefik to find the bank")
+        bank.until(lambda: health() == 200, "an answer of the bank through Traefik")
         yield bank
     bank.kubectl.delete("ingressclass", "", "traefik")
 
@@ -82,7 +82,7 @@ def traefik(bank: Deployment) -> Iterator[None]:
 
 
 def answers(*visits: Visit) -> list[int]:
-    """Make visits from inside the node's network; a connection that is refused is one status, 0."""
+    """Make visits from inside the node's network and return the statuses; [0] if a connection fails."""
     command = [*local.network_prefix(), sys.executable, "-m", "tests.cluster.visitor"]
     done = subprocess.run(
         command, cwd=CHECKOUT, input=dumped([*visits]), capture_output=True, text=True, check=False, timeout=120
@@ -98,7 +98,7 @@ def health(*, host: str = HOST, port: int = HTTP, authority: str = "") -> int:
 def join(
     source: str, headers: Mapping[str, str] = MappingProxyType({}), port: int = HTTP, authority: str = ""
 ) -> Visit:
-    """Register somebody new, from an address."""
+    """Return a request that registers a new player from a source address."""
     return Visit(
         host=HOST,
         path="/api/v1/auth/register",
@@ -110,21 +110,21 @@ def join(
     )
 
 
-def test_the_host_is_the_bank_s_and_no_other_is(bank: Deployment) -> None:
+def test_only_the_configured_host_leads_to_the_bank(bank: Deployment) -> None:
     del bank
     assert health() == 200
     assert health(host="casino.example.org") == 404
 
 
-def test_each_address_has_a_limit_of_its_own_and_all_its_visits_share_it(bank: Deployment) -> None:
+def test_each_source_address_has_its_own_rate_limit(bank: Deployment) -> None:
     del bank
     assert answers(*(join("127.0.0.2") for _ in range(ALLOWED + 2))) == [201] * ALLOWED + [429] * 2
     assert answers(join("127.0.0.3"), join("127.0.0.2")) == [201, 429]
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-Ip", "Forwarded"])
-def test_a_forged_address_neither_helps_nor_harms(bank: Deployment, header: str) -> None:
-    """Another address in every request is still one visitor, and uses up nobody's limit but its own."""
+def test_a_forged_address_header_has_no_effect_on_rate_limits(bank: Deployment, header: str) -> None:
+    """Requests with forged addresses count for their real source, and do not use up the limit of the forged address."""
     del bank
     source = f"127.0.1.{['X-Forwarded-For', 'X-Real-Ip', 'Forwarded'].index(header) + 1}"
     victim = source.replace("127.0.1", "127.0.2")
@@ -135,8 +135,8 @@ def test_a_forged_address_neither_helps_nor_harms(bank: Deployment, header: str)
     assert answers(*blamed, join(victim)) == [429] * ALLOWED + [201]
 
 
-def test_tls_with_the_certificate_of_a_secret(bank: Deployment) -> None:
-    """An Ingress closes no other way in: that is an option of Traefik's own, which docs/production.md asks for."""
+def test_traefik_serves_tls_with_the_certificate_of_a_secret(bank: Deployment) -> None:
+    """An Ingress does not disable plain HTTP: Traefik's own option does, which docs/production.md requires."""
     authority = Authority()
     identity = authority.issue(HOST, hosts=(HOST,))
     secret = {
@@ -149,7 +149,7 @@ def test_tls_with_the_certificate_of_a_secret(bank: Deployment) -> None:
     bank.kubectl.apply(secret, manager="tests")
     bank.apply(ingress={**INGRESS, "tlsSecret": CERTIFICATE})
     trusted = authority.certificate.decode()
-    bank.until(lambda: health(port=HTTPS, authority=trusted) == 200, "Traefik to take the certificate")
+    bank.until(lambda: health(port=HTTPS, authority=trusted) == 200, "Traefik to use the certificate")
     assert health(port=HTTPS, authority=Authority().certificate.decode()) == 0
     clear, encrypted = (join("127.0.0.4") for _ in range(ALLOWED)), join("127.0.0.4", port=HTTPS, authority=trusted)
     assert answers(*clear, encrypted) == [201] * ALLOWED + [429]

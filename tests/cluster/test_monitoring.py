@@ -10,7 +10,7 @@ PORT = 9464
 
 
 def scrape(deployed: Deployment, target: str) -> Samples:
-    """Read the metrics of a pod; the container that has them may start later than the one that serves."""
+    """Read the metrics of a pod; the metrics container may start later than the serving one."""
     found: list[Samples] = []
 
     def answered() -> bool:
@@ -26,7 +26,7 @@ def scrape(deployed: Deployment, target: str) -> Samples:
     return found[0]
 
 
-def test_each_serving_pod_has_its_metrics_and_one_pod_the_figures(deployed: Deployment) -> None:
+def test_each_serving_pod_exports_its_metrics_and_one_pod_the_figures(deployed: Deployment) -> None:
     name = deployed.await_pod(APPLICATION)["metadata"]["name"]
     before = scrape(deployed, f"pod/{name}")
     with deployed.reached() as bank:
@@ -48,28 +48,28 @@ def test_each_serving_pod_has_its_metrics_and_one_pod_the_figures(deployed: Depl
     assert figures["neobank_players"] >= 3
 
 
-def test_the_container_with_the_metrics_can_not_change_them(deployed: Deployment) -> None:
+def test_the_metrics_container_cannot_change_the_metrics(deployed: Deployment) -> None:
     pod = deployed.await_pod(APPLICATION)["metadata"]["name"]
-    look = ["exec", f"--namespace={deployed.namespace}", pod, "--container=metrics", "--", "sh", "-c"]
-    said = deployed.kubectl.run(*look, "ls /run/metrics; touch /run/metrics/here || echo refused")
-    assert "counter_1.db" in said
-    assert said.endswith("refused\n")
+    command = ["exec", f"--namespace={deployed.namespace}", pod, "--container=metrics", "--", "sh", "-c"]
+    output = deployed.kubectl.run(*command, "ls /run/metrics; touch /run/metrics/here || echo refused")
+    assert "counter_1.db" in output
+    assert output.endswith("refused\n")
 
 
-def test_the_cron_job_does_what_it_is_for(deployed: Deployment) -> None:
+def test_the_cron_job_deletes_expired_rows(deployed: Deployment) -> None:
     namespace = f"--namespace={deployed.namespace}"
     deployed.kubectl.run("create", "job", namespace, "--from=cronjob/neobank-expire", "expire-now")
     try:
         wait = ["wait", namespace, "--for=condition=Complete", f"--timeout={PATIENCE}s", "job/expire-now"]
         deployed.kubectl.run(*wait, timeout=PATIENCE + 10)
-        said = deployed.kubectl.run("logs", namespace, "job/expire-now")
+        log = deployed.kubectl.run("logs", namespace, "job/expire-now")
     finally:
         deployed.kubectl.run("delete", "job", namespace, "expire-now")
-    assert said.startswith("Removed ")
+    assert log.startswith("Removed ")
 
 
-def test_both_containers_end_when_they_are_told_to(deployed: Deployment) -> None:
-    """Process 1 of each hears the order: nobody is killed at the end of the grace period."""
+def test_both_containers_end_on_sigterm(deployed: Deployment) -> None:
+    """Process 1 of each container receives the signal: none is killed at the end of the grace period."""
     pod = deployed.await_pod(APPLICATION)
     deployed.kubectl.run("delete", "pod", f"--namespace={deployed.namespace}", pod["metadata"]["name"], "--timeout=40s")
     deployed.await_pod(APPLICATION, other_than=pod["metadata"]["uid"])

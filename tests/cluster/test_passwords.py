@@ -1,4 +1,4 @@
-"""Passwords come and go; the data stays, and the bank with it."""
+"""Passwords change; the data and the bank stay."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.cluster.deployment import SECRETS, Deployment
 from tests.cluster.kubectl import KubectlError
 
 
-def test_a_rotated_password_is_the_only_one_that_opens(deployed: Deployment) -> None:
+def test_only_the_new_password_works_after_a_rotation(deployed: Deployment) -> None:
     with deployed.reached() as bank:
         neo = bank.join("Rotated")
     old = deployed.outputs["databaseUrl"]
@@ -20,8 +20,8 @@ def test_a_rotated_password_is_the_only_one_that_opens(deployed: Deployment) -> 
     deployed.assert_books_agree()
 
 
-def test_a_rebuilt_stack_opens_the_kept_volume(deployed: Deployment) -> None:
-    """Every generated secret dies with the stack; the volume and its namespace stay."""
+def test_a_new_stack_uses_the_existing_volume_with_new_passwords(deployed: Deployment) -> None:
+    """Every generated secret is deleted with the stack; the volume and its namespace stay."""
     with deployed.reached() as bank:
         bank.join("Survivor")
     before = dict(deployed.outputs)
@@ -44,7 +44,7 @@ def test_a_rebuilt_stack_opens_the_kept_volume(deployed: Deployment) -> None:
     deployed.assert_books_agree()
 
 
-def test_all_passwords_at_once(deployed: Deployment) -> None:
+def test_all_passwords_can_be_rotated_at_once(deployed: Deployment) -> None:
     before = dict(deployed.outputs)
     after = deployed.apply(rotation={secret: {"number": 7} for secret in SECRETS})
     assert after["adminPassword"] != before["adminPassword"]

@@ -1,4 +1,4 @@
-"""Production beside development on one cluster: all of Pulumi.prod.yaml but the sizes, which this machine has not."""
+"""Production beside development on one cluster: all of Pulumi.prod.yaml, with sizes that fit this machine."""
 
 import base64
 from collections.abc import Iterator
@@ -46,22 +46,22 @@ def prod(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFac
 
 
 def priorities(bank: Deployment) -> set[str]:
-    """Find the PriorityClasses of the program on the whole cluster."""
+    """Return the names of the program's PriorityClasses in the cluster."""
     return {it["metadata"]["name"] for it in bank.kubectl.list("priorityclasses", "", "app.kubernetes.io/name=neobank")}
 
 
-def test_all_of_production_is_there(prod: Deployment) -> None:
-    promised = run_prod()
+def test_all_objects_of_production_exist(prod: Deployment) -> None:
+    expected = run_prod()
     for kind in ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Ingress", "NetworkPolicy"):
-        assert len(prod.kubectl.list(kind, prod.namespace)) == len(promised.of_kind(kind)) > 0
+        assert len(prod.kubectl.list(kind, prod.namespace)) == len(expected.of_kind(kind)) > 0
     database, serving = prod.pod(DATABASE), prod.staying(APPLICATION)
     assert len(serving) == 2
     assert {pod["spec"]["containers"][0]["image"] for pod in serving.values()} == {prod.image}
     assert database["spec"]["priority"] > max(pod["spec"]["priority"] for pod in serving.values()) > 0
 
 
-def test_every_client_speaks_tls_and_verifies(prod: Deployment, measured: Measure) -> None:
-    """Those whose connections are open at the moment, and what the others are told to do."""
+def test_every_client_uses_tls_and_verifies_the_server(prod: Deployment, measured: Measure) -> None:
+    """Check the open connections, and the settings of the clients that have none open."""
     with prod.paying("Verified") as report:
         seen = {tuple(row.split("|")) for row in prod.as_superuser(CONNECTED).splitlines()}
     measured("production", report)
@@ -69,9 +69,9 @@ def test_every_client_speaks_tls_and_verifies(prod: Deployment, measured: Measur
     assert {encrypted for _, encrypted in seen} == {"t"}
     secrets = [it["data"] for it in prod.kubectl.list("secrets", prod.namespace)]
     kept = [(key, base64.b64decode(value).decode()) for secret in secrets for key, value in secret.items()]
-    told = [value for key, value in kept if key == "PGSSLMODE" or value.startswith("postgresql:")]
-    assert len(told) == 5  # bank, migration, figures, and whoever runs psql or pg_dump
-    assert all("verify-full" in value for value in told)
+    settings = [value for key, value in kept if key == "PGSSLMODE" or value.startswith("postgresql:")]
+    assert len(settings) == 5  # bank, migration, figures, and users of psql and pg_dump
+    assert all("verify-full" in value for value in settings)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_every_client_speaks_tls_and_verifies(prod: Deployment, measured: Measur
     ],
     ids=["plain", "another authority"],
 )
-def test_it_takes_no_other(prod: Deployment, instead: str, refusal: str) -> None:
+def test_a_connection_without_tls_or_with_another_authority_fails(prod: Deployment, instead: str, refusal: str) -> None:
     url = prod.outputs["databaseUrl"]
     assert prod.log_in(url) == prod.outputs["databaseUser"]
     address, _, _ = url.partition("?")
@@ -90,8 +90,8 @@ def test_it_takes_no_other(prod: Deployment, instead: str, refusal: str) -> None
         prod.log_in(f"{address}?{instead}")
 
 
-def test_another_name_of_the_server_is_refused(prod: Deployment) -> None:
-    """Whoever sits at the address must prove to be the one that was asked for."""
+def test_a_client_rejects_a_server_without_the_expected_name(prod: Deployment) -> None:
+    """The certificate does not contain the address."""
     service = prod.kubectl.get("service", prod.namespace, "postgres-service")
     assert service is not None
     url = prod.outputs["databaseUrl"].replace(prod.outputs["databaseHost"], service["spec"]["clusterIP"])
@@ -99,7 +99,7 @@ def test_another_name_of_the_server_is_refused(prod: Deployment) -> None:
         prod.log_in(url)
 
 
-def test_a_renewed_certificate(prod: Deployment, measured: Measure) -> None:
+def test_a_renewed_certificate_loses_no_payment_and_no_session(prod: Deployment, measured: Measure) -> None:
     before = prod.pod(DATABASE)["metadata"]["uid"]
     with prod.paying("Renewed") as report:
         prod.apply(rotation={"tls": {"number": 2}})
@@ -109,8 +109,10 @@ def test_a_renewed_certificate(prod: Deployment, measured: Measure) -> None:
     assert prod.log_in(prod.outputs["databaseUrl"]) == prod.outputs["databaseUser"]
 
 
-def test_a_destroyed_neighbour_takes_nothing_along(dev: Deployment, prod: Deployment, measured: Measure) -> None:
-    """Development goes, with all that is the cluster's own, while players pay in production."""
+def test_destroying_another_stack_changes_nothing_in_production(
+    dev: Deployment, prod: Deployment, measured: Measure
+) -> None:
+    """Development is destroyed, with its cluster-wide objects, while players pay in production."""
     with dev.reached() as bank:
         bank.join("Neighbour")
     shared, described = priorities(prod), prod.described()

@@ -1,7 +1,7 @@
-"""Whatever changes while players pay: no request fails for a change of the application, and none is lost for any other.
+"""Changes while players pay: a change of the application fails no request, and no change loses a payment.
 
-The payers are in the node's network and pay through the Service. Where the database restarts they may be told to try
-again, or lose their connection: the same request, with the same key, then succeeds. `paying` checks the ledger.
+The payers are in the node's network and pay through the Service. While the database restarts, they may receive a 503 or
+lose their connection; the same request with the same key then succeeds. `paying` checks the ledger.
 """
 
 import json
@@ -24,14 +24,14 @@ TWO = {**SMALL, "replicas": 2, "disruptionBudget": True}
 
 @pytest.fixture(scope="module")
 def bank(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Give a bank of two pods."""
+    """A bank with two pods."""
     bank = Deployment("neobank-rolling", service_image, cluster, tmp_path_factory.mktemp("rolling"))
     with standing(bank, application=TWO):
         yield bank
         bank.assert_books_agree()
 
 
-def assert_nobody_noticed(report: Report) -> None:
+def assert_no_player_noticed(report: Report) -> None:
     assert (report.told_to_retry, report.broken, report.logins) == (0, 0, 0), str(report)
 
 
@@ -39,52 +39,52 @@ def names(bank: Deployment) -> set[str]:
     return set(bank.staying(APPLICATION))
 
 
-def test_another_image(bank: Deployment, measured: Measure) -> None:
+def test_a_new_image_fails_no_request(bank: Deployment, measured: Measure) -> None:
     before = names(bank)
     bank.image = other_name(bank.image)
     with bank.paying("Image") as report:
         bank.apply()
     measured("another image", report)
     assert not before & names(bank)
-    assert_nobody_noticed(report)
+    assert_no_player_noticed(report)
 
 
-def test_another_setting(bank: Deployment, measured: Measure) -> None:
+def test_a_new_setting_fails_no_request(bank: Deployment, measured: Measure) -> None:
     before = names(bank)
     with bank.paying("Setting") as report:
         bank.apply(application={**TWO, "corsOrigins": "https://panel.example.org"})
     measured("another setting", report)
     assert not before & names(bank)
-    assert_nobody_noticed(report)
+    assert_no_player_noticed(report)
 
 
-def test_more_pods_and_fewer(bank: Deployment, measured: Measure) -> None:
+def test_adding_and_removing_a_pod_fails_no_request(bank: Deployment, measured: Measure) -> None:
     with bank.paying("Replicas") as report:
         bank.apply(application={**TWO, "replicas": 3})
         assert len(names(bank)) == 3
         bank.apply(application=TWO)
     measured("a third pod, and back to two", report)
-    assert_nobody_noticed(report)
+    assert_no_player_noticed(report)
 
 
-def test_every_pod_evicted_in_turn(bank: Deployment, measured: Measure) -> None:
-    """As a drain does: by the Eviction API, which the budget keeps from taking the second pod before its time."""
+def test_evicting_every_pod_fails_no_request(bank: Deployment, measured: Measure) -> None:
+    """As a drain does, by the Eviction API; the budget protects the second pod until the first is replaced."""
     first, second = sorted(names(bank))
     with bank.paying("Eviction") as report:
         assert evict(bank, first)
         assert not evict(bank, second)
-        bank.until(lambda: evict(bank, second), "the budget to let the second pod go")
+        bank.until(lambda: evict(bank, second), "the budget to allow the second eviction")
         bank.until(lambda: len(names(bank) - {first, second}) == 2 == len(names(bank)), "two other pods")
     measured("every pod evicted in turn", report)
-    assert_nobody_noticed(report)
+    assert_no_player_noticed(report)
 
 
 def evict(bank: Deployment, pod: str) -> bool:
-    """Ask for a pod to be evicted; gives whether the budget let it go."""
-    where = f"/api/v1/namespaces/{bank.namespace}/pods/{pod}/eviction"
+    """Evict a pod; return whether the budget allowed it."""
+    path = f"/api/v1/namespaces/{bank.namespace}/pods/{pod}/eviction"
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": bank.namespace}}
     try:
-        bank.kubectl.run("create", f"--raw={where}", "--filename=-", stdin=json.dumps(eviction))
+        bank.kubectl.run("create", f"--raw={path}", "--filename=-", stdin=json.dumps(eviction))
     except KubectlError as error:
         if "disruption budget" not in str(error):
             raise
@@ -92,7 +92,7 @@ def evict(bank: Deployment, pod: str) -> bool:
     return True
 
 
-def test_a_rotated_secret_key_ends_sessions_and_nothing_else(bank: Deployment, measured: Measure) -> None:
+def test_a_rotated_secret_key_only_ends_sessions(bank: Deployment, measured: Measure) -> None:
     with bank.paying("Key") as report:
         bank.apply(rotation=raised(bank, "secretKey"))
     measured("rotation of secretKey", report)
@@ -100,15 +100,15 @@ def test_a_rotated_secret_key_ends_sessions_and_nothing_else(bank: Deployment, m
     assert report.logins >= 4
 
 
-def test_a_rotated_administrators_password_concerns_nobody_else(bank: Deployment, measured: Measure) -> None:
+def test_a_rotated_administrators_password_affects_no_player(bank: Deployment, measured: Measure) -> None:
     with bank.paying("Admin") as report:
         bank.apply(rotation=raised(bank, "admin"))
     measured("rotation of admin", report)
-    assert_nobody_noticed(report)
+    assert_no_player_noticed(report)
 
 
 def raised(bank: Deployment, *secrets: str) -> dict[str, dict[str, int]]:
-    """Raise the rotation numbers of some secrets by one."""
+    """Return the rotations with the numbers of some secrets raised by one."""
     numbers: dict[str, dict[str, int]] = bank.config.get("rotation", {})
     return numbers | {secret: {"number": numbers.get(secret, {"number": 1})["number"] + 1} for secret in secrets}
 
@@ -122,8 +122,10 @@ def raised(bank: Deployment, *secrets: str) -> dict[str, dict[str, int]]:
     ],
     ids=" ".join,
 )
-def test_rotated_passwords_of_the_database(bank: Deployment, measured: Measure, secrets: tuple[str, ...]) -> None:
-    """The server reads them as it starts, so it starts anew."""
+def test_rotated_database_passwords_lose_no_payment_and_no_session(
+    bank: Deployment, measured: Measure, secrets: tuple[str, ...]
+) -> None:
+    """The server reads passwords when it starts, so it restarts."""
     before = bank.pod(DATABASE)["metadata"]["uid"]
     with bank.paying("Rotation " + " ".join(secrets)) as report:
         bank.apply(rotation=raised(bank, *secrets))
@@ -132,7 +134,7 @@ def test_rotated_passwords_of_the_database(bank: Deployment, measured: Measure, 
     assert report.logins == 0
 
 
-def test_another_setting_of_the_database(bank: Deployment, measured: Measure) -> None:
+def test_a_new_database_setting_loses_no_payment_and_no_session(bank: Deployment, measured: Measure) -> None:
     before = bank.pod(DATABASE)["metadata"]["uid"]
     with bank.paying("Memory") as report:
         bank.apply(postgres={"storage": "1Gi", "memory": "640Mi", "cpu": "50m"})
@@ -141,7 +143,7 @@ def test_another_setting_of_the_database(bank: Deployment, measured: Measure) ->
     assert report.logins == 0
 
 
-def test_a_deleted_pod_of_the_database(bank: Deployment, measured: Measure) -> None:
+def test_a_deleted_database_pod_loses_no_payment_and_no_session(bank: Deployment, measured: Measure) -> None:
     pod = bank.pod(DATABASE)
     with bank.paying("Deletion") as report:
         bank.delete_pod(pod)
@@ -150,26 +152,28 @@ def test_a_deleted_pod_of_the_database(bank: Deployment, measured: Measure) -> N
     assert report.logins == 0
 
 
-def test_a_failed_migration_leaves_the_version_before_serving(
+def test_a_failed_migration_keeps_the_previous_version_serving(
     bank: Deployment, service_image: str, measured: Measure, tmp_path: Path
 ) -> None:
-    """Nobody pays attention to it but who deploys, and who deploys what was there before is well again."""
+    """Players notice nothing, and the previous image can be applied again."""
     before, serving, schema = bank.image, names(bank), revision(bank)
     bank.image = with_one_more_migration(service_image, "SELECT 1 / 0", tmp_path)
-    said = f"neobank: revision {REVISION} failed, so nothing was changed: division by zero"
+    message = rf"neobank: .*{REVISION}.*division by zero"
     with bank.paying("Failure") as report:
-        with pytest.raises(ApplyError, match=said):
+        with pytest.raises(ApplyError, match=message):
             bank.apply()
         assert names(bank) == serving
         bank.image = before
         bank.apply()
     measured("a failed migration, and the image before", report)
     assert (names(bank), revision(bank)) == (serving, schema)
-    assert_nobody_noticed(report)
+    assert_no_player_noticed(report)
 
 
-def test_an_upgrade_and_the_way_back(bank: Deployment, service_image: str, measured: Measure, tmp_path: Path) -> None:
-    """The image before serves on the newer schema, which only adds."""
+def test_an_upgrade_and_the_return_to_the_previous_image_fail_no_request(
+    bank: Deployment, service_image: str, measured: Measure, tmp_path: Path
+) -> None:
+    """The previous image serves on the newer schema, which only adds."""
     before = bank.image
     bank.image = with_one_more_migration(service_image, "CREATE TABLE news ()", tmp_path)
     with bank.paying("Upgrade") as report:
@@ -181,7 +185,7 @@ def test_an_upgrade_and_the_way_back(bank: Deployment, service_image: str, measu
     measured("an upgrade with a migration, and the way back", report)
     assert not upgraded & names(bank)
     assert revision(bank) == REVISION
-    assert_nobody_noticed(report)
+    assert_no_player_noticed(report)
 
 
 def revision(bank: Deployment) -> str:
@@ -189,8 +193,8 @@ def revision(bank: Deployment) -> str:
 
 
 @pytest.mark.soak
-def test_everything_again_and_again(bank: Deployment, measured: Measure) -> None:
-    """Every kind of change, one right after the other, five times over."""
+def test_repeated_changes_of_every_kind_lose_no_payment(bank: Deployment, measured: Measure) -> None:
+    """Make every kind of change in quick succession, five times."""
     with_setting = {**TWO, "corsOrigins": "https://panel.example.org"}
     for time in range(5):
         with bank.paying(f"Soak {time}") as report:

@@ -1,4 +1,4 @@
-"""The volume outlives whatever happens to its pods: no confirmed payment is lost, and no two servers ever share it."""
+"""The volume survives its pods: no confirmed payment is lost, and two servers never use it at once."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ POD = "postgres-deployment"
 
 @pytest.fixture
 def crowd(deployed: Deployment, request: pytest.FixtureRequest) -> Iterator[Crowd]:
-    """Eight clients who pay among four players, for as long as the test lasts."""
+    """Eight clients who pay continuously among four players."""
     with deployed.reached() as bank:
         players = [bank.join(f"{request.node.name} {index}") for index in range(4)]
         with Crowd(bank, players) as crowd:
@@ -51,8 +51,8 @@ def container(pod: dict[str, dict[str, list[dict[str, int]]]]) -> dict[str, int]
     return pod["status"]["containerStatuses"][0]
 
 
-def test_a_group_writable_directory_is_closed_again(deployed: Deployment) -> None:
-    """What fsGroup does to a data directory on other clusters, done by hand here."""
+def test_a_group_writable_data_directory_is_restricted_again(deployed: Deployment) -> None:
+    """The test sets the mode that fsGroup sets on other clusters."""
     deployed.inside(f"deployment/{POD}", "chmod", "2770", "/pgdata/16")
     pod = deployed.pod(DATABASE)
     deployed.delete_pod(pod)
@@ -60,7 +60,7 @@ def test_a_group_writable_directory_is_closed_again(deployed: Deployment) -> Non
     assert deployed.inside(f"deployment/{POD}", "stat", "-c", "%a", "/pgdata/16").strip() == "700"
 
 
-def test_a_second_server_waits_for_the_first_to_end(deployed: Deployment) -> None:
+def test_a_second_server_waits_until_the_first_ends(deployed: Deployment) -> None:
     with deployed.reached() as bank:
         neo = bank.join("Not alone")
         second = start_second_pod(deployed)
@@ -70,18 +70,18 @@ def test_a_second_server_waits_for_the_first_to_end(deployed: Deployment) -> Non
             scale(deployed, 0)
             deployed.kubectl.wait("pod", deployed.namespace, second, is_ready, 240)
             assert deployed.as_superuser("SELECT 1", f"pod/{second}") == "1"
-            deployed.until(lambda: answers(bank, neo), "the bank to find the second server")
+            deployed.until(lambda: answers(bank, neo), "the bank to connect to the second server")
             assert bank.balance(neo) == 1000
         finally:
             deployed.kubectl.delete("pod", deployed.namespace, second)
             scale(deployed, 1)
         deployed.await_pod(DATABASE)
-        deployed.until(lambda: answers(bank, neo), "the bank to find the first server again")
+        deployed.until(lambda: answers(bank, neo), "the bank to connect to the first server again")
     deployed.assert_books_agree()
 
 
 def start_second_pod(deployed: Deployment) -> str:
-    """Start by hand what the Deployment would: the same pod, on the same volume."""
+    """Create the pod that the Deployment would, on the same volume; return its name."""
     template = deployed.kubectl.get("deployment", deployed.namespace, POD)
     assert template is not None
     pod = template["spec"]["template"]
@@ -92,7 +92,7 @@ def start_second_pod(deployed: Deployment) -> str:
 
 
 def log(deployed: Deployment, pod: str) -> str:
-    """Give what a pod has said so far: nothing, as long as it has not begun."""
+    """Return the log of a pod's `prepare` container; it is empty until the container starts."""
     try:
         return deployed.kubectl.run("logs", pod, f"--namespace={deployed.namespace}", "--container=prepare")
     except KubectlError:
@@ -104,13 +104,13 @@ def scale(deployed: Deployment, replicas: int) -> None:
 
 
 def answers(bank: Bank, player: Player) -> bool:
-    """Whether each worker has found the database again: the first request of each may still meet the old one."""
+    """Return whether 20 requests succeed; the first one of each worker may still use its old connection."""
     return all(bank.call("/api/v1/account", token=player.token)[0] == 200 for _ in range(20))
 
 
 @NODE_PROCESSES
-def test_an_initialisation_that_is_killed_is_begun_again(deployed: Deployment) -> None:
-    """On an empty volume: the bank starts anew, and the stack's next application gives it its schema back."""
+def test_a_killed_initialisation_is_repeated(deployed: Deployment) -> None:
+    """The volume is empty; the next application of the stack creates the schema."""
     deployed.destroy()
     applying = deployed.apply_in_background()
     killed = False
@@ -123,7 +123,7 @@ def test_an_initialisation_that_is_killed_is_begun_again(deployed: Deployment) -
 
     deployed.until(kill_initdb, "initdb to run")
     applying.join(timeout=300)
-    assert killed, "initdb was over before it could be killed"
+    assert killed, "initdb ended before it could be killed"
     deployed.apply()
     pod = deployed.await_pod(DATABASE)
     assert pod["status"]["initContainerStatuses"][0]["restartCount"] >= 1

@@ -1,4 +1,4 @@
-"""The service's image once more, with one thing changed."""
+"""Variants of the service's image."""
 
 import hashlib
 from pathlib import Path
@@ -12,7 +12,7 @@ _FILES = {
 FROM {image}
 USER 0:0
 COPY more.py /
-RUN mv /more.py "$(python3 -c 'import neobank.migrations as them; print(them.__path__[0])')/versions/9999_more.py"
+RUN mv /more.py "$(python3 -c 'import neobank.migrations as m; print(m.__path__[0])')/versions/9999_more.py"
 USER 10001:10001
 """,
     "more.py": """\
@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 
 def with_one_more_migration(image: str, statement: str, folder: Path) -> str:
-    """Build the image with a further revision, which runs the statement, and bring it to the node."""
+    """Build the image with one more migration that runs a statement, load it into the node; return its reference."""
     written = {
         name: text.format(image=buildah.stored(image), revision=REVISION, head=migrations.head(), statement=statement)
         for name, text in _FILES.items()

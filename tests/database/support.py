@@ -1,4 +1,4 @@
-"""What the database's tests share apart from fixtures: processes that use a volume, sessions on a server, waits."""
+"""Shared functions of the database's tests: processes that use a volume, sessions on a server, waits, refusals."""
 
 import contextlib
 import hashlib
@@ -27,15 +27,15 @@ Where = Mapping[str, str]
 
 
 def eventually(holds: Callable[[], bool], what: str, evidence: Callable[[], str] = str) -> None:
-    """Wait until it holds; fails with `evidence` after 30 s."""
+    """Wait until a condition is true; fail with `evidence` after 30 seconds."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
-        assert time.monotonic() < deadline, f"{what} did not come true in {PATIENCE:.0f} s\n{evidence()}"
+        assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE:.0f} s\n{evidence()}"
         time.sleep(0.005)
 
 
 def users_of(volume: Path) -> set[int]:
-    """Find the processes that hold the volume's lock open: start.sh and everything it started."""
+    """Return the processes that hold the volume's lock open: start.sh and all that it started."""
     lock = volume / ".lock"
     return {pid for pid in processes() if any(points_at(fd, lock) for fd in entries(Path(f"/proc/{pid}/fd")))}
 
@@ -45,7 +45,7 @@ def processes() -> list[int]:
 
 
 def child_of(parent: int, name: str) -> int | None:
-    """Find a process's child that runs a program."""
+    """Return the id of a process's child that runs a program, or None."""
     for pid in processes():
         try:
             words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()
@@ -59,7 +59,7 @@ def child_of(parent: int, name: str) -> int | None:
 def entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
-    except OSError:  # it ended meanwhile, or is somebody else's
+    except OSError:  # the process ended meanwhile, or belongs to another user
         return []
 
 
@@ -71,7 +71,7 @@ def points_at(link: Path, target: Path) -> bool:
 
 
 def kill_users(volume: Path) -> None:
-    """Kill -9 whatever uses the volume, as the end of a container does, and wait until it is gone."""
+    """Send SIGKILL to every process on the volume, as the end of a container does, and wait until all have ended."""
 
     def none_left() -> bool:
         left = users_of(volume)
@@ -85,24 +85,29 @@ def kill_users(volume: Path) -> None:
 
 @dataclass(frozen=True)
 class Pod:
-    """One run of start.sh beside whatever else uses the volume, and what it says."""
+    """One run of start.sh, and its output."""
 
     process: subprocess.Popen[bytes]
     stdout: Path
     stderr: Path
 
-    def says(self) -> str:
+    def errors(self) -> str:
+        """Return standard error so far."""
         return self.stderr.read_text(encoding="utf-8")
 
+    def output(self) -> str:
+        """Return standard error and standard output so far."""
+        return self.errors() + self.stdout.read_text(encoding="utf-8")
+
     def await_words(self, words: str) -> None:
-        eventually(lambda: words in self.says(), f"'{words}' on stderr", self.says)
+        eventually(lambda: words in self.errors(), f"'{words}' on stderr", self.errors)
 
     def ends(self) -> int:
         return self.process.wait(timeout=PATIENCE)
 
 
 def pod(server: Postgres, word: str, *options: str, identity: list[str] | None = None, **changes: str) -> Pod:
-    """Run start.sh on the server's volume, as `identity` runs it, with changes to its environment."""
+    """Run start.sh on the server's volume with `identity` as command prefix and changes to its environment."""
     number = len(list(server.log.parent.glob("pod-*.err")))
     stdout, stderr = (server.log.parent / f"pod-{number}.{end}" for end in ("out", "err"))
     with stdout.open("wb") as out, stderr.open("wb") as err:
@@ -117,7 +122,7 @@ def pod(server: Postgres, word: str, *options: str, identity: list[str] | None =
 
 
 def own_process_namespace() -> list[str]:
-    """Give the words that run a command as process 1 of its own, as a container does; skips where that is forbidden."""
+    """Return a command prefix that runs a command as process 1, as a container does; skip where that is forbidden."""
     words = ["unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*words, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("this machine forbids user namespaces")
@@ -126,7 +131,7 @@ def own_process_namespace() -> list[str]:
 
 @contextmanager
 def second_serve(server: Postgres, identity: list[str] | None = None) -> Iterator[tuple[Pod, int]]:
-    """Start a second pod's server on the volume; gives it with its port, and ends whatever uses the volume."""
+    """Start a second pod's server on the volume; yield it with its port, and kill every process on the volume."""
     port = free_port()
     options = ["-c", f"port={port}", "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
     second = pod(server, "serve", *options, identity=identity)
@@ -146,7 +151,7 @@ def await_answer(where: Where, statement: str, started: Pod) -> None:
         except psycopg2.OperationalError:
             return False
 
-    eventually(answers, f"an answer to {statement}", started.says)
+    eventually(answers, f"an answer to {statement}", started.errors)
 
 
 def await_payments(server: Postgres, port: int, second: Pod) -> None:
@@ -177,12 +182,12 @@ def as_role(server: Postgres, role: str, **changes: str) -> Where:
 
 
 def as_superuser(server: Postgres) -> Where:
-    """Give the parameters of the one way in that the superuser has."""
+    """Return the parameters with which the superuser logs in, over the socket."""
     return {"host": str(server.sockets), "port": str(server.port), "dbname": "neobank", "user": "postgres"}
 
 
 def ask(where: Where, *statements: str) -> list[Row]:
-    """Run statements in one session; gives the rows of the last."""
+    """Run statements in one session; return the rows of the last."""
     with session(where) as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
@@ -190,12 +195,12 @@ def ask(where: Where, *statements: str) -> list[Row]:
 
 
 def refusal(where: Where, statement: str = "SELECT 1") -> str:
-    """Run a statement that must be refused; gives the server's words."""
+    """Run a statement that must be refused; return the server's error message."""
     try:
         rows = ask(where, statement)
     except psycopg2.Error as error:
         return str(error)
-    message = f"{where['user']} was let into {where['dbname']}, and {statement} gave {rows}"
+    message = f"{where['user']} logged in to {where['dbname']}, and {statement} returned {rows}"
     raise AssertionError(message)
 
 
@@ -221,7 +226,7 @@ def catalogue(server: Postgres, queries: Mapping[str, str] = MappingProxyType(CA
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int, int, str]]:
-    """Give mode, owner, time of the last change and content of the folder and all within."""
+    """Return mode, owner, modification time and content hash of the folder and all in it."""
     return {str(path.relative_to(folder)): state(path) for path in [folder, *folder.rglob("*")]}
 
 
@@ -234,7 +239,7 @@ def state(path: Path) -> tuple[int, int, int, str]:
 def assert_refused(refused: Pod, *words: str) -> None:
     """Assert that start.sh ended with one sentence that contains the words."""
     assert refused.ends() not in {0, None}
-    [sentence] = refused.says().splitlines()
+    [sentence] = refused.errors().splitlines()
     assert sentence.startswith("start.sh: ")
     assert sentence.endswith(".")
     for word in words:

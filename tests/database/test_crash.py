@@ -1,4 +1,4 @@
-"""A confirmed payment is there after kill -9 of every process, and nothing stale keeps the server from starting."""
+"""A confirmed payment survives SIGKILL of every process, and a stale pid file does not prevent a start."""
 
 import subprocess
 import threading
@@ -24,7 +24,7 @@ MOST = 20_000
 
 
 def insert(server: Postgres, client: int, confirmed: list[int]) -> None:
-    """Pay until the server is gone."""
+    """Insert payments until the server has ended."""
     with session(as_role(server, "owner")) as connection, connection.cursor() as cursor:
         for payment in range(client + CLIENTS, MOST, CLIENTS):
             try:
@@ -34,7 +34,7 @@ def insert(server: Postgres, client: int, confirmed: list[int]) -> None:
             confirmed.append(payment)
 
 
-def test_every_confirmed_payment_outlives_a_crash(running: Postgres) -> None:
+def test_every_confirmed_payment_survives_a_crash(running: Postgres) -> None:
     confirmed: list[int] = [1]
     clients = [threading.Thread(target=insert, args=(running, number, confirmed)) for number in range(CLIENTS)]
     for client in clients:
@@ -46,14 +46,14 @@ def test_every_confirmed_payment_outlives_a_crash(running: Postgres) -> None:
         assert not client.is_alive()
     running.kill()
     running.start()
-    there = payments(running)
-    assert set(confirmed) <= set(there)
-    assert len(there) - len(confirmed) <= CLIENTS, "more than the payments in flight"
+    stored = payments(running)
+    assert set(confirmed) <= set(stored)
+    assert len(stored) - len(confirmed) <= CLIENTS, "more than the payments in flight"
 
 
 @pytest.fixture
 def crashed(running: Postgres) -> Iterator[Postgres]:
-    """A killed server, whose stale postmaster.pid names a process that lives."""
+    """A killed server whose stale postmaster.pid contains the id of another, running process."""
     kill_users(running.volume)
     running.kill()
     file = running.volume / "18" / "postmaster.pid"
@@ -67,11 +67,11 @@ def crashed(running: Postgres) -> Iterator[Postgres]:
         stranger.wait()
 
 
-def test_a_stale_pid_stops_no_preparation(crashed: Postgres) -> None:
+def test_a_stale_pid_does_not_prevent_the_preparation(crashed: Postgres) -> None:
     crashed.start()
     assert payments(crashed) == [1]
 
 
-def test_a_stale_pid_stops_no_server_that_starts_again_in_its_pod(crashed: Postgres) -> None:
+def test_a_stale_pid_does_not_prevent_a_restart_in_the_pod(crashed: Postgres) -> None:
     with second_serve(crashed) as (again, port):
         await_payments(crashed, port, again)

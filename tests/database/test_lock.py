@@ -1,4 +1,4 @@
-"""Two servers never run on one volume: whoever comes second waits until every process of the first is gone."""
+"""Two servers never run on one volume: the second waits until every process of the first has ended."""
 
 import fcntl
 import os
@@ -36,10 +36,10 @@ def test_a_second_prepare_waits_for_the_first_server(running: Postgres) -> None:
     assert payments(running) == [1]
     assert second.process.poll() is None
     running.stop()
-    assert second.ends() == 0, second.says()
+    assert second.ends() == 0, second.errors()
 
 
-def test_a_second_server_waits_for_the_first_even_if_it_cannot_see_it(running: Postgres) -> None:
+def test_a_second_server_in_another_pid_namespace_waits_for_the_first(running: Postgres) -> None:
     with second_serve(running, identity=own_process_namespace()) as (second, port):
         second.await_words(WAITING)
         assert_held(running)
@@ -49,7 +49,7 @@ def test_a_second_server_waits_for_the_first_even_if_it_cannot_see_it(running: P
         await_payments(running, port, second)
 
 
-def test_a_backend_that_outlives_its_server_keeps_the_volume(running: Postgres) -> None:
+def test_a_backend_that_outlives_its_server_keeps_the_lock(running: Postgres) -> None:
     with session(as_role(running, "owner")) as connection:
         backend = connection.info.backend_pid
         os.kill(backend, signal.SIGSTOP)
@@ -67,7 +67,7 @@ def test_a_backend_that_outlives_its_server_keeps_the_volume(running: Postgres) 
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_pod_that_waits_can_be_stopped(running: Postgres, how: signal.Signals) -> None:
+def test_a_waiting_pod_can_be_stopped(running: Postgres, how: signal.Signals) -> None:
     waiting = pod(running, "prepare", identity=own_process_namespace())
     waiting.await_words(WAITING)
     children = Path(f"/proc/{waiting.process.pid}/task/{waiting.process.pid}/children").read_text(encoding="utf-8")
@@ -76,9 +76,9 @@ def test_a_pod_that_waits_can_be_stopped(running: Postgres, how: signal.Signals)
     assert payments(running) == [1]
 
 
-def test_a_preparation_that_is_stopped_leaves_no_server(kept: Postgres) -> None:
+def test_a_stopped_preparation_leaves_no_server(kept: Postgres) -> None:
     prepare = pod(kept, "prepare")
-    eventually((kept.volume / "18" / "postmaster.pid").exists, "the roles' server", prepare.says)
+    eventually((kept.volume / "18" / "postmaster.pid").exists, "the roles' server", prepare.errors)
     prepare.process.send_signal(signal.SIGTERM)
     assert prepare.ends() != 0
     assert users_of(kept.volume) == set()

@@ -1,6 +1,6 @@
-"""Data of another UID is refused, whether it can be looked into or not: no empty bank is made beside a full one.
+"""Data of another UID is rejected, readable or not: no empty database is created beside an existing one.
 
-A user namespace shows every foreign UID as nobody's, so these need root and two real UIDs.
+A user namespace maps every foreign UID to nobody, so these tests need root and two real UIDs.
 """
 
 import os
@@ -21,11 +21,11 @@ AS_DEBIAN = ["setpriv", f"--reuid={DEBIAN}", f"--regid={GROUP}", "--clear-groups
 
 @pytest.fixture
 def alpine(kept: Postgres) -> Iterator[Postgres]:
-    """A volume as alpine's pod leaves it, its group set by the platform; the tests then run debian's."""
+    """A volume as a pod with the alpine image leaves it, with the platform's group; the tests use debian's UID."""
     if os.getuid() != 0:
         pytest.skip("only root can give data to another UID")
     if subprocess.run([*AS_DEBIAN, str(kept.binaries / "postgres"), "--version"], check=False).returncode != 0:
-        pytest.skip("the checkout is closed to other users")
+        pytest.skip("other users cannot read the checkout")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         shutil.move(kept.volume, folder)
@@ -40,26 +40,26 @@ def alpine(kept: Postgres) -> Iterator[Postgres]:
         yield kept
 
 
-def assert_closed_to_debian(server: Postgres, *words: str) -> None:
+def assert_refuses_debian(server: Postgres, *words: str) -> None:
     assert_untouched(server, str(DEBIAN), "docs/postgresql-upgrade.md", *words, identity=AS_DEBIAN)
 
 
-def test_data_of_another_user(alpine: Postgres) -> None:
+def test_data_of_another_user_is_rejected(alpine: Postgres) -> None:
     (alpine.volume / "18").chmod(0o2770)
     (alpine.volume / ".lock").unlink()
     os.close(os.open(alpine.volume / ".lock", os.O_CREAT, 0o600))
     os.chown(alpine.volume / ".lock", DEBIAN, GROUP)
-    assert_closed_to_debian(alpine, str(ALPINE), "18")
+    assert_refuses_debian(alpine, str(ALPINE), "18")
 
 
 @pytest.mark.parametrize("major", ["17", "18"])
-def test_a_directory_of_another_user_that_is_closed(alpine: Postgres, major: str) -> None:
+def test_an_unreadable_directory_of_another_user_is_rejected(alpine: Postgres, major: str) -> None:
     if major != "18":
         (alpine.volume / "18").rename(alpine.volume / major)
     os.chown(alpine.volume / ".lock", DEBIAN, GROUP)
-    assert_closed_to_debian(alpine, str(ALPINE), major)
+    assert_refuses_debian(alpine, str(ALPINE), major)
 
 
-def test_a_lock_of_another_user(alpine: Postgres) -> None:
+def test_a_lock_of_another_user_is_rejected(alpine: Postgres) -> None:
     shutil.rmtree(alpine.volume / "18")
-    assert_closed_to_debian(alpine, str(ALPINE), ".lock")
+    assert_refuses_debian(alpine, str(ALPINE), ".lock")

@@ -1,4 +1,4 @@
-"""Any password fits any volume, and none is ever to be read anywhere but in its file."""
+"""The current passwords apply to any volume, and no password can be read except in its file."""
 
 import shutil
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_new_passwords_replace_the_old_ones_and_keep_the_data(kept: Postgres, ro
     assert payments(kept) == [1]
 
 
-def test_a_password_of_any_characters_is_taken_as_it_is(kept: Postgres) -> None:
+def test_a_password_may_contain_any_character(kept: Postgres) -> None:
     (kept.credentials / "owner").write_text(AWKWARD, encoding="utf-8")
     kept.start()
     assert ask(as_role(kept, "owner"), "SELECT current_user") == [("neobank_owner",)]
@@ -48,9 +48,9 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
-def assert_silent(server: Postgres, where: str, text: bytes) -> None:
+def assert_no_password(server: Postgres, where: str, text: bytes) -> None:
     for role, kept in passwords(server).items():
-        assert kept.encode() not in text, f"the password of {role} stands in {where}"
+        assert kept.encode() not in text, f"{where} contains the password of {role}"
 
 
 def test_no_password_reaches_a_log_a_command_line_or_the_volume(running: Postgres) -> None:
@@ -63,24 +63,24 @@ def test_no_password_reaches_a_log_a_command_line_or_the_volume(running: Postgre
     prepare = pod(running, "prepare")
     seen = 0
     while prepare.process.poll() is None:
-        assert_silent(running, "a command line", command_lines())
+        assert_no_password(running, "a command line", command_lines())
         seen += len(users_of(running.volume)) > 1
-    assert prepare.ends() == 0, prepare.says()
+    assert prepare.ends() == 0, prepare.errors()
     assert seen > 0
     for file in [prepare.stdout, prepare.stderr, *running.volume.rglob("*")]:
         if file.is_file():
-            assert_silent(running, str(file), file.read_bytes())
+            assert_no_password(running, str(file), file.read_bytes())
 
 
 @pytest.mark.parametrize(
     "failing",
     [
-        "ALTER ROLE nobody_at_all PASSWORD :'owner_password';",
+        "ALTER ROLE no_such_role PASSWORD :'owner_password';",
         "ALTER ROLE neobank_owner PASSWORD :'owner_password' OOPS;",
     ],
     ids=["refused", "misspelt"],
 )
-def test_a_failing_statement_stops_the_preparation_and_tells_no_password(
+def test_a_failing_statement_stops_the_preparation_and_prints_no_password(
     kept: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     files = tmp_path / "database"
@@ -90,8 +90,8 @@ def test_a_failing_statement_stops_the_preparation_and_tells_no_password(
     monkeypatch.setattr(postgres, "START", files / START.name)
     prepare = pod(kept, "prepare")
     assert prepare.ends() != 0
-    assert "ERROR" in prepare.says()
-    assert len(prepare.says().splitlines()) == 1
-    assert_silent(kept, "stderr", prepare.stderr.read_bytes())
-    assert_silent(kept, "stdout", prepare.stdout.read_bytes())
+    assert "ERROR" in prepare.errors()
+    assert len(prepare.errors().splitlines()) == 1
+    assert_no_password(kept, "stderr", prepare.stderr.read_bytes())
+    assert_no_password(kept, "stdout", prepare.stdout.read_bytes())
     assert users_of(kept.volume) == set()

@@ -1,4 +1,4 @@
-"""PgBouncer with the program's own files before a real server: both logins, TLS on both sides, few connections."""
+"""PgBouncer with the program's own files in front of a real server: both logins, TLS on both sides, few connections."""
 
 import socket
 import subprocess
@@ -31,18 +31,18 @@ POOLED = {
 
 @dataclass(frozen=True)
 class Pooler:
-    """One PgBouncer, with the folder of its certificate and the server behind it."""
+    """A running PgBouncer, with the folder of its certificate and the server behind it."""
 
     port: int
     tls: Path
     server: Postgres
     log: Path
 
-    def way_in(self, user: str, file: str, **changes: str) -> Where:
-        """Give the parameters with which the program's application comes, with changes."""
-        login = {"host": f"pgbouncer-service.{NAMESPACE}", "hostaddr": "127.0.0.1", "port": str(self.port)}
-        login |= {"user": user, "password": password(self.server, file), "dbname": "neobank"}
-        return login | {"sslmode": "verify-full", "sslrootcert": str(self.tls / "ca.crt")} | changes
+    def login(self, user: str, file: str, **changes: str) -> Where:
+        """Return the parameters with which the application logs in, with changes."""
+        where = {"host": f"pgbouncer-service.{NAMESPACE}", "hostaddr": "127.0.0.1", "port": str(self.port)}
+        where |= {"user": user, "password": password(self.server, file), "dbname": "neobank"}
+        return where | {"sslmode": "verify-full", "sslrootcert": str(self.tls / "ca.crt")} | changes
 
 
 def registered(providers: RealCertificates, changes: Config) -> Program:
@@ -56,7 +56,7 @@ def entries(program: Program, secret: str) -> dict[str, str]:
 
 @contextmanager
 def pgbouncer(folder: Path, program: Program, server: Postgres, **other: str) -> Iterator[Pooler]:
-    """Run it with a program's files, at other addresses and paths; `other` replaces files of its certificate."""
+    """Run PgBouncer with a program's files, adapted to this machine; `other` replaces files of its certificate."""
     port, tls, hosts = free_port(), folder / pooling.TLS, folder / "hosts"
     tls.mkdir()
     if isinstance(server, Encrypted):
@@ -68,13 +68,15 @@ def pgbouncer(folder: Path, program: Program, server: Postgres, **other: str) ->
     pod = dict(program.pods())["pgbouncer-deployment"]["spec"]
     uid, words = int(pod["securityContext"]["runAsUser"]), pod["containers"][0]["command"]
     assert words == ["pgbouncer", "/etc/neobank/pgbouncer/pgbouncer.ini"]
-    somebody = ["unshare", "--user", f"--map-user={uid}", f"--map-group={uid}", "--"]  # whom no machine knows
-    command = [*IN_NAMESPACES, WITH_HOSTS, str(hosts), *somebody, pooling.executable(), str(configuration)]
+    as_user = ["unshare", "--user", f"--map-user={uid}", f"--map-group={uid}", "--"]  # without an entry in /etc/passwd
+    command = [*IN_NAMESPACES, WITH_HOSTS, str(hosts), *as_user, pooling.executable(), str(configuration)]
     log = folder / "pgbouncer.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
-        eventually(lambda: listens(process, port, log), "PgBouncer's answer", lambda: log.read_text(encoding="utf-8"))
+        eventually(
+            lambda: listens(process, port, log), "an answer of PgBouncer", lambda: log.read_text(encoding="utf-8")
+        )
         yield Pooler(port, tls, server, log)
     finally:
         process.terminate()
@@ -102,9 +104,9 @@ def program(providers: RealCertificates) -> Program:
 
 @contextmanager
 def started(server: Postgres, program: Program) -> Iterator[None]:
-    """Start a server with a program's passwords and, if it has TLS, its certificate."""
+    """Start a server with a program's passwords and, if the server is Encrypted, its certificate."""
     if subprocess.run([*IN_NAMESPACES, "true"], check=False, capture_output=True).returncode != 0:
-        not_here("this machine forbids user namespaces, in which the services' names lead here")
+        not_here("this machine forbids user namespaces, which resolve the services' names to it")
     for name, text in entries(program, "postgres-secret").items():
         (server.credentials / name).write_text(text, encoding="utf-8")
     if isinstance(server, Encrypted):
@@ -130,52 +132,52 @@ def pooler(tmp_path_factory: pytest.TempPathFactory, program: Program, server: E
 
 
 @pytest.mark.parametrize(("user", "file"), [("neobank_1", "application"), ("neobank_0", "application_previous")])
-def test_both_logins_come_in_and_tls_is_on_both_ways(pooler: Pooler, user: str, file: str) -> None:
-    way_in = pooler.way_in(user, file)
+def test_both_logins_connect_with_tls_on_both_sides(pooler: Pooler, user: str, file: str) -> None:
+    login = pooler.login(user, file)
     behind = "SELECT current_user::text, ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-    assert ask(way_in, behind) == [(user, True, "TLSv1.3")]
-    with session(way_in) as connection:
+    assert ask(login, behind) == [(user, True, "TLSv1.3")]
+    with session(login) as connection:
         assert connection.info.ssl_attribute("protocol") == "TLSv1.3"
 
 
-def test_the_roles_limits_hold_behind_it(pooler: Pooler) -> None:
-    assert ask(pooler.way_in("neobank_1", "application"), "SHOW statement_timeout") == [("10s",)]
+def test_the_roles_limits_apply_behind_pgbouncer(pooler: Pooler) -> None:
+    assert ask(pooler.login("neobank_1", "application"), "SHOW statement_timeout") == [("10s",)]
 
 
 @pytest.mark.parametrize("user", ["neobank_owner", "neobank_backup", "postgres", "neobank"])
-def test_nobody_else_comes_in(pooler: Pooler, user: str) -> None:
-    refused = refusal(pooler.way_in(user, "owner"))
+def test_no_other_user_can_connect(pooler: Pooler, user: str) -> None:
+    refused = refusal(pooler.login(user, "owner"))
     assert "no such user" in refused or "authentication failed" in refused
 
 
-def test_no_wrong_password_no_other_database_and_no_console(pooler: Pooler) -> None:
-    way_in = pooler.way_in("neobank_1", "application")
-    assert "authentication failed" in refusal({**way_in, "password": "wrong"})
-    assert "no such database" in refusal({**way_in, "dbname": "postgres"})
-    assert "not allowed" in refusal({**way_in, "dbname": "pgbouncer"}, "SHOW CONFIG")
+def test_a_wrong_password_another_database_and_the_console_are_rejected(pooler: Pooler) -> None:
+    login = pooler.login("neobank_1", "application")
+    assert "authentication failed" in refusal({**login, "password": "wrong"})
+    assert "no such database" in refusal({**login, "dbname": "postgres"})
+    assert "not allowed" in refusal({**login, "dbname": "pgbouncer"}, "SHOW CONFIG")
 
 
-def test_a_client_speaks_tls_and_verifies_it(pooler: Pooler) -> None:
-    way_in = pooler.way_in("neobank_1", "application")
-    assert "SSL required" in refusal({**way_in, "sslmode": "disable"})
-    assert "does not match host name" in refusal({**way_in, "host": f"postgres-service.{NAMESPACE}"})
+def test_a_client_must_use_tls_and_verifies_pgbouncer(pooler: Pooler) -> None:
+    login = pooler.login("neobank_1", "application")
+    assert "SSL required" in refusal({**login, "sslmode": "disable"})
+    assert "does not match host name" in refusal({**login, "host": f"postgres-service.{NAMESPACE}"})
 
 
-def test_it_refuses_a_server_of_another_authority(tmp_path: Path, program: Program, server: Encrypted) -> None:
+def test_pgbouncer_rejects_a_server_of_another_authority(tmp_path: Path, program: Program, server: Encrypted) -> None:
     stranger = entries(registered(RealCertificates(), {}), "pgbouncer-tls")["ca.crt"]
     with pgbouncer(tmp_path, program, server, **{"ca.crt": stranger}) as other:
         own = str(server.tls / "ca.crt")
-        with pytest.raises(psycopg2.OperationalError):  # to the service that is "try again"
-            ask(other.way_in("neobank_1", "application", sslrootcert=own), "SELECT 1")
+        with pytest.raises(psycopg2.OperationalError):  # which the service answers with 503
+            ask(other.login("neobank_1", "application", sslrootcert=own), "SELECT 1")
         assert "certificate verify failed" in other.log.read_text(encoding="utf-8")
 
 
 def test_many_clients_of_both_logins_share_few_connections(pooler: Pooler) -> None:
     logins = [("neobank_1", "application"), ("neobank_0", "application_previous")] * 8
-    ways = [pooler.way_in(*login) for login in logins]
+    clients = [pooler.login(*login) for login in logins]
     held = "SELECT count(*) FROM pg_stat_activity WHERE usename ~ '^neobank_[01]$'"
-    with ThreadPoolExecutor(len(ways)) as pool:
-        answers = [pool.submit(ask, way_in, *["SELECT pg_sleep(0.02), 1"] * 20) for way_in in ways]
+    with ThreadPoolExecutor(len(clients)) as pool:
+        answers = [pool.submit(ask, client, *["SELECT pg_sleep(0.02), 1"] * 20) for client in clients]
         most = 0
         while not all(it.done() for it in answers):
             most = max(most, int(str(ask(as_superuser(pooler.server), held)[0][0])))
@@ -183,9 +185,9 @@ def test_many_clients_of_both_logins_share_few_connections(pooler: Pooler) -> No
     assert 1 <= most <= CONNECTIONS
 
 
-def test_without_tls_it_works_as_well(tmp_path: Path, providers: RealCertificates) -> None:
-    plainly = registered(providers, {"production": False, "postgres": {"tls": False}})
+def test_pgbouncer_works_without_tls(tmp_path: Path, providers: RealCertificates) -> None:
+    unencrypted = registered(providers, {"production": False, "postgres": {"tls": False}})
     server = embedded(tmp_path / "server", "17")
-    with started(server, plainly), pgbouncer(tmp_path, plainly, server) as pooler:
-        way_in = pooler.way_in("neobank_1", "application", sslmode="disable")
-        assert ask({**way_in, "sslrootcert": ""}, "SELECT current_user::text") == [("neobank_1",)]
+    with started(server, unencrypted), pgbouncer(tmp_path, unencrypted, server) as pooler:
+        login = pooler.login("neobank_1", "application", sslmode="disable")
+        assert ask({**login, "sslrootcert": ""}, "SELECT current_user::text") == [("neobank_1",)]

@@ -1,4 +1,4 @@
-"""What start.sh can't serve it refuses in one sentence, and it leaves everything as it was."""
+"""start.sh rejects what it cannot serve, with one sentence, and changes nothing."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from tools.postgres import ROLES, Postgres
 RUNBOOK = "docs/postgresql-upgrade.md"
 
 
-def deeper(volume: Path) -> None:
+def in_a_deeper_folder(volume: Path) -> None:
     (volume / "18").rename(volume / "docker")
     (volume / "16").mkdir()
     (volume / "docker").rename(volume / "16" / "docker")
@@ -28,7 +28,7 @@ def at_the_root(volume: Path) -> None:
 
 @pytest.fixture(scope="session")
 def seed_17(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The volume of a real, older major."""
+    """A volume that PostgreSQL 17 initialised."""
     server = embedded(tmp_path_factory.mktemp("seed 17"), "17")
     try:
         assert pod(server, "prepare").ends() == 0
@@ -44,22 +44,22 @@ def older(new_server: NewServer, seed_17: Path) -> Postgres:
     return server
 
 
-def test_data_of_another_major_beside_none_of_its_own(older: Postgres) -> None:
+def test_data_of_another_major_without_own_data_is_rejected(older: Postgres) -> None:
     assert_untouched(older, "17", "none of 18", RUNBOOK)
 
 
-def test_data_of_another_major_in_its_own_place(older: Postgres) -> None:
+def test_data_of_another_major_in_the_own_folder_is_rejected(older: Postgres) -> None:
     (older.volume / "17").rename(older.volume / "18")
     assert_untouched(older, "PostgreSQL 17", "this is 18", RUNBOOK)
 
 
-@pytest.mark.parametrize("move", [deeper, at_the_root])
-def test_data_elsewhere_on_the_volume(kept: Postgres, move: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("move", [in_a_deeper_folder, at_the_root])
+def test_data_elsewhere_on_the_volume_is_rejected(kept: Postgres, move: Callable[[Path], None]) -> None:
     move(kept.volume)
     assert_untouched(kept, RUNBOOK)
 
 
-def test_a_directory_that_holds_something_else(new_server: NewServer) -> None:
+def test_a_data_directory_without_a_database_is_rejected(new_server: NewServer) -> None:
     server = new_server()
     (server.volume / ".lock").touch()
     (server.volume / "18").mkdir()
@@ -67,7 +67,7 @@ def test_a_directory_that_holds_something_else(new_server: NewServer) -> None:
     assert_untouched(server, "not a database")
 
 
-def test_a_server_without_a_database(new_server: NewServer) -> None:
+def test_serving_before_the_preparation_is_rejected(new_server: NewServer) -> None:
     server = new_server()
     assert_refused(pod(server, "serve"), "not a database", "prepare")
     assert [path.name for path in server.volume.iterdir()] == [".lock"]
@@ -75,7 +75,7 @@ def test_a_server_without_a_database(new_server: NewServer) -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("content", [None, "", "\n"], ids=["missing", "empty", "blank"])
-def test_a_password_file_that_holds_none(new_server: NewServer, role: str, content: str | None) -> None:
+def test_a_missing_or_empty_password_file_is_rejected(new_server: NewServer, role: str, content: str | None) -> None:
     server = new_server()
     file = server.credentials / role
     file.unlink()
@@ -85,17 +85,17 @@ def test_a_password_file_that_holds_none(new_server: NewServer, role: str, conte
     assert list(server.volume.iterdir()) == []
 
 
-def test_a_volume_that_may_not_be_written(new_server: NewServer) -> None:
+def test_a_volume_that_is_not_writable_is_rejected(new_server: NewServer) -> None:
     server = new_server()
     server.volume.chmod(0o555)
     assert_untouched(server, str(server.volume), "not writable")
 
 
-def test_a_volume_that_is_not_there(new_server: NewServer) -> None:
+def test_a_missing_volume_is_rejected(new_server: NewServer) -> None:
     server = new_server()
     server.volume.rmdir()
     assert_refused(pod(server, "prepare"), str(server.volume), "not writable")
 
 
-def test_a_word_that_is_neither(new_server: NewServer) -> None:
+def test_an_unknown_command_is_rejected(new_server: NewServer) -> None:
     assert_refused(pod(new_server(), "restart"), "prepare", "serve")

@@ -1,4 +1,4 @@
-"""Each role gets into its own database with its own password, and may there what its task needs."""
+"""Each role can log in only to its own database with its own password, and has only the rights its task needs."""
 
 import os
 import subprocess
@@ -30,41 +30,41 @@ FORBIDDEN = [
 
 @EVERY_ROLE
 @pytest.mark.parametrize("database", ["postgres", "template1", "template0"])
-def test_a_role_gets_into_no_other_database(bank: Postgres, role: str, database: str) -> None:
+def test_a_role_cannot_log_in_to_another_database(bank: Postgres, role: str, database: str) -> None:
     assert "no pg_hba.conf entry" in refusal(as_role(bank, role, dbname=database))
 
 
 @EVERY_ROLE
 @pytest.mark.parametrize(("password", "words"), [("", "no password supplied"), ("wrong", "authentication failed")])
-def test_a_role_gets_in_with_its_password_only(bank: Postgres, role: str, password: str, words: str) -> None:
+def test_a_role_needs_its_password(bank: Postgres, role: str, password: str, words: str) -> None:
     assert words in refusal(as_role(bank, role, password=password))
 
 
 @EVERY_ROLE
-def test_a_role_gets_in_over_tcp_only(bank: Postgres, role: str) -> None:
+def test_a_role_logs_in_only_over_tcp(bank: Postgres, role: str) -> None:
     assert "no pg_hba.conf entry" in refusal(as_role(bank, role, host=str(bank.sockets)))
 
 
 @EVERY_ROLE
-def test_the_password_of_one_role_is_no_other_roles(bank: Postgres, role: str) -> None:
+def test_every_role_has_its_own_password(bank: Postgres, role: str) -> None:
     for other in LOGINS.keys() - {role}:
         refused = refusal(as_role(bank, role, user=LOGINS[other]))
         assert "authentication failed" in refused
 
 
 @pytest.mark.parametrize("database", ["neobank", "postgres"])
-def test_the_superuser_has_no_password_and_no_way_in_over_the_network(bank: Postgres, database: str) -> None:
+def test_the_superuser_has_no_password_and_cannot_log_in_over_the_network(bank: Postgres, database: str) -> None:
     assert "no pg_hba.conf entry" in refusal(as_role(bank, "owner", user="postgres", dbname=database))
     superusers = "SELECT rolname, rolpassword FROM pg_authid WHERE rolsuper"
     assert ask(as_superuser(bank), superusers) == [("postgres", None)]
 
 
-def test_the_applications_group_logs_in_nowhere(bank: Postgres) -> None:
+def test_the_applications_group_role_cannot_log_in(bank: Postgres) -> None:
     assert ask(as_superuser(bank), "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'neobank'") == [(False,)]
     assert "authentication failed" in refusal(as_role(bank, "application", user="neobank"))
 
 
-def test_everybody_may_connect_to_no_database_and_use_nothing_of_the_schema(bank: Postgres) -> None:
+def test_public_has_no_rights_on_any_database_or_the_schema(bank: Postgres) -> None:
     of_public = (
         "SELECT datname FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) WHERE grantee = 0"
         " UNION ALL SELECT nspname FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner)))"
@@ -75,7 +75,7 @@ def test_everybody_may_connect_to_no_database_and_use_nothing_of_the_schema(bank
 
 @pytest.mark.parametrize("role", ["application", "backup", "metrics"])
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_a_role_that_does_not_migrate_changes_nothing_and_becomes_nobody(
+def test_a_role_other_than_the_owner_cannot_change_anything_or_switch_roles(
     bank: Postgres, role: str, statement: str
 ) -> None:
     refused = refusal(as_role(bank, role), statement)
@@ -85,17 +85,17 @@ def test_a_role_that_does_not_migrate_changes_nothing_and_becomes_nobody(
 @pytest.mark.parametrize(
     "statement", ["CREATE ROLE mine", "CREATE DATABASE mine", "SET ROLE postgres", *FORBIDDEN[-4:]]
 )
-def test_the_owner_of_the_schema_is_no_superuser(bank: Postgres, statement: str) -> None:
+def test_the_owner_of_the_schema_has_no_superuser_rights(bank: Postgres, statement: str) -> None:
     assert "permission denied" in refusal(as_role(bank, "owner"), statement)
 
 
 @pytest.mark.parametrize("role", ["application", "metrics"])
 @pytest.mark.parametrize("table", ["payments", "pg_authid"])
-def test_what_was_not_granted_is_not_to_be_read(bank: Postgres, role: str, table: str) -> None:
+def test_a_table_without_a_grant_cannot_be_read(bank: Postgres, role: str, table: str) -> None:
     assert "permission denied" in refusal(as_role(bank, role), f"TABLE {table}")
 
 
-def test_the_backup_role_dumps_everything(bank: Postgres) -> None:
+def test_the_backup_role_can_dump_everything(bank: Postgres) -> None:
     login = ["--host=127.0.0.1", f"--port={bank.port}", f"--username={LOGINS['backup']}", "--dbname=neobank"]
     dump = subprocess.run(
         [str(bank.binaries / "pg_dump"), *login, "--no-password"],
@@ -107,20 +107,20 @@ def test_the_backup_role_dumps_everything(bank: Postgres) -> None:
     assert "COPY public.payments (id) FROM stdin;\n1\n" in dump.stdout
 
 
-def test_the_metrics_role_sees_what_others_do(bank: Postgres) -> None:
+def test_the_metrics_role_sees_the_statements_of_others(bank: Postgres) -> None:
     seen = ask(
         as_role(bank, "metrics"), "SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>'"
     )
     assert seen == [(0,)]
 
 
-def test_the_application_waits_no_longer_than_a_player_does(bank: Postgres) -> None:
+def test_the_application_has_timeouts(bank: Postgres) -> None:
     limits = {"lock_timeout": "5s", "statement_timeout": "10s", "idle_in_transaction_session_timeout": "30s"}
     for limit, value in limits.items():
         assert ask(as_role(bank, "application"), f"SHOW {limit}") == [(value,)]
 
 
-def test_the_only_rules_of_access_are_ours_and_none_is_trust(bank: Postgres) -> None:
+def test_pg_hba_has_only_our_rules_and_passwords_are_scram_hashes(bank: Postgres) -> None:
     theirs = "SELECT line_number, type, database, user_name, auth_method FROM pg_hba_file_rules"
     written = START.with_name("pg_hba.conf").read_text(encoding="utf-8")
     assert len(ask(as_superuser(bank), theirs)) == len([it for it in written.splitlines() if not it.startswith("#")])

@@ -1,4 +1,4 @@
-"""The server takes what the program writes for a size of pod, and what it sees and logs holds no secret."""
+"""The server starts with the settings for each pod size, and its log and statistics contain no secret."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ TEXTS = "SELECT query FROM administration.pg_stat_statements"
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> dict[str, str]:
-    """Put the files of a stack with these settings where the server reads them; gives its postgres-config."""
+    """Write the files of a stack with these settings where the server reads them; return its postgres-config."""
     folder.mkdir(exist_ok=True)
     program = run_dev({"postgres": settings})
     files: dict[str, str] = program.find("ConfigMap", "postgres-config").inputs["data"]
@@ -40,14 +40,14 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Postgres]
     end(made)
 
 
-def test_a_server_runs_with_what_follows_from_its_size_and_with_less_of_it_again(
+def test_a_server_runs_with_the_settings_for_its_size_also_after_a_resize(
     server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for memory, storage in (("4Gi", "20Gi"), ("512Mi", "1Gi"), ("16Gi", "2Ti")):
         install(tmp_path / "files", monkeypatch, memory=memory, storage=storage)
         server.start()
         for name, value in tuning.by_size(memory, storage).items():
-            assert normal(server, show(server, name)) == normal(server, value), name
+            assert in_bytes(server, show(server, name)) == in_bytes(server, value), name
         server.stop()
 
 
@@ -56,12 +56,12 @@ def show(server: Postgres, name: str) -> str:
     return str(value)
 
 
-def normal(server: Postgres, value: str) -> object:
-    """Give a size in bytes and a number as it is, since the server says 1GB for 1024MB."""
+def in_bytes(server: Postgres, value: str) -> object:
+    """Return a size in bytes and a number unchanged, because the server shows 1024MB as 1GB."""
     return ask(as_superuser(server), f"SELECT pg_size_bytes('{value}')")
 
 
-def test_a_stacks_own_settings_are_in_force(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stacks_own_settings_take_effect(server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own: dict[str, Any] = {"work_mem": "12MB", "random_page_cost": 1.1, "jit": False, "checkpoint_timeout": "7min"}
     install(tmp_path / "files", monkeypatch, settings=own)
     server.start()
@@ -73,21 +73,21 @@ def test_a_stacks_own_settings_are_in_force(server: Postgres, tmp_path: Path, mo
     }
 
 
-def test_a_setting_that_there_is_not_is_named_before_the_server_starts(
+def test_an_unknown_setting_is_named_before_the_server_starts(
     server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path / "files", monkeypatch, settings={"work_memory": "12MB"})
     prepare = pod(server, "prepare")
     assert prepare.ends() == 1
     assert 'unrecognized configuration parameter "work_memory"' in prepare.stdout.read_text(encoding="utf-8")
-    assert "PostgreSQL did not start; the reason is in its log above." in prepare.says()
+    assert "PostgreSQL did not start" in prepare.errors()
 
 
-def test_connections_definitions_waits_and_slow_statements_are_logged_and_no_parameter_is(
+def test_connections_ddl_lock_waits_and_slow_statements_are_logged_without_parameters(
     server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    soon = {"log_min_duration_statement": "100ms", "deadlock_timeout": "100ms"}
-    install(tmp_path / "files", monkeypatch, settings=soon)
+    short = {"log_min_duration_statement": "100ms", "deadlock_timeout": "100ms"}
+    install(tmp_path / "files", monkeypatch, settings=short)
     server.start()
     ask(as_role(server, "owner"), "CREATE TABLE seen (id bigint PRIMARY KEY)")
     ask(as_role(server, "owner"), "INSERT INTO seen VALUES (1)")
@@ -106,25 +106,25 @@ def test_connections_definitions_waits_and_slow_statements_are_logged_and_no_par
     assert "neobank_owner@neobank LOG:  statement: CREATE TABLE seen" in log
     assert "duplicate key value" in log
     assert "swordfish" not in log
-    assert "mistaken" not in log  # the text of what failed
-    assert "INSERT INTO seen VALUES" not in log  # what is neither slow nor a definition
+    assert "mistaken" not in log  # the text of a failed statement
+    assert "INSERT INTO seen VALUES" not in log  # a statement that is neither slow nor DDL
     for role in postgres.CREDENTIALS:
         assert password(server, role) not in log
 
 
 def wait_for_a_lock(server: Postgres) -> None:
-    """Make one session wait for another until the log says so."""
+    """Let one session wait for another until the log reports it."""
     owner = as_role(server, "owner")
     with session(owner) as holder, holder.cursor() as cursor, ThreadPoolExecutor(1) as pool:
         cursor.execute("BEGIN; LOCK TABLE seen")
         waiting = pool.submit(ask, owner, "TABLE seen")
-        eventually(lambda: "still waiting for" in server.log.read_text(encoding="utf-8"), "who waits in the log")
+        eventually(lambda: "still waiting for" in server.log.read_text(encoding="utf-8"), "the lock wait in the log")
         cursor.execute("COMMIT")
         assert waiting.result() == [(1,)]
 
 
 def bind(server: Postgres, statement: str, parameter: str) -> None:
-    """Send a parameter apart from its statement, which the service's driver does not."""
+    """Send a bind parameter separately from its statement, which the service's driver does not do."""
     where = as_role(server, "owner")
     login = [f"--{name}={where[key]}" for name, key in (("host", "host"), ("port", "port"), ("username", "user"))]
     subprocess.run(
@@ -137,7 +137,7 @@ def bind(server: Postgres, statement: str, parameter: str) -> None:
     )
 
 
-def test_the_metrics_role_reads_what_statements_cost_without_their_values(server: Postgres) -> None:
+def test_only_the_metrics_role_reads_statement_statistics_without_values(server: Postgres) -> None:
     server.start()
     ask(as_role(server, "application"), "SELECT 'swordfish' AS value, 4711 AS number")
     seen = TEXTS + " WHERE calls = 1 AND query LIKE '%AS value%'"
@@ -151,11 +151,11 @@ def test_the_metrics_role_reads_what_statements_cost_without_their_values(server
         reset = "SELECT administration.pg_stat_statements_reset()"
         assert "permission denied" in refusal(as_role(server, role), reset)
     server.stop()
-    server.start()  # a second preparation finds it there
+    server.start()  # a second preparation keeps the extension
     assert ask(as_role(server, "metrics"), TEXTS)
 
 
-def test_a_server_whose_build_lacks_the_statistics_runs_without_them(kept: Postgres, tmp_path: Path) -> None:
+def test_a_server_built_without_pg_stat_statements_runs_without_it(kept: Postgres, tmp_path: Path) -> None:
     complete = BINARIES["18"].parent
     package = complete.parent
     lacking = tmp_path / "lacking" / package.name / complete.name
@@ -163,7 +163,7 @@ def test_a_server_whose_build_lacks_the_statistics_runs_without_them(kept: Postg
     for folder in ("lib", "share"):
         ignored = shutil.ignore_patterns("pg_stat_statements*")
         shutil.copytree(complete / folder, lacking / folder, ignore=ignored, copy_function=os.symlink)
-    libraries = f"{package.name}.libs"  # which the programs find beside their package
+    libraries = f"{package.name}.libs"  # which the programs load from beside their package
     (tmp_path / "lacking" / libraries).symlink_to(package.with_name(libraries))
     kept.binaries = lacking / "bin"
     kept.start()

@@ -1,6 +1,6 @@
-"""The runbook of docs/postgresql-upgrade.md: its own commands, from 16 to 17 and on to 18, with real servers and tools.
+"""The runbook docs/postgresql-upgrade.md: its commands, from 16 to 17 and then to 18, with real servers and tools.
 
-The bank that moves has players with sessions, transfers, an idempotent answer, a vendor's key, a reversal and an audit.
+The bank has players with sessions, transfers, an idempotent response, a vendor's key, a reversal and an audit log.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ Headers = dict[str, str]
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Callable[[str], Postgres]]:
-    """Make a server of a major with one port and one set of passwords for all, as one stack has."""
+    """Return a function that makes a server of a major; all share one port and one set of passwords, as in a stack."""
     made: list[Postgres] = []
     port = free_port()
 
@@ -56,7 +56,7 @@ def machines(tmp_path: Path) -> Iterator[Callable[[str], Postgres]]:
 
 @dataclass
 class Bank:
-    """The service on one server, as its players see it."""
+    """The service on one server; as a context manager, its HTTP client."""
 
     server: Postgres
     address: str = NEW
@@ -73,7 +73,7 @@ class Bank:
 
 
 def neobank(server: Postgres, *words: str) -> str:
-    """Run one of the service's commands as the owner and as the application. Raises CalledProcessError."""
+    """Run a command of the service with both database URLs. Raise CalledProcessError if it fails."""
     names = CONTRACT.environment
     environment = {
         **os.environ,
@@ -94,15 +94,15 @@ def log_in(client: FlaskClient, name: str) -> Headers:
 
 @dataclass(frozen=True)
 class People:
-    """Who is logged in, their accounts, and the transfer that one of them made with a key."""
+    """The sessions and account numbers of the users, and the id of the transfer made with an idempotency key."""
 
     headers: dict[str, Headers]
     numbers: dict[str, str]
     paid: int
 
 
-def live_a_little(client: FlaskClient) -> People:
-    """Let players pay and organisers organise."""
+def fill(client: FlaskClient) -> People:
+    """Register players, make payments, and change accounts as an organiser."""
     players: dict[str, Headers] = {}
     numbers: dict[str, str] = {}
     for name in ("Neo", "Trinity", "Ünïcode 🏢"):
@@ -149,7 +149,7 @@ PERMISSIONS = {  # who is there, who owns what, and who may do what
 
 
 def contents(server: Postgres) -> dict[str, object]:
-    """Give a digest of each table's rows, and where each sequence stands."""
+    """Return number and digest of each table's rows, and the last value of each sequence."""
     superuser = as_superuser(server)
     tables = ask(superuser, "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 2200 ORDER BY 1")
     found: dict[str, object] = {}
@@ -161,13 +161,13 @@ def contents(server: Postgres) -> dict[str, object]:
 
 
 def deployed(major: str) -> str:
-    """Give what kubectl lists, from what the program registers."""
+    """Return what kubectl would list of the program's workloads, as JSON."""
     program = run_prod({"postgres": {"major": int(major)}})
     return json.dumps(program.listed("Deployment", "Job"))
 
 
 def move(cluster: Cluster, majors: tuple[str, str]) -> None:
-    """Follow the runbook from the old server to the new one, and look at everything on the way."""
+    """Follow the runbook from the old server to the new one, and check the data after each step."""
     (cluster.folder / "deployed.json").write_text(deployed(majors[0]), encoding="utf-8")
     _, start, close, copy, keep, verify, stop, switch = code_blocks(RUNBOOK)
     cluster.paste(start, majors)
@@ -188,7 +188,7 @@ def move(cluster: Cluster, majors: tuple[str, str]) -> None:
 
 
 def assert_serving(bank: Bank, people: People, transfers: int) -> None:
-    """Those who were logged in still are, an answer is kept, and a new payment gets a number of its own."""
+    """Assert that sessions are valid, the idempotent response is kept, and a new transfer gets a higher id."""
     neo = people.headers["Neo"]
     payment = PAYMENT | {"to_account": people.numbers["Trinity"]}
     with bank as client:
@@ -210,7 +210,7 @@ def last_transfer(server: Postgres) -> int:
     return int(str(last))
 
 
-def test_the_runbook_moves_a_bank_from_16_to_17_and_on_to_18_and_the_way_back_is_open(
+def test_the_runbook_moves_a_bank_from_16_to_17_to_18_and_the_old_volume_still_works(
     machines: Callable[[str], Postgres], tmp_path: Path
 ) -> None:
     servers = {major: machines(major) for major in ("16", "17", "18")}
@@ -218,7 +218,7 @@ def test_the_runbook_moves_a_bank_from_16_to_17_and_on_to_18_and_the_way_back_is
     serve(first, NEW)
     neobank(first, "db", "upgrade")
     with Bank(first) as client:
-        people = live_a_little(client)
+        people = fill(client)
     kept, paid = contents(first), last_transfer(first)
     first.stop()
     for old, new in (("16", "17"), ("17", "18")):
@@ -234,7 +234,7 @@ def test_the_runbook_moves_a_bank_from_16_to_17_and_on_to_18_and_the_way_back_is
     assert_serving(Bank(first), people, paid)
 
 
-def test_each_major_refuses_the_volumes_of_the_others(machines: Callable[[str], Postgres]) -> None:
+def test_each_major_rejects_the_volumes_of_the_others(machines: Callable[[str], Postgres]) -> None:
     servers = {major: machines(major) for major in ("16", "17", "18")}
     for server in servers.values():
         assert pod(server, "prepare").process.wait(timeout=120) == 0
@@ -249,7 +249,7 @@ def test_each_major_refuses_the_volumes_of_the_others(machines: Callable[[str], 
         assert listing(owner.volume) == before
 
 
-def test_the_stack_takes_the_claim_that_the_runbook_names() -> None:
+def test_the_stack_uses_the_claim_that_the_runbook_names() -> None:
     [written] = code_blocks(RUNBOOK, "yaml")
     change = {key.removeprefix("neobank:"): value for key, value in yaml.safe_load(written).items()}
     spec = run_prod(change).find("Deployment", "postgres-deployment")

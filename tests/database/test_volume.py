@@ -1,4 +1,4 @@
-"""Whatever the volume has been through, start.sh makes it a whole database that obeys the program's files."""
+"""start.sh turns a volume in any state into a complete database with the program's settings and roles."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ MOMENTS = {
 }
 
 
-def assert_whole(server: Postgres) -> None:
+def assert_complete(server: Postgres) -> None:
     databases = ask(
         as_superuser(server), "SELECT datname, pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database"
     )
@@ -50,7 +50,7 @@ def assert_whole(server: Postgres) -> None:
 def test_an_empty_volume_becomes_a_database(new_server: NewServer, major: str) -> None:
     server = new_server(major)
     server.start()
-    assert_whole(server)
+    assert_complete(server)
     assert stat.S_IMODE((server.volume / major).stat().st_mode) == 0o700
 
 
@@ -62,7 +62,7 @@ def test_preparing_again_changes_nothing(running: Postgres) -> None:
     assert payments(running) == [1]
 
 
-def test_preparing_undoes_whatever_was_done_to_roles(running: Postgres) -> None:
+def test_preparing_reverts_changes_of_roles_and_rights(running: Postgres) -> None:
     before = catalogue(running)
     ask(
         as_superuser(running),
@@ -95,7 +95,7 @@ def test_preparing_undoes_whatever_was_done_to_roles(running: Postgres) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o2770, 0o770, 0o2750, 0o755])
-def test_a_directory_that_the_platform_opened_is_closed_again(kept: Postgres, mode: int) -> None:
+def test_a_data_directory_with_open_permissions_is_restricted_again(kept: Postgres, mode: int) -> None:
     data = kept.volume / "18"
     data.chmod(mode)
     kept.start()
@@ -103,7 +103,7 @@ def test_a_directory_that_the_platform_opened_is_closed_again(kept: Postgres, mo
     assert payments(kept) == [1]
 
 
-def test_settings_of_a_volume_initialised_elsewhere_are_not_in_force(new_server: NewServer) -> None:
+def test_settings_of_a_volume_initialised_elsewhere_have_no_effect(new_server: NewServer) -> None:
     server = new_server()
     data = server.volume / "18"
     initdb = [str(server.binaries / "initdb"), "--auth=trust", "--username=postgres", "--locale=C", str(data)]
@@ -121,31 +121,33 @@ def test_settings_of_a_volume_initialised_elsewhere_are_not_in_force(new_server:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_initialisation_is_never_taken_for_a_database(new_server: NewServer, moment: str) -> None:
+def test_a_killed_initialisation_is_repeated(new_server: NewServer, moment: str) -> None:
     server = new_server()
     killed = pod(server, "prepare")
-    eventually((server.volume / MOMENTS[moment]).exists, moment, killed.says)
-    killed.process.kill()  # at once, so that it can't end meanwhile; then whatever it had started
+    eventually((server.volume / MOMENTS[moment]).exists, moment, killed.errors)
+    killed.process.kill()  # first, so that it cannot end meanwhile; then what it started
     kill_users(server.volume)
-    assert killed.ends() != 0, "it was over before it could be killed"
+    assert killed.ends() != 0, "it ended before it could be killed"
     server.start()
-    assert_whole(server)
+    assert_complete(server)
 
 
-def test_an_initdb_killed_alone_fails_the_preparation(new_server: NewServer) -> None:
+def test_the_preparation_fails_if_only_initdb_is_killed(new_server: NewServer) -> None:
     server = new_server()
     prepare = pod(server, "prepare")
-    eventually((server.volume / INITIALISING).exists, "initdb", prepare.says)
+    eventually((server.volume / INITIALISING).exists, "initdb", prepare.errors)
     initdb = child_of(prepare.process.pid, "initdb")
-    assert initdb is not None, "it was over before it could be killed"
+    assert initdb is not None, "it ended before it could be killed"
     os.kill(initdb, signal.SIGKILL)
     assert prepare.ends() != 0
     assert not (server.volume / "18").exists()
     server.start()
-    assert_whole(server)
+    assert_complete(server)
 
 
-def test_a_checkout_whose_path_has_a_space(kept: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_of_the_checkout_may_contain_spaces_and_quotes(
+    kept: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkout = tmp_path / "my 'own' checkout"
     shutil.copytree(START.parent, checkout)
     monkeypatch.setattr(postgres, "START", checkout / START.name)

@@ -1,4 +1,4 @@
-"""One run of each committed stack, for the tests that only look."""
+"""One run of each committed stack, for the tests that only read the result."""
 
 import pytest
 

@@ -11,7 +11,7 @@ OUTSIDE = "an address outside the cluster"
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod somewhere in the cluster, or an address outside of it where it has no namespace."""
+    """A pod in the cluster, or an address outside it if it has no namespace."""
 
     name: str
     namespace: str
@@ -19,12 +19,12 @@ class Peer:
 
 
 def pods(program: Program) -> dict[str, Peer]:
-    """Give the program's pods and those they could meet."""
+    """Return the program's pods and other peers that might connect, by name."""
     own = {name: Peer(name, NAMESPACE, frozenset(pod["metadata"]["labels"].items())) for name, pod in program.pods()}
     others = [
         Peer("ingress controller", "traefik"),
         Peer("Prometheus", "monitoring"),
-        Peer("somebody else", "default"),
+        Peer("other pod", "default"),
         Peer("stray pod", NAMESPACE),
         Peer(OUTSIDE, ""),
     ]
@@ -32,7 +32,7 @@ def pods(program: Program) -> dict[str, Peer]:
 
 
 def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Evaluate a label selector; an empty one selects everything."""
+    """Evaluate a label selector; an empty one selects every pod."""
     for expression in selector.get("matchExpressions", []):
         assert expression["operator"] == "In"
         if labels.get(expression["key"]) not in expression["values"]:
@@ -42,7 +42,7 @@ def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 
 def admits(peers: list[dict[str, Any]], peer: Peer) -> bool:
-    """Evaluate `from` or `to`: none at all is everybody; a pod selector alone means the policy's own namespace."""
+    """Evaluate `from` or `to`: an empty list means every peer; a pod selector alone means the policy's namespace."""
     if not peers:
         return True
     for rule in peers:
@@ -59,7 +59,7 @@ def admits(peers: list[dict[str, Any]], peer: Peer) -> bool:
 
 
 def allows(policies: list[dict[str, Any]], side: str, pod: Peer, other: Peer, port: tuple[str, int]) -> bool:
-    """Evaluate one direction at one pod: whoever no policy of that direction selects is free."""
+    """Evaluate one direction at one pod: a pod that no policy of that direction selects is not restricted."""
     if pod.namespace != NAMESPACE:
         return True
     mine = [it for it in policies if side in it["policyTypes"] and matches(it["podSelector"], dict(pod.labels))]
@@ -71,7 +71,7 @@ def allows(policies: list[dict[str, Any]], side: str, pod: Peer, other: Peer, po
 
 
 def opens(ports: list[dict[str, Any]], port: tuple[str, int]) -> bool:
-    """Evaluate the ports of a rule: none at all is every port."""
+    """Evaluate the ports of a rule: an empty list means every port."""
     return not ports or port in {(it.get("protocol", "TCP"), it["port"]) for it in ports}
 
 
@@ -79,13 +79,13 @@ PORTS = [("TCP", 53), ("UDP", 53), ("TCP", 5432), ("TCP", 5000), ("TCP", 9464), 
 
 
 def table(program: Program, without: str = "") -> set[tuple[str, str, str, int]]:
-    """List who reaches whom at which port, where one of both is the program's."""
+    """Return (source, target, protocol, port) of each possible connection to or from a pod of the program."""
     policies = [it.inputs["spec"] for it in program.of_kind("NetworkPolicy") if it.name != without]
-    everybody = pods(program)
+    all_peers = pods(program)
     return {
         (source.name, target.name, *port)
-        for source in everybody.values()
-        for target in everybody.values()
+        for source in all_peers.values()
+        for target in all_peers.values()
         for port in PORTS
         if NAMESPACE in {source.namespace, target.namespace} and source != target
         if allows(policies, "Egress", source, target, port) and allows(policies, "Ingress", target, source, port)
@@ -93,7 +93,7 @@ def table(program: Program, without: str = "") -> set[tuple[str, str, str, int]]
 
 
 def dns(program: Program) -> set[tuple[str, str, str, int]]:
-    """Everybody here may ask any name server outside of the namespace."""
+    """Return the DNS flows: every pod of the namespace may query any name server outside it."""
     own = [name for name, peer in pods(program).items() if peer.namespace == NAMESPACE]
     servers = [name for name, peer in pods(program).items() if peer.namespace != NAMESPACE]
     return {(name, server, protocol, 53) for name in own for server in servers for protocol in ("TCP", "UDP")}

@@ -1,4 +1,4 @@
-"""Every option of the program, taken in turn from the settings, so that a new one is never forgotten."""
+"""Every option of the program, derived from the settings, so that the tests include each new one."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.infra.program import DIGEST_IMAGE, PROD, Config, Program, merged, run
 
 @dataclass(frozen=True)
 class Option:
-    """A configuration, and all that the program registers for it."""
+    """A configuration and all that the program registers for it."""
 
     name: str
     config: Config
@@ -27,7 +27,7 @@ class Option:
 
 
 def leaves(section: type[BaseModel] = Settings, above: str = "") -> Iterator[tuple[str, Key]]:
-    """Give every key that takes a value, with the path to it."""
+    """Yield every key that takes a value, with its path."""
     for name, key in keys(section).items():
         if key.section:
             yield from leaves(key.section, f"{above}{name}.")
@@ -36,12 +36,12 @@ def leaves(section: type[BaseModel] = Settings, above: str = "") -> Iterator[tup
 
 
 def read(config: Config) -> Settings:
-    """Read a configuration as the engine passes it. Raises pulumi.RunError."""
+    """Read a configuration as the engine passes it. Raise pulumi.RunError if it is invalid."""
     return Settings.read({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
 
 
 def others(path: str, key: Key) -> list[Any]:
-    """Give the values that may bring other resources, or other fields of one."""
+    """Return the values of a key that may change which resources there are, or a field of one."""
     annotation, default = key.info.annotation, key.info.default
     if annotation is bool:
         return [True, False]
@@ -53,18 +53,18 @@ def others(path: str, key: Key) -> list[Any]:
         return [2]
     if path.endswith(".image"):
         return [DIGEST_IMAGE]
-    # A host, the name of an object, or whatever else may be left out.
+    # A host, the name of an object, or another optional text.
     return ["bank.example.org"] if annotation is str and default == "" else []
 
 
 def nested(path: str, value: object) -> dict[str, Any]:
-    """Give a configuration that sets one key."""
+    """Return a configuration that sets one key."""
     first, _, rest = path.partition(".")
     return {first: nested(rest, value) if rest else value}
 
 
 def accepted(config: Config) -> bool:
-    """Whether the settings go together."""
+    """Return whether the configuration is valid."""
     try:
         read(config)
     except pulumi.RunError:
@@ -72,19 +72,19 @@ def accepted(config: Config) -> bool:
     return True
 
 
-def beside(change: Config) -> Config:
-    """Give a value for every other key of the section, where one alone may lack what it needs."""
+def whole_section(change: Config) -> Config:
+    """Return values for all keys of the changed section, because one key alone may need another."""
     [section] = change
-    found: Config = {}
+    values: Config = {}
     for path, key in leaves():
         if path.startswith(f"{section}."):
             for value in others(path, key):
-                found = merged(found, nested(path, value))
-    return found
+                values = merged(values, nested(path, value))
+    return values
 
 
 def configurations() -> Iterator[tuple[str, str, Config]]:
-    """Give a name, a stack and its configuration: each stack as it is, prod with one change, dev with all of them."""
+    """Yield name, stack and configuration: each stack as it is, prod with each change, dev with all changes."""
     dev = stack_file("dev")
     yield "dev", "dev", dev
     yield "prod", "prod", PROD
@@ -92,11 +92,11 @@ def configurations() -> Iterator[tuple[str, str, Config]]:
     for change, _ in changes:
         alone = merged(PROD, change)
         if not accepted(alone):
-            alone = merged(merged(PROD, beside(change)), change)
+            alone = merged(merged(PROD, whole_section(change)), change)
         if accepted(alone) and read(alone) != read(PROD):
             yield f"prod {change}", "prod", alone
     everything = dev
-    for change, differs in [*changes, *changes]:  # what needs another key finds it in the second round
+    for change, differs in [*changes, *changes]:  # a key that needs another key is accepted in the second round
         if differs and accepted(merged(everything, change)):
             everything = merged(everything, change)
     yield "dev with everything", "dev", everything

@@ -1,4 +1,4 @@
-"""Runs the program without its engine and keeps all it registered, secrets in their envelopes."""
+"""Runs the program without its engine and keeps all that it registers, secrets in their envelopes."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGE = "registry.example/neobank:0123456789abcdef"
 DIGEST_IMAGE = "registry.example/neobank@sha256:" + "0123456789abcdef" * 4
 Config = Mapping[str, Any]
-"""A stack's configuration as its file has it, without the project's name before each key."""
+"""A stack's configuration as in its file, without the project's name before each key."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Registered:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What the provider gets, secrets open."""
+        """The inputs as the provider receives them, secrets in plain text."""
         opened: dict[str, Any] = plain(self.raw)
         return opened
 
@@ -58,14 +58,14 @@ class Registered:
 
     @property
     def object_name(self) -> str:
-        """The name that the program fixed, or nothing."""
+        """The object's name if the program sets one, or an empty text."""
         fixed: str = self.inputs.get("metadata", {}).get("name", "")
         return fixed
 
 
 @dataclass(frozen=True)
 class Program:
-    """All that one run registered, in the order of registration, and its outputs."""
+    """All resources that one run registered, in order, and its outputs."""
 
     resources: list[Registered]
     outputs: dict[str, Any]
@@ -75,7 +75,7 @@ class Program:
         return [resource for resource in self.resources if resource.kind in kinds]
 
     def find(self, kind: str, name: str = "") -> Registered:
-        """Give the only resource of a kind with a (resource's or object's) name."""
+        """Return the only resource of a kind; `name` is the resource's or the object's."""
         found = [it for it in self.of_kind(kind) if name in {"", it.name, it.object_name}]
         assert len(found) == 1, f"{kind} {name}: {[it.urn for it in found]}"
         return found[0]
@@ -84,7 +84,7 @@ class Program:
         return [it for it in self.resources if it.type.startswith("kubernetes:")]
 
     def listed(self, *kinds: str) -> dict[str, Any]:
-        """Give what kubectl would list of these kinds."""
+        """Return what `kubectl get --output=json` would list of these kinds."""
         items = []
         for it in self.of_kind(*kinds):
             metadata = {"name": it.name, **it.inputs["metadata"], "creationTimestamp": "2026-11-22T10:00:00Z"}
@@ -111,7 +111,7 @@ class Program:
 
 
 class Recorder(MockMonitor):
-    """A monitor that keeps the requests: mocks see neither dependencies nor protection."""
+    """A monitor that keeps the requests, because mocks see neither dependencies nor protection."""
 
     def __init__(self, mocks: Mocks) -> None:
         super().__init__(mocks)
@@ -148,7 +148,7 @@ class Recorder(MockMonitor):
 
 @contextmanager
 def _event_loop() -> Iterator[None]:
-    """Lend this worker thread a loop: the monitor would open one for each thread and close none."""
+    """Set an event loop for this worker thread and close it; the monitor would open one per thread and close none."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -159,7 +159,7 @@ def _event_loop() -> Iterator[None]:
 
 
 class FakeProviders(Mocks):
-    """Answers as the providers do: generated values, uids, made-up names; a secret input stays one in the state."""
+    """Answers as the providers do: generated values, uids, auto-names; a secret input stays secret in the state."""
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         raise AssertionError(f"the program calls {args.token}")
@@ -180,14 +180,14 @@ class FakeProviders(Mocks):
         return f"{args.name}-id", {**args.inputs, "metadata": metadata}
 
     def pem(self, args: MockResourceArgs) -> str:
-        """Give a key or certificate of the provider `tls`; other inputs give another one."""
+        """Return a key or certificate of the provider `tls`, which depends on all inputs."""
         what = "EC PRIVATE KEY" if args.typ.endswith("PrivateKey") else "CERTIFICATE"
         source = json.dumps(plain(args.inputs), sort_keys=True)
         return f"-----BEGIN {what}-----\n{generated(args.name, source)}\n-----END {what}-----\n"
 
 
 def generated(name: str, rotation: str) -> str:
-    """Give the password that the fake provider makes: another name or rotation number, another password."""
+    """Return the password that the fake provider generates from a name and a rotation number."""
     return hashlib.sha256(f"{name} {rotation}".encode()).hexdigest()[:32]
 
 
@@ -196,12 +196,12 @@ def is_secret(value: object) -> bool:
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  # a JSON document
-    """Open every secret's envelope."""
+    """Return a document with all secrets in plain text."""
     return _replaced(value, lambda secret: plain(secret["value"]))
 
 
 def visible(value: Any) -> str:  # noqa: ANN401
-    """Give a document as it stands in the state for everybody to read."""
+    """Return the part of a document that the state stores in plain text."""
     return json.dumps(_replaced(value, lambda _: "[secret]"))
 
 
@@ -222,7 +222,7 @@ def stack_file(stack: str) -> Config:
 
 
 def merged(config: Config, changes: Config) -> Config:
-    """Change some keys of a configuration, those of nested objects one by one."""
+    """Return a configuration with changes, merging nested objects key by key."""
     deeper = {
         key: merged(config[key], value) if isinstance(value, dict) and isinstance(config.get(key), dict) else value
         for key, value in changes.items()
@@ -231,11 +231,11 @@ def merged(config: Config, changes: Config) -> Config:
 
 
 PARTS = ("Pulumi.yaml", "infra", "database", "service/neobank/contract.toml")
-"""What the engine needs of the checkout to run the program."""
+"""The files and folders that the engine needs to run the program."""
 
 
 def copy_program(folder: Path) -> None:
-    """Copy the program to where the engine can run it with this interpreter's packages."""
+    """Copy the program to a folder in which the engine can run it, with this interpreter's packages."""
     for part in PARTS:
         source, copy = CHECKOUT / part, folder / part
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -247,17 +247,17 @@ def copy_program(folder: Path) -> None:
 
 
 PROD = merged(stack_file("prod"), {"kubeContext": "event", "ingress": {"host": "bank.example.org"}})
-"""The committed prod stack with what only an event can fill in."""
+"""The committed prod stack with the keys that each event sets itself."""
 
 
 def engine_environment(config: Config, image: str = IMAGE) -> dict[str, str]:
-    """Give the environment in which the engine runs the program: strings stay, everything else is JSON."""
+    """Return the engine's environment variables for the program; values other than strings are JSON."""
     texts = {f"neobank:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
     return {"PULUMI_CONFIG": json.dumps(texts), "NEOBANK_IMAGE": image}
 
 
 def run(config: Config, stack: str = "dev", image: str = IMAGE, recorder: Recorder | None = None) -> Program:
-    """Run the program with a configuration. Raises what it raises."""
+    """Run the program with a configuration. Raise the program's own errors."""
     recorder = recorder or Recorder(FakeProviders())
     with mock.patch.dict(os.environ, engine_environment(config, image)):
         outputs, secret_outputs = asyncio.run(execute(recorder, stack))
@@ -282,12 +282,12 @@ def rolled(before: Program, after: Program) -> set[str]:
 
 
 async def execute(monitor: MockMonitor, stack: str) -> tuple[dict[str, Any], frozenset[str]]:
-    """Run the program against a monitor; give its outputs, and the names of those that are secret.
+    """Run the program against a monitor; return its outputs and the names of the secret ones.
 
-    It wants a task of its own: that context keeps one run's stack from the next one's.
+    It needs its own task, whose context separates this run's stack from that of the next run.
     """
     SETTINGS.rpc_manager.clear()
-    SETTINGS.outputs.clear()  # a run that failed leaves its own behind, for a loop that is closed
+    SETTINGS.outputs.clear()  # a failed run leaves outputs behind that belong to a closed loop
     set_mocks(monitor.mocks, project="neobank", stack=stack, preview=False, monitor=monitor)
     await run_pulumi_func(lambda: _run_file(CHECKOUT / "infra" / "__main__.py"))
     root = get_root_resource()

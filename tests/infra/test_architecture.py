@@ -1,6 +1,7 @@
-"""What exists, by which name, in which order, and in which cluster."""
+"""Which objects exist, under which names, in which order, and in which cluster."""
 
 import json
+import re
 
 import pytest
 
@@ -54,13 +55,13 @@ def selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return selector.items() <= labels.items()
 
 
-def test_what_people_type_has_a_fixed_name_and_nothing_else_has(dev: Program) -> None:
+def test_objects_that_people_name_have_fixed_names_and_the_others_are_auto_named(dev: Program) -> None:
     assert {(it.kind, it.object_name) for it in dev.kubernetes() if it.object_name} == FIXED_NAMES
     assert sorted(it.kind for it in dev.kubernetes() if not it.object_name) == ["Job", *["ServiceAccount"] * 5]
     assert dev.find("Job").name == "neobank-db-init"
 
 
-def test_the_outputs_are_those_of_the_documentation(dev: Program) -> None:
+def test_the_outputs_are_complete_and_name_the_database_and_the_service(dev: Program) -> None:
     assert set(dev.outputs) == OUTPUTS
     assert dev.outputs["image"] == IMAGE
     assert dev.outputs["databaseUrl"] == (
@@ -69,19 +70,22 @@ def test_the_outputs_are_those_of_the_documentation(dev: Program) -> None:
     assert dev.outputs["url"] == "http://neobank-service.neotropolis-dev.svc"
 
 
-def test_the_summary_says_what_one_has(dev: Program, prod: Program) -> None:
+def test_the_summary_names_pods_database_protection_and_ingress(dev: Program, prod: Program) -> None:
     small, hardened = dev.outputs["summary"], prod.outputs["summary"]
-    assert (small["bank"], hardened["bank"]) == (
-        "1 pod (neobank-deployment)",
-        "2 to 6 pods, by load (neobank-deployment)",
-    )
-    assert hardened["database"] == "PostgreSQL 16 (alpine) with TLS, 4Gi of memory, on the volume postgres-pvc"
+    assert re.search(r"\b1 pod\b.*neobank-deployment", small["bank"])
+    assert re.search(r"\b2 to 6 pods\b.*neobank-deployment", hardened["bank"])
+    for part in ("PostgreSQL 16", "alpine", "TLS", "4Gi", "postgres-pvc"):
+        assert part in hardened["database"]
+    assert "without TLS" in small["database"]
+    assert "without TLS" not in hardened["database"]
     assert small["data"].startswith("not protected")
     assert hardened["data"].startswith("protected")
-    assert (small["access"][:4], hardened["access"]) == ("none", "the Ingress for bank.example.org, with TLS")
-    assert small["production"].startswith("not for an event: kubeContext: name the context")
-    assert hardened["production"] == "its settings are fit for an event"
-    assert run(changed(postgres={"existingClaim": "kept"})).outputs["summary"]["database"].endswith("volume kept")
+    assert "bank.example.org" in hardened["wayIn"]
+    assert "with TLS" in hardened["wayIn"]
+    assert small["wayIn"].startswith("none")
+    assert "kubeContext" in small["production"]
+    assert ":" not in hardened["production"]  # it names no key that production lacks
+    assert run(changed(postgres={"existingClaim": "kept"})).outputs["summary"]["database"].endswith("kept")
 
 
 @pytest.mark.parametrize(
@@ -104,21 +108,21 @@ def test_the_summary_says_what_one_has(dev: Program, prod: Program) -> None:
         (("Secret", "neobank-figures-secret"), ("Deployment", "neobank-figures")),
     ],
 )
-def test_one_comes_before_the_other(dev: Program, first: tuple[str, str], then: tuple[str, str]) -> None:
+def test_a_resource_depends_on_what_it_needs(dev: Program, first: tuple[str, str], then: tuple[str, str]) -> None:
     assert dev.find(*first).urn in dev.find(*then).depends_on
 
 
-def test_every_object_goes_to_the_one_provider(dev: Program) -> None:
+def test_all_objects_use_one_provider(dev: Program) -> None:
     provider = dev.find("kubernetes")
     assert provider.inputs["enableSecretMutable"] == "true"
     assert provider.inputs["enableConfigMapMutable"] == "true"
     assert provider.inputs["clusterIdentifier"] == "neobank/dev"
     assert "context" not in provider.inputs
-    assert provider.inputs["kubeconfig"] == ""  # another machine has its own
+    assert provider.inputs["kubeconfig"] == ""  # another machine has its own kubeconfig
     assert {it.provider.rpartition("::")[0] for it in dev.kubernetes()} == {provider.urn}
 
 
-def test_the_context_comes_from_the_stack_and_another_one_is_no_other_cluster() -> None:
+def test_the_context_comes_from_the_stack_and_does_not_identify_the_cluster() -> None:
     program = run(changed(kubeContext="event"), stack="other")
     assert program.find("kubernetes").inputs["context"] == "event"
     assert program.find("kubernetes").inputs["clusterIdentifier"] == "neobank/other"
@@ -126,19 +130,19 @@ def test_the_context_comes_from_the_stack_and_another_one_is_no_other_cluster() 
     assert all(command.count("kubectl ") == command.count("kubectl --context=event ") for command in commands)
 
 
-def test_only_namespace_and_volume_are_protected_and_only_where_the_stack_says_so(dev: Program) -> None:
+def test_only_namespace_and_volume_are_protected_and_only_with_protect_data(dev: Program) -> None:
     assert [it for it in dev.resources if it.protect] == []
     protected = run(changed(protectData=True))
     assert {it.kind for it in protected.resources if it.protect} == {"Namespace", "PersistentVolumeClaim"}
 
 
 def test_a_protected_volume_is_also_retained(dev: Program) -> None:
-    """The engine deletes a protected claim all the same where a stack names another one: it counts as replaced."""
+    """The engine deletes a protected claim when a stack names another claim, because that counts as a replacement."""
     assert [it for it in dev.resources if it.retain] == []
     assert {it.kind for it in run(changed(protectData=True)).resources if it.retain} == {"PersistentVolumeClaim"}
 
 
-def test_a_new_stack_finds_the_kept_namespace_and_volume() -> None:
+def test_a_new_stack_uses_an_existing_namespace_and_volume() -> None:
     program = run(changed(createNamespace=False, postgres={"existingClaim": "kept"}))
     assert program.of_kind("Namespace", "PersistentVolumeClaim") == []
     volumes = program.find("Deployment", "postgres-deployment").inputs["spec"]["template"]["spec"]["volumes"]
@@ -146,12 +150,12 @@ def test_a_new_stack_finds_the_kept_namespace_and_volume() -> None:
     assert {it.inputs["metadata"]["namespace"] for it in program.kubernetes()} == {"neotropolis-dev"}
 
 
-def test_the_namespace_admits_restricted_pods_only(dev: Program) -> None:
+def test_the_namespace_admits_only_restricted_pods(dev: Program) -> None:
     labels = dev.find("Namespace").inputs["metadata"]["labels"]
     assert {labels[f"pod-security.kubernetes.io/{mode}"] for mode in ("enforce", "audit", "warn")} == {"restricted"}
 
 
-def test_the_volume_is_what_the_stack_asks_for() -> None:
+def test_the_volume_has_the_storage_and_class_of_the_stack() -> None:
     volume = run(changed(storageClass="fast", postgres={"storage": "20Gi"})).find("PersistentVolumeClaim")
     assert volume.inputs["spec"] == {
         "accessModes": ["ReadWriteOnce"],
@@ -164,7 +168,7 @@ def test_the_volume_is_what_the_stack_asks_for() -> None:
 @pytest.mark.parametrize(
     ("service", "deployment"), [("postgres-service", "postgres-deployment"), ("neobank-service", "neobank-deployment")]
 )
-def test_a_service_reaches_its_own_pods_and_no_others(dev: Program, service: str, deployment: str) -> None:
+def test_a_service_selects_only_its_own_pods(dev: Program, service: str, deployment: str) -> None:
     spec = dev.find("Service", service).inputs["spec"]
     reached = [name for name, pod in dev.pods() if selects(spec["selector"], pod["metadata"]["labels"])]
     assert reached == [deployment]
@@ -180,13 +184,13 @@ def test_a_service_reaches_its_own_pods_and_no_others(dev: Program, service: str
     assert spec["type"] == "ClusterIP"
 
 
-def test_a_deployment_owns_its_own_pods_and_no_others(dev: Program) -> None:
+def test_a_deployment_selects_only_its_own_pods(dev: Program) -> None:
     for deployment in dev.of_kind("Deployment"):
         selector = deployment.inputs["spec"]["selector"]["matchLabels"]
         assert [name for name, pod in dev.pods() if selects(selector, pod["metadata"]["labels"])] == [deployment.name]
 
 
-def test_nothing_waits_for_a_service_and_nothing_waits_for_ever(dev: Program) -> None:
+def test_services_are_not_awaited_and_every_wait_has_a_timeout(dev: Program) -> None:
     for service in dev.of_kind("Service"):
         assert service.inputs["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
     for workload in dev.of_kind("Deployment", "Job"):
@@ -194,19 +198,19 @@ def test_nothing_waits_for_a_service_and_nothing_waits_for_ever(dev: Program) ->
         assert "pulumi.com/skipAwait" not in workload.inputs["metadata"].get("annotations", {})
 
 
-def test_the_database_is_never_two_pods_and_has_time_to_stop(dev: Program) -> None:
+def test_the_database_never_has_two_pods_and_has_time_to_stop(dev: Program) -> None:
     spec = dev.find("Deployment", "postgres-deployment").inputs["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
     assert spec["template"]["spec"]["terminationGracePeriodSeconds"] == 120
 
 
-def test_the_application_rolls_one_by_one() -> None:
+def test_the_application_rolls_one_pod_at_a_time() -> None:
     spec = run(changed(application={"replicas": 3})).find("Deployment", "neobank-deployment").inputs["spec"]
     assert spec["replicas"] == 3
     assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 
-def test_a_failing_job_says_so_before_the_engine_gives_it_up(dev: Program) -> None:
+def test_a_failing_job_ends_before_the_engine_stops_waiting(dev: Program) -> None:
     job = dev.find("Job")
     spec = job.inputs["spec"]
     assert job.inputs["metadata"]["annotations"] == {"pulumi.com/replaceUnready": "true"}
@@ -216,10 +220,10 @@ def test_a_failing_job_says_so_before_the_engine_gives_it_up(dev: Program) -> No
     pod = spec["template"]["spec"]
     assert pod["restartPolicy"] == "Never"
     policies = {it["terminationMessagePolicy"] for it in pod["containers"]}
-    assert policies == {"FallbackToLogsOnError"}  # the engine then says what the Job said
+    assert policies == {"FallbackToLogsOnError"}  # the engine then shows the end of the Job's log
 
 
-def test_a_job_is_deleted_only_where_somebody_asks_for_it() -> None:
+def test_a_finished_job_is_deleted_only_if_the_stack_sets_a_ttl() -> None:
     job = run(changed(migration={"ttlSeconds": 600})).find("Job")
     assert job.inputs["spec"]["ttlSecondsAfterFinished"] == 600
 
@@ -233,11 +237,11 @@ def test_a_job_is_deleted_only_where_somebody_asks_for_it() -> None:
         {"createNamespace": False, "postgres": {"existingClaim": "kept"}},
     ],
 )
-def test_another_input_is_another_job(dev: Program, other: Config) -> None:
+def test_a_changed_input_changes_the_job(dev: Program, other: Config) -> None:
     assert template(run(changed(**other)).find("Job")) != template(dev.find("Job"))
 
 
-def test_another_image_is_another_job_and_an_unchanged_stack_is_the_same(dev: Program) -> None:
+def test_another_image_changes_the_job_and_an_unchanged_stack_does_not(dev: Program) -> None:
     assert template(run(stack_file("dev"), image="neobank:other").find("Job")) != template(dev.find("Job"))
     assert template(run(stack_file("dev")).find("Job")) == template(dev.find("Job"))
 
@@ -246,7 +250,7 @@ def template(workload: Registered) -> str:
     return json.dumps(workload.inputs["spec"]["template"], sort_keys=True)
 
 
-def test_every_value_of_the_stack_arrives() -> None:
+def test_every_value_of_the_stack_reaches_its_object() -> None:
     program = run(
         changed(
             adminName="Fixer",
@@ -264,8 +268,8 @@ def test_every_value_of_the_stack_arrives() -> None:
         )
     )
     [upgrade] = program.find("Job").inputs["spec"]["template"]["spec"]["containers"]
-    plainly = {it["name"]: it["value"] for it in upgrade["env"] if "value" in it}
-    assert plainly == {"ADMIN_NAME": "Fixer", "CASINO_BANKROLL": "123"}
+    values = {it["name"]: it["value"] for it in upgrade["env"] if "value" in it}
+    assert values == {"ADMIN_NAME": "Fixer", "CASINO_BANKROLL": "123"}
     config = program.find("ConfigMap", "neobank-config").inputs["data"]
     assert config == {
         "WEB_WORKERS": "3",
@@ -293,7 +297,7 @@ def test_every_value_of_the_stack_arrives() -> None:
     assert database["securityContext"]["runAsUser"] == 999
 
 
-def test_the_database_reads_the_files_of_the_repository(dev: Program) -> None:
+def test_the_database_gets_the_files_of_the_repository(dev: Program) -> None:
     folder = CHECKOUT / "database"
     config = dev.find("ConfigMap", "postgres-config").inputs["data"]
     settings = tuning.as_file(tuning.by_size("512Mi", "1Gi"))

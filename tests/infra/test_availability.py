@@ -1,14 +1,14 @@
-"""How many pods, where, and who goes first: autoscaler, disruption budget, spread, priorities."""
+"""How many pods run, where, and which are evicted first: autoscaler, disruption budget, spread, priorities."""
 
 from tests.infra.program import Program, run_prod
 
 
-def test_the_autoscaler_follows_the_load_between_its_bounds(prod: Program) -> None:
+def test_the_autoscaler_follows_the_cpu_load_between_its_bounds(prod: Program) -> None:
     spec = prod.find("HorizontalPodAutoscaler").inputs["spec"]
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "neobank-deployment"}
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 6)
     [metric] = spec["metrics"]
-    assert metric["type"] == "ContainerResource"  # beside it, the one with the metrics would count
+    assert metric["type"] == "ContainerResource"  # or the container with the metrics would count, too
     assert metric["containerResource"] == {
         "container": "neobank",
         "name": "cpu",
@@ -19,10 +19,10 @@ def test_the_autoscaler_follows_the_load_between_its_bounds(prod: Program) -> No
 def test_the_program_leaves_the_number_of_pods_to_the_autoscaler(prod: Program, dev: Program) -> None:
     scaled, fixed = (it.find("Deployment", "neobank-deployment") for it in (prod, dev))
     assert scaled.ignore_changes == ("spec.replicas",)
-    assert scaled.inputs["spec"]["replicas"] == 2  # what it starts with; without one it would start with 1
+    assert scaled.inputs["spec"]["replicas"] == 2  # the initial number; without it the Deployment would start with 1
     assert fixed.ignore_changes == ()
     assert fixed.inputs["spec"]["replicas"] == 1
-    # Taken back from the autoscaler's field manager once that is switched off.
+    # It takes the field back from the autoscaler's field manager when the autoscaler is switched off.
     assert {it.inputs["metadata"]["annotations"]["pulumi.com/patchForce"] for it in (scaled, fixed)} == {"true"}
     assert dev.of_kind("HorizontalPodAutoscaler") == []
 
@@ -43,10 +43,12 @@ def test_pods_of_one_version_are_spread_over_nodes_and_zones(prod: Program) -> N
     for constraint in constraints:
         assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
         assert constraint["labelSelector"]["matchLabels"] == pod["metadata"]["labels"]
-        assert constraint["matchLabelKeys"] == ["pod-template-hash"]  # or old pods count while new ones are placed
+        assert constraint["matchLabelKeys"] == [
+            "pod-template-hash"
+        ]  # or pods of the old version would count while new ones are placed
 
 
-def test_a_full_node_keeps_the_database_before_the_bank(prod: Program, dev: Program) -> None:
+def test_the_database_outranks_the_bank_on_a_full_node(prod: Program, dev: Program) -> None:
     values = {f"{it.name}-1a2b3c4d": it.inputs["value"] for it in prod.of_kind("PriorityClass")}
     classes = {name: pod["spec"].get("priorityClassName") for name, pod in prod.pods()}
     assert values[classes["postgres-deployment"]] > values[classes["neobank-deployment"]] > 0
@@ -56,10 +58,10 @@ def test_a_full_node_keeps_the_database_before_the_bank(prod: Program, dev: Prog
 
 
 def test_two_stacks_share_a_cluster(prod: Program, dev: Program) -> None:
-    """What belongs to the whole cluster is auto-named, and everything else is in the stack's own namespace."""
+    """Cluster-wide objects are auto-named, and all other objects are in the stack's namespace."""
     cluster_wide = [it for it in prod.kubernetes() if it.kind in {"PriorityClass", "Namespace"}]
     assert [it.object_name for it in cluster_wide if it.kind == "PriorityClass"] == ["", ""]
-    spaces = [
+    namespaces = [
         {
             it.inputs["metadata"]["namespace"]
             for it in program.kubernetes()
@@ -67,10 +69,10 @@ def test_two_stacks_share_a_cluster(prod: Program, dev: Program) -> None:
         }
         for program in (prod, dev)
     ]
-    assert spaces == [{"neotropolis"}, {"neotropolis-dev"}]
+    assert namespaces == [{"neotropolis"}, {"neotropolis-dev"}]
 
 
-def test_without_more_replicas_there_is_no_autoscaler() -> None:
+def test_without_max_replicas_there_is_no_autoscaler() -> None:
     program = run_prod({"application": {"maxReplicas": None}})
     assert program.of_kind("HorizontalPodAutoscaler") == []
     assert program.find("Deployment", "neobank-deployment").ignore_changes == ()

@@ -1,4 +1,4 @@
-"""The commands of the outputs, pasted into a shell whose kubectl acts as a cluster would."""
+"""The commands in the outputs, run in a shell whose kubectl imitates a cluster."""
 
 import os
 import subprocess
@@ -9,10 +9,10 @@ import pytest
 from tests.infra.program import Program
 from tests.scripts import write_script
 
-PASSWORD_FILE = Path("/tmp/.pgpass")  # noqa: S108  # the command line names it
+PASSWORD_FILE = Path("/tmp/.pgpass")  # noqa: S108  # the command uses this path
 
 KUBECTL = """#!/bin/sh
-# The Secret's entries are "<entry>-secret"; what is executed in the pod runs here.
+# An entry of a Secret has the value "<entry>-secret"; `exec` runs the command on this machine.
 echo "kubectl $*" >>"$CALLS"
 while [ "$1" != get ] && [ "$1" != exec ]; do shift; done
 if [ "$1" = get ]; then
@@ -34,7 +34,7 @@ exit ${CLIENT_STATUS:-0}
 
 
 class Shell:
-    """A technician's shell in a folder of its own."""
+    """A technician's shell in its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def test_psql_gets_the_serving_roles_password_from_a_file_that_goes_with_it(dev: Program, shell: Shell) -> None:
+def test_psql_reads_the_serving_roles_password_from_a_file_that_is_then_removed(dev: Program, shell: Shell) -> None:
     assert not PASSWORD_FILE.exists()
     done = shell.paste(dev.outputs["psqlCommand"], stdin="SELECT 1;\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "SELECT 1;\n", "")
@@ -76,12 +76,12 @@ def test_psql_gets_the_serving_roles_password_from_a_file_that_goes_with_it(dev:
     assert not PASSWORD_FILE.exists()
 
 
-def test_psqls_failure_is_the_commands(dev: Program, shell: Shell) -> None:
+def test_the_command_returns_the_exit_status_of_psql(dev: Program, shell: Shell) -> None:
     assert shell.paste(dev.outputs["psqlCommand"], status=3).returncode == 3
     assert not PASSWORD_FILE.exists()
 
 
-def test_a_backup_is_taken_as_its_own_role(dev: Program, shell: Shell) -> None:
+def test_the_backup_uses_its_own_role(dev: Program, shell: Shell) -> None:
     done = shell.paste(dev.outputs["backupCommand"])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert shell.seen.read_text() == "backup-secret"
@@ -93,13 +93,13 @@ def test_a_backup_is_taken_as_its_own_role(dev: Program, shell: Shell) -> None:
     assert (shell.folder / "neobank.dump").exists()
 
 
-def test_a_backup_that_fails_leaves_the_last_one(dev: Program, shell: Shell) -> None:
-    (shell.folder / "neobank.dump").write_text("the last one")
+def test_a_failed_backup_keeps_the_previous_one(dev: Program, shell: Shell) -> None:
+    (shell.folder / "neobank.dump").write_text("the previous backup")
     assert shell.paste(dev.outputs["backupCommand"], status=1).returncode == 1
-    assert (shell.folder / "neobank.dump").read_text() == "the last one"
+    assert (shell.folder / "neobank.dump").read_text() == "the previous backup"
 
 
-def test_with_tls_the_server_in_the_pod_itself_is_verified(prod: Program, shell: Shell) -> None:
+def test_with_tls_the_commands_verify_the_server_inside_its_own_pod(prod: Program, shell: Shell) -> None:
     server = "host=postgres-service.neotropolis.svc hostaddr=127.0.0.1 sslmode=verify-full"
     server += " sslrootcert=/etc/neobank/tls/ca.crt"
     assert shell.paste(prod.outputs["psqlCommand"]).returncode == 0
@@ -109,7 +109,7 @@ def test_with_tls_the_server_in_the_pod_itself_is_verified(prod: Program, shell:
     assert f"administration {server} user=neobank_backup dbname=neobank\n" in calls
 
 
-def test_the_port_forward_names_the_service_and_its_port(dev: Program) -> None:
+def test_the_port_forward_command_names_the_service_and_its_port(dev: Program) -> None:
     assert dev.outputs["portForwardCommand"] == (
         "kubectl --namespace=neotropolis-dev port-forward service/neobank-service 8080:80"
     )

@@ -1,4 +1,4 @@
-"""The names that stand in more than one file are the same in each."""
+"""Names that several files repeat are the same in each."""
 
 import re
 
@@ -11,7 +11,7 @@ DATABASE = CHECKOUT / "database"
 SINGLE = {role: getattr(CONTRACT.database, role) for role in ROLES if role != "application"}
 
 
-def test_the_roles_that_log_in_are_the_contracts() -> None:
+def test_the_login_roles_are_those_of_the_contract() -> None:
     script = (DATABASE / "roles.sql").read_text(encoding="utf-8")
     passwords = dict(re.findall(r"ALTER ROLE (\w+) LOGIN PASSWORD :'(\w+)_password'", script))
     assert passwords == {login: role for role, login in SINGLE.items()}
@@ -21,7 +21,7 @@ def test_the_roles_that_log_in_are_the_contracts() -> None:
     assert f"ALTER DATABASE {CONTRACT.database.name} OWNER TO {CONTRACT.database.owner};" in script
 
 
-def test_the_password_files_are_the_ones_that_the_script_reads(dev: Program) -> None:
+def test_the_secret_has_the_password_files_that_roles_sql_reads(dev: Program) -> None:
     script = (DATABASE / "roles.sql").read_text(encoding="utf-8")
     read = set(re.findall(r'"\$NEOBANK_CREDENTIALS/(\w+)"', script))
     assert (
@@ -31,7 +31,7 @@ def test_the_password_files_are_the_ones_that_the_script_reads(dev: Program) -> 
     )
 
 
-def test_each_login_may_reach_the_database() -> None:
+def test_pg_hba_admits_each_login_and_no_other() -> None:
     lines = [line.split() for line in (DATABASE / "pg_hba.conf").read_text(encoding="utf-8").splitlines()]
     admitted = {line[2] for line in lines if line and line[0] == "host" and line[1] == CONTRACT.database.name}
     [group] = {login.rpartition("_")[0] for login in CONTRACT.database.applications}

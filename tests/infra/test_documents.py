@@ -1,7 +1,7 @@
-"""Every command in the documents is one that there is: targets, objects, outputs, options.
+"""Every command, link, path and key in the documents exists: targets, objects, outputs, options.
 
-A block marked `sh` is taken line by line. Here a wrong name or option is found, not a wrong effect; what runs for real
-elsewhere are the PostgreSQL runbook (tests/database), the outputs' commands (test_commands.py) and the roll-outs
+Blocks marked `sh` are read line by line. These tests find a wrong name or option, not a wrong effect. Other tests run
+the PostgreSQL runbook (tests/database), the commands in the outputs (test_commands.py) and the roll-outs
 (tests/cluster).
 """
 
@@ -22,7 +22,7 @@ from tests.infra.documents import code_blocks
 from tests.infra.program import CHECKOUT, Program
 
 DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
-PLAIN = {
+SHELL_TOOLS = {
     "cat",
     "cd",
     "curl",
@@ -40,14 +40,14 @@ PLAIN = {
     "pg_restore",
     "echo",
 }
-UNTRIED = {"docker"}
-"""docs/production.md says that nothing tries these."""
+UNCHECKED = {"docker"}
+"""Programs whose commands no test checks, as docs/production.md states."""
 
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
 FORWARD = "kubectl() {"
-"""The documents define it to save words; what follows uses it."""
+"""The start of a shell function that the documents define as a shorthand."""
 
-# Words of kubectl that name kinds, with what the program calls them.
+# kubectl's names of kinds, with the names that the program uses.
 KINDS = {
     "deployments": "Deployment",
     "cronjobs": "CronJob",
@@ -66,7 +66,7 @@ KINDS = {
     "poddisruptionbudget": "PodDisruptionBudget",
 }
 OTHERS = {"pods", "pod", "pvc", "nodes", "storageclasses", "ingressclass", "clusterissuer"}
-MADE_BY_HAND = {"postgres-upgrade", "postgres-17", "postgres-pvc", "traefik", "letsencrypt"}
+MADE_OUTSIDE = {"postgres-upgrade", "postgres-17", "postgres-pvc", "traefik", "letsencrypt"}
 
 
 def blocks(document: Path) -> Iterator[str]:
@@ -78,7 +78,7 @@ def blocks(document: Path) -> Iterator[str]:
 
 
 def commands(document: Path) -> Iterator[list[str]]:
-    """Give the words of each command; those inside quotes and substitutions are commands, too."""
+    """Yield the words of each command, including the commands inside quotes and substitutions."""
     for block in blocks(document):
         for line in block.replace("\\\n", " ").replace("|\n", "| ").splitlines():
             if not line.startswith(FORWARD):
@@ -101,7 +101,7 @@ def within(line: str) -> Iterator[list[str]]:
 
 
 def program_of(words: list[str]) -> tuple[str, list[str]]:
-    """Give a command's program and its arguments, without variables before it and redirections after it."""
+    """Return a command's program and arguments, without preceding assignments and following redirections."""
     while words and ASSIGNMENT.match(words[0]):
         words = words[1:]
     cut = next((index for index, word in enumerate(words) if word in {"<", ">", ">>"}), len(words))
@@ -110,7 +110,7 @@ def program_of(words: list[str]) -> tuple[str, list[str]]:
 
 
 def with_inner(words: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Give a command, and the one that it runs in a container or hands over to the engine."""
+    """Yield a command, and the command that it runs in a container or passes to the engine."""
     program, arguments = program_of(words)
     yield program, arguments
     if program == "kubectl" and "--" in arguments:
@@ -130,14 +130,14 @@ def of(program: str) -> list[tuple[str, list[str]]]:
     return [(document.name, words) for document, found, words in ALL if found == program]
 
 
-def test_every_program_is_one_that_is_looked_at() -> None:
-    looked_at = {"", "make", "kubectl", "pulumi", "neobank", "python"}
-    assert {program for _, program, _ in ALL} <= looked_at | PLAIN | UNTRIED
+def test_every_program_in_the_documents_is_known() -> None:
+    checked = {"", "make", "kubectl", "pulumi", "neobank", "python"}
+    assert {program for _, program, _ in ALL} <= checked | SHELL_TOOLS | UNCHECKED
     assert min(len(of(program)) for program in ("make", "kubectl", "pulumi", "neobank")) > 3
 
 
 @pytest.mark.parametrize(("document", "words"), of("make"))
-def test_every_target_is_the_makefiles(document: str, words: list[str]) -> None:
+def test_every_target_and_variable_is_in_the_makefile(document: str, words: list[str]) -> None:
     del document
     makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
@@ -150,7 +150,7 @@ def test_every_target_is_the_makefiles(document: str, words: list[str]) -> None:
         assert (CHECKOUT / test).exists()
 
 
-def test_every_command_of_the_bank_is_one() -> None:
+def test_every_neobank_command_exists() -> None:
     for document, words in of("neobank"):
         found: click.Command = main
         for word in words:
@@ -161,7 +161,7 @@ def test_every_command_of_the_bank_is_one() -> None:
             found = found.commands[word]
 
 
-def test_every_module_that_is_run_is_there() -> None:
+def test_every_python_module_exists() -> None:
     for document, words in of("python"):
         assert words[0] == "-m"
         path = CHECKOUT / words[1].replace(".", "/")
@@ -169,7 +169,7 @@ def test_every_module_that_is_run_is_there() -> None:
 
 
 def named_objects(words: list[str]) -> Iterator[tuple[str, str]]:
-    """Give each kind and name that a kubectl command names."""
+    """Yield each kind and name in a kubectl command."""
     positional = [word for word in words if not word.startswith("-")]
     for index, word in enumerate(positional[1:], start=1):
         if "/" in word:
@@ -180,12 +180,12 @@ def named_objects(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("document", "words"), of("kubectl"))
-def test_every_object_is_one_that_the_program_makes(prod: Program, document: str, words: list[str]) -> None:
+def test_every_object_is_made_by_the_program(prod: Program, document: str, words: list[str]) -> None:
     del document
     words = words[: words.index("--")] if "--" in words else words
     made = {(it.kind.lower(), it.object_name or it.name) for it in prod.kubernetes()}
     for kind, name in named_objects(words):
-        assert (kind, name) in made or name in MADE_BY_HAND, (kind, name)
+        assert (kind, name) in made or name in MADE_OUTSIDE, (kind, name)
     listed = {kind for word in words[1:] if "," in word and "=" not in word for kind in word.split(",")}
     assert listed <= KINDS.keys() | OTHERS
     containers = {
@@ -209,7 +209,7 @@ def help_of(*command: str) -> str:
     shutil.which("kubectl") is None, reason="there is no `kubectl` on PATH, whose help lists its options"
 )
 @pytest.mark.parametrize(("document", "words"), of("kubectl"))
-def test_every_option_is_kubectls(document: str, words: list[str]) -> None:
+def test_kubectl_has_every_option(document: str, words: list[str]) -> None:
     del document
     words = words[: words.index("--")] if "--" in words else words
     verbs = words[2 * words.count("--namespace") :]  # options for every verb come first
@@ -222,7 +222,7 @@ def test_every_option_is_kubectls(document: str, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("document", "words"), of("pulumi"))
-def test_every_output_is_one(prod: Program, document: str, words: list[str]) -> None:
+def test_every_output_exists(prod: Program, document: str, words: list[str]) -> None:
     del document
     if words[:2] == ["stack", "output"]:
         assert {word for word in words[2:] if not word.startswith("-")} <= {*prod.outputs, "dev", "prod"}
@@ -230,7 +230,7 @@ def test_every_output_is_one(prod: Program, document: str, words: list[str]) -> 
 
 @pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH, whose help lists its options")
 @pytest.mark.parametrize(("document", "words"), of("pulumi"))
-def test_every_option_is_the_engines(document: str, words: list[str]) -> None:
+def test_pulumi_has_every_option(document: str, words: list[str]) -> None:
     del document
     known = help_of("pulumi", *(word for word in words[:2] if not word.startswith("-")), "--help")
     for word in words:
@@ -238,7 +238,7 @@ def test_every_option_is_the_engines(document: str, words: list[str]) -> None:
             assert re.search(rf"{re.escape(word.partition('=')[0])}(?![\w-])", known), word
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]*))?\)", text):
@@ -249,14 +249,14 @@ def test_every_link_leads_somewhere() -> None:
                 assert anchor in {re.sub(r"[^a-z0-9 -]", "", it.lower()).replace(" ", "-") for it in headings}
 
 
-def test_every_file_that_is_named_is_there() -> None:
+def test_every_path_exists() -> None:
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         for path in re.findall(r"`((?:docs|infra|policy|service|tests|tools|database)/[\w./-]+)`", text):
             assert (CHECKOUT / path).exists(), (document.name, path)
 
 
-def test_the_stacks_of_the_documents_are_accepted_keys() -> None:
+def test_every_stack_key_exists() -> None:
     for document in DOCUMENTS:
         for key in re.findall(r"neobank:([A-Za-z]+):", document.read_text(encoding="utf-8")):
             assert key in keys(Settings), (document.name, key)

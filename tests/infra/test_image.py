@@ -1,4 +1,4 @@
-"""The tag says what is in the image: other contents, another tag; the same contents, the same one."""
+"""The image tag identifies the image's contents: the same contents have the same tag, others another one."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def written(path: Path, text: str) -> None:
         lambda it: written(it / "neobank/tests/test_x.py", ""),
     ],
 )
-def test_another_content_is_another_tag(context: Path, change: Callable[[Path], object]) -> None:
+def test_a_change_of_the_contents_changes_the_tag(context: Path, change: Callable[[Path], object]) -> None:
     before = tag(context)
     change(context)
     assert tag(context) != before
@@ -68,20 +68,20 @@ def test_another_content_is_another_tag(context: Path, change: Callable[[Path], 
         lambda it: it.rename(it.with_name("elsewhere")).rename(it),
     ],
 )
-def test_what_the_image_does_not_hold_leaves_the_tag_alone(context: Path, change: Callable[[Path], object]) -> None:
+def test_a_change_outside_the_image_keeps_the_tag(context: Path, change: Callable[[Path], object]) -> None:
     before = tag(context)
     change(context)
     assert tag(context) == before
 
 
-def test_the_order_in_which_a_disk_lists_files_does_not_matter(context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tag_does_not_depend_on_the_order_of_files(context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, listed = tag(context), sorted(context.rglob("*"))
     for order in (listed, listed[::-1]):
         monkeypatch.setattr(Path, "rglob", lambda _self, _pattern, order=order: iter(order))
         assert tag(context) == before
 
 
-def test_two_files_never_read_like_two_others(context: Path) -> None:
+def test_the_boundary_between_two_files_is_part_of_the_tag(context: Path) -> None:
     written(context / "a", "b-c")
     written(context / "d", "")
     before = tag(context)
@@ -90,28 +90,30 @@ def test_two_files_never_read_like_two_others(context: Path) -> None:
     assert tag(context) != before
 
 
-def test_a_tag_is_one_that_registries_take(context: Path) -> None:
+def test_registries_accept_the_tag(context: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{20}", tag(context))
 
 
-def test_a_context_that_is_missing_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="set NEOBANK_IMAGE"):
+def test_a_missing_context_is_reported_with_the_variable_to_set(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="NEOBANK_IMAGE"):
         image_tag(tmp_path / "service", tmp_path / "Containerfile")
 
 
-def test_the_repository_stands_before_the_tag_unless_the_environment_names_the_image(context: Path) -> None:
+def test_the_reference_is_repository_and_tag_unless_the_environment_names_the_image(context: Path) -> None:
     containerfile = context.parent / "Containerfile"
     assert image_reference({}, "registry/neobank", context, containerfile) == f"registry/neobank:{tag(context)}"
     handed_over = {"NEOBANK_IMAGE": "localhost:5000/neobank:1.2"}
     assert image_reference(handed_over, "x", context, containerfile) == "localhost:5000/neobank:1.2"
 
 
-@pytest.mark.parametrize("good", ["neobank:v1", f"a/b@sha256:{'0' * 64}", f"a:latest@sha256:{'f' * 64}", "h:5000/x:y"])
-def test_a_reference_by_tag_or_digest_is_taken(good: str, tmp_path: Path) -> None:
-    assert image_reference({"NEOBANK_IMAGE": good}, "x", tmp_path, tmp_path) == good
+@pytest.mark.parametrize(
+    "reference", ["neobank:v1", f"a/b@sha256:{'0' * 64}", f"a:latest@sha256:{'f' * 64}", "h:5000/x:y"]
+)
+def test_a_reference_with_a_tag_or_digest_is_accepted(reference: str, tmp_path: Path) -> None:
+    assert image_reference({"NEOBANK_IMAGE": reference}, "x", tmp_path, tmp_path) == reference
 
 
 @pytest.mark.parametrize("bad", ["neobank", "neobank:latest", "h:5000/x", "a b:c", "neobank:", "a@sha256:12", "A:b"])
-def test_a_reference_that_may_change_its_meaning_is_refused(bad: str, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="NEOBANK_IMAGE is"):
+def test_a_reference_that_is_invalid_or_not_pinned_is_rejected(bad: str, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=f"NEOBANK_IMAGE is {re.escape(repr(bad))}"):
         image_reference({"NEOBANK_IMAGE": bad}, "x", tmp_path, tmp_path)

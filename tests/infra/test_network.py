@@ -1,4 +1,4 @@
-"""Who may reach whom: the generated NetworkPolicies, evaluated as Kubernetes defines them, and the Ingress."""
+"""Which connections the generated NetworkPolicies allow, and the Ingress."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ POOLED = {
 }
 
 
-def test_each_flow_is_allowed_by_name_and_no_other_is(prod: Program) -> None:
+def test_only_the_listed_flows_and_dns_are_allowed(prod: Program) -> None:
     assert table(prod) - dns(prod) == {
         ("neobank-deployment", "postgres-deployment", "TCP", 5432),
         ("neobank-db-init", "postgres-deployment", "TCP", 5432),
@@ -29,7 +29,7 @@ def test_each_flow_is_allowed_by_name_and_no_other_is(prod: Program) -> None:
 
 def test_with_pgbouncer_the_application_reaches_it_and_not_the_database(prod: Program) -> None:
     pooled = run_prod(POOLED)
-    by_way_of = {
+    through_pgbouncer = {
         ("neobank-deployment", "pgbouncer-deployment", "TCP", 5432),
         ("neobank-expire", "pgbouncer-deployment", "TCP", 5432),
         ("pgbouncer-deployment", "postgres-deployment", "TCP", 5432),
@@ -37,11 +37,11 @@ def test_with_pgbouncer_the_application_reaches_it_and_not_the_database(prod: Pr
     }
     direct = {("neobank-deployment", "postgres-deployment", "TCP", 5432)}
     direct |= {("neobank-expire", "postgres-deployment", "TCP", 5432)}
-    assert table(pooled) - dns(pooled) == (table(prod) - dns(prod) - direct) | by_way_of
+    assert table(pooled) - dns(pooled) == (table(prod) - dns(prod) - direct) | through_pgbouncer
 
 
 @pytest.mark.parametrize(("config", "policies"), [({}, 6), (POOLED, 8)], ids=["prod", "pooled"])
-def test_no_policy_is_there_for_nothing(config: Config, policies: int) -> None:
+def test_each_policy_changes_which_flows_are_allowed(config: Config, policies: int) -> None:
     program = run_prod(config)
     names = [it.name for it in program.of_kind("NetworkPolicy")]
     assert len(names) == policies
@@ -91,7 +91,7 @@ def test_policies_are_evaluated_as_kubernetes_defines_them(policies: list[dict[s
     assert {it.name for it in (TILL, THIEF) if allows(json.loads(text), "Egress", SHOP, it, ("TCP", 80))} == let_in
 
 
-def test_without_policies_everybody_reaches_everybody(dev: Program) -> None:
+def test_the_dev_stack_has_no_network_policies(dev: Program) -> None:
     assert dev.of_kind("NetworkPolicy") == []
 
 
@@ -118,7 +118,7 @@ def test_the_ingress_serves_its_host_over_tls(change: Config, certificate: str, 
     assert program.find("ConfigMap", "neobank-config").inputs["data"]["TRUSTED_PROXIES"] == "1"
 
 
-def test_an_ingress_is_waited_for_where_somebody_asks_and_may_be_plain_outside_production() -> None:
+def test_outside_production_an_ingress_may_be_awaited_and_may_serve_plain_http() -> None:
     plain = {"production": False, "ingress": {"clusterIssuer": "", "wait": True, "className": "", "trustedProxies": 2}}
     program = run_prod(plain)
     ingress = program.find("Ingress").inputs
@@ -129,6 +129,6 @@ def test_an_ingress_is_waited_for_where_somebody_asks_and_may_be_plain_outside_p
     assert program.find("ConfigMap", "neobank-config").inputs["data"]["TRUSTED_PROXIES"] == "2"
 
 
-def test_without_an_ingress_no_header_is_believed(dev: Program) -> None:
+def test_without_an_ingress_no_proxy_header_is_trusted(dev: Program) -> None:
     assert dev.of_kind("Ingress") == []
     assert dev.find("ConfigMap", "neobank-config").inputs["data"]["TRUSTED_PROXIES"] == "0"

@@ -1,4 +1,4 @@
-"""What every pod has in common, and what each container may see."""
+"""The restrictions of every pod, and the secrets and files that each container can read."""
 
 import re
 from typing import Any
@@ -25,7 +25,7 @@ def container(program: Program, name: str) -> dict[str, Any]:
 
 
 def variables(described: dict[str, Any]) -> dict[str, str]:
-    """Give each variable with its value, or with the Secret it comes from."""
+    """Return each variable with its value, or with the Secret and key it comes from."""
     found = {}
     for variable in described.get("env", []):
         reference = variable.get("valueFrom", {}).get("secretKeyRef", {})
@@ -33,7 +33,7 @@ def variables(described: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def test_there_are_five_pods_with_eight_containers(dev: Program) -> None:
+def test_there_are_five_pods_with_seven_containers(dev: Program) -> None:
     assert {name for name, _ in dev.containers()} == {
         "postgres-deployment/prepare",
         "postgres-deployment/postgres",
@@ -73,24 +73,24 @@ def test_every_container_is_restricted(dev: Program) -> None:
         assert resources["requests"]["memory"] == resources["limits"]["memory"]
 
 
-def test_no_pod_can_talk_to_the_cluster_or_gets_its_services_as_variables(dev: Program) -> None:
+def test_no_pod_has_an_api_token_or_service_variables(dev: Program) -> None:
     accounts = {f"{it.name}-1a2b3c4d": it for it in dev.of_kind("ServiceAccount")}
     assert all(it.inputs["automountServiceAccountToken"] is False for it in accounts.values())
     used = [pod["spec"]["serviceAccountName"] for _, pod in dev.pods()]
-    assert sorted(used) == sorted(accounts)  # one each
+    assert sorted(used) == sorted(accounts)  # one for each workload
     for _, pod in dev.pods():
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert pod["spec"]["enableServiceLinks"] is False
 
 
-def test_every_mount_has_its_volume_and_every_volume_its_mount(dev: Program) -> None:
+def test_every_mount_has_a_volume_and_every_volume_a_mount(dev: Program) -> None:
     for name, pod in dev.pods():
         volumes = {it["name"] for it in pod["spec"]["volumes"]}
         described = pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
         assert {mount["name"] for it in described for mount in it["volumeMounts"]} == volumes, name
 
 
-def test_a_container_can_write_where_it_must_and_nowhere_else(dev: Program) -> None:
+def test_a_container_can_write_only_where_it_has_to(dev: Program) -> None:
     for name, described in dev.containers():
         database = ["/dev/shm", "/pgdata", "/tmp", "/var/run/postgresql"]  # noqa: S108
         expected = database if name.startswith("postgres") else ["/tmp"]  # noqa: S108
@@ -99,15 +99,15 @@ def test_a_container_can_write_where_it_must_and_nowhere_else(dev: Program) -> N
         assert sorted(it["mountPath"] for it in described["volumeMounts"] if not it["readOnly"]) == expected
 
 
-def test_shared_memory_is_enough_and_inside_the_limit(dev: Program) -> None:
+def test_shared_memory_is_smaller_than_the_memory_limit(dev: Program) -> None:
     pod = dict(dev.pods())["postgres-deployment"]
     [shared] = [it["emptyDir"] for it in pod["spec"]["volumes"] if it["name"] == "shared-memory"]
     assert shared == {"medium": "Memory", "sizeLimit": "256Mi"}
     limits = [it["resources"]["limits"]["memory"] for it in pod["spec"]["containers"]]
-    assert limits == ["512Mi"]  # settings.py allows no less
+    assert limits == ["512Mi"]  # the least that settings.py allows
 
 
-def test_the_database_server_sees_no_password(dev: Program) -> None:
+def test_the_database_server_has_no_access_to_passwords(dev: Program) -> None:
     pod = dict(dev.pods())["postgres-deployment"]
     prepare, serve = container(dev, "postgres-deployment/prepare"), container(dev, "postgres-deployment/postgres")
     [credentials] = [it for it in pod["spec"]["volumes"] if "projected" in it]
@@ -126,7 +126,7 @@ def test_the_database_runs_the_scripts_it_mounts(dev: Program) -> None:
         assert described["image"] == "docker.io/library/postgres:16-alpine"
 
 
-def test_a_pod_of_the_service_sees_its_own_roles_secret_only(dev: Program) -> None:
+def test_a_pod_of_the_service_gets_only_its_own_roles_secret(dev: Program) -> None:
     assert variables(container(dev, "neobank-db-init/upgrade")) == {
         "DATABASE_OWNER_URL": "neobank-owner-secret/DATABASE_OWNER_URL",
         "ADMIN_PASSWORD": "neobank-owner-secret/ADMIN_PASSWORD",
@@ -148,7 +148,7 @@ def test_a_pod_of_the_service_sees_its_own_roles_secret_only(dev: Program) -> No
         assert "envFrom" not in described
 
 
-def test_the_service_runs_what_the_contract_says(dev: Program) -> None:
+def test_the_service_runs_the_commands_of_the_contract(dev: Program) -> None:
     assert container(dev, "neobank-db-init/upgrade")["command"] == ["neobank", "db", "upgrade"]
     serving = container(dev, "neobank-deployment/neobank")
     assert serving["command"][0] == "gunicorn"
@@ -158,7 +158,7 @@ def test_the_service_runs_what_the_contract_says(dev: Program) -> None:
     assert {it["image"] for name, it in dev.containers() if name.startswith("neobank")} == {IMAGE}
 
 
-def test_probes_of_the_database_ask_it_over_tcp_and_wait_for_a_recovery(dev: Program) -> None:
+def test_database_probes_use_tcp_and_leave_time_for_recovery(dev: Program) -> None:
     serve = container(dev, "postgres-deployment/postgres")
     probes = [serve[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
     command = ("pg_isready", "--host=127.0.0.1", "--username=neobank_metrics", "--dbname=neobank")
@@ -166,7 +166,7 @@ def test_probes_of_the_database_ask_it_over_tcp_and_wait_for_a_recovery(dev: Pro
     assert serve["startupProbe"]["periodSeconds"] * serve["startupProbe"]["failureThreshold"] >= 300
 
 
-def test_only_readiness_of_the_application_asks_the_database(dev: Program) -> None:
+def test_only_the_readiness_probe_of_the_application_depends_on_the_database(dev: Program) -> None:
     serving = container(dev, "neobank-deployment/neobank")
     asked = {kind: serving[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
     assert asked["startup"] == asked["liveness"] == {"path": "/health", "port": "http"}

@@ -1,7 +1,7 @@
-"""The rules of the policy pack: everything that the program registers keeps to them, and each catches what it is for.
+"""The rules of the policy pack: all that the program registers complies, and each rule detects its violations.
 
-What is registered without the engine is what the engine would show to the pack. That the engine takes the pack is tried
-where a `pulumi` is on PATH and the pack's own environment was made (`pulumi install` in policy/).
+The resources registered without the engine are those that the engine passes to the pack. The engine itself runs the
+pack if `pulumi` is on PATH and the pack's own environment exists (`pulumi install` in policy/).
 """
 
 import copy
@@ -29,12 +29,12 @@ def described(program: Program) -> list[Resource]:
     return [Resource(it.type, it.name, it.inputs) for it in program.resources]
 
 
-def test_everything_the_program_registers_keeps_to_the_rules() -> None:
+def test_every_option_of_the_program_complies_with_the_rules() -> None:
     found = {it.name: list(violations(described(it.program), production=it.production)) for it in options()}
-    assert {name: said for name, said in found.items() if said} == {}
+    assert {name: messages for name, messages in found.items() if messages} == {}
 
 
-def test_the_options_are_those_of_the_settings() -> None:
+def test_the_options_include_every_optional_resource() -> None:
     kinds = {resource.kind for option in options() for resource in option.program.resources}
     assert {"Ingress", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "PriorityClass"} <= kinds
     names = {resource.object_name for option in options() for resource in option.program.resources}
@@ -54,7 +54,7 @@ def first(document: Document) -> Document:
 
 
 def put(*path: str | int, value: object = None) -> Callable[[Document], None]:
-    """Make a change: what stands at the path becomes the value, or goes where there is none."""
+    """Return a change that sets the value at a path, or deletes it if the value is None."""
 
     def change(document: Any) -> None:  # noqa: ANN401  # objects and lists
         for key in path[:-1]:
@@ -205,7 +205,7 @@ ADDED: list[tuple[str, str, Document]] = [
 
 
 def broken(program: Program, name: str, change: Callable[[Document], None]) -> list[str]:
-    """Change one object of what the program registers, and give what the rules say."""
+    """Change one registered object and return the messages of the violated rules."""
     resources = described(program)
     [target] = [it for it in resources if it.name == name and it.kind]
     document = copy.deepcopy(dict(target.properties))
@@ -215,24 +215,26 @@ def broken(program: Program, name: str, change: Callable[[Document], None]) -> l
 
 
 @pytest.mark.parametrize(("rule", "name", "change"), MUTATIONS)
-def test_a_rule_catches_what_it_is_for(prod: Program, rule: str, name: str, change: Callable[[Document], None]) -> None:
-    said = broken(prod, name, change)
-    broken_rules = {sentence.split(":")[0] for sentence in said}
+def test_a_rule_detects_a_changed_object(
+    prod: Program, rule: str, name: str, change: Callable[[Document], None]
+) -> None:
+    messages = broken(prod, name, change)
+    broken_rules = {message.split(":")[0] for message in messages}
     assert rule in broken_rules
-    assert broken_rules <= {rule, "images-have-digests"}, said  # an image that floats has no digest, either
+    assert broken_rules <= {rule, "images-have-digests"}, messages  # an image that floats has no digest, either
 
 
 @pytest.mark.parametrize(("rule", "kind", "properties"), ADDED)
-def test_a_rule_catches_what_is_added(prod: Program, rule: str, kind: str, properties: Document) -> None:
-    said = list(violations([*described(prod), Resource(kind, "added", properties)], production=True))
-    assert rule in {sentence.split(":")[0] for sentence in said}
+def test_a_rule_detects_an_added_object(prod: Program, rule: str, kind: str, properties: Document) -> None:
+    messages = list(violations([*described(prod), Resource(kind, "added", properties)], production=True))
+    assert rule in {message.split(":")[0] for message in messages}
 
 
-def test_every_rule_is_broken_once() -> None:
+def test_every_rule_has_a_violation_in_the_tables() -> None:
     assert {rule for rule, *_ in [*MUTATIONS, *ADDED]} == ALL_RULES
 
 
-def test_what_only_production_demands_is_let_pass_elsewhere(prod: Program) -> None:
+def test_rules_for_production_do_not_apply_elsewhere(prod: Program) -> None:
     relaxed = [it for it in described(prod) if it.kind not in {"PodDisruptionBudget", "NetworkPolicy"}]
     assert list(violations(relaxed, production=False)) == []
     assert {it.split(":")[0] for it in violations(relaxed, production=True)} == {
@@ -241,11 +243,11 @@ def test_what_only_production_demands_is_let_pass_elsewhere(prod: Program) -> No
     }
 
 
-def test_a_path_to_a_secret_is_no_secret(prod: Program) -> None:
+def test_the_path_of_a_secret_file_is_not_reported(prod: Program) -> None:
     assert broken(prod, BANK, another_variable("PGPASSWORD", "/etc/credentials/password")) == []
 
 
-def test_the_engine_finds_the_pack_and_its_packages() -> None:
+def test_the_engine_can_install_the_pack_and_its_packages() -> None:
     project = yaml.safe_load((PACK / "PulumiPolicy.yaml").read_text(encoding="utf-8"))
     assert project["runtime"] == {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}}
     lock = (PACK / "requirements.txt").read_text(encoding="utf-8")
@@ -255,11 +257,11 @@ def test_the_engine_finds_the_pack_and_its_packages() -> None:
 
 @pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH, which runs a policy pack")
 @pytest.mark.skipif(not (PACK / ".venv").is_dir(), reason="`pulumi install` was not run in policy/")
-@pytest.mark.parametrize("sound", [True, False])
-def test_the_engine_holds_a_preview_against_the_pack(tmp_path: Path, *, sound: bool) -> None:
-    """Without a cluster the provider can only render, which is enough for a preview."""
+@pytest.mark.parametrize("compliant", [True, False])
+def test_the_engine_checks_a_preview_with_the_pack(tmp_path: Path, *, compliant: bool) -> None:
+    """Without a cluster the provider renders only, which is enough for a preview."""
     copy_program(tmp_path)
-    if not sound:
+    if not compliant:
         kube = tmp_path / "infra" / "kube.py"
         kube.write_text(kube.read_text().replace("read_only_root_filesystem=True", "read_only_root_filesystem=False"))
     document = {"config": {f"neobank:{key}": value for key, value in {**PROD, "kubeContext": "nowhere"}.items()}}
@@ -282,10 +284,10 @@ def test_the_engine_holds_a_preview_against_the_pack(tmp_path: Path, *, sound: b
 
     assert pulumi("stack", "init", "--no-select").returncode == 0
     previewed = pulumi("preview", "--policy-pack", str(PACK))
-    said = previewed.stdout + previewed.stderr
-    assert (previewed.returncode == 0) is sound, said
-    assert ("containers-are-restricted" in said) is not sound, said
-    assert "can't run policy" not in said
+    output = previewed.stdout + previewed.stderr
+    assert (previewed.returncode == 0) is compliant, output
+    assert ("containers-are-restricted" in output) is not compliant, output
+    assert "can't run policy" not in output
 
 
 KUBECONFIG = """

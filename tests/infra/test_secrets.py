@@ -1,4 +1,4 @@
-"""Generated secrets: marked wherever they go, new when their number is, and the pods that read them roll."""
+"""Generated secrets: marked as secret everywhere, new for each number, and their readers' pods roll."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ GENERATED = {
     "secretKey": "secret-key",
     "admin": "admin-password",
 }
-PREVIOUS = "neobank_1-password"  # until the application's second rotation
+PREVIOUS = "neobank_1-password"  # used from the application's second rotation on
 READERS = {
     "owner": {"postgres-deployment", "neobank-db-init"},
     "application": {"postgres-deployment", "neobank-deployment"},
@@ -34,16 +34,16 @@ def rotated(key: str, number: int) -> Config:
     return {**stack_file("dev"), "rotation": {key: {"number": number, "since": "2026-11-22"}}}
 
 
-def test_every_secret_is_generated_from_its_own_number(dev: Program) -> None:
+def test_every_secret_is_generated_from_its_own_rotation_number(dev: Program) -> None:
     made = {it.name: it.inputs for it in dev.of_kind("RandomPassword")}
     assert set(made) == {*GENERATED.values(), PREVIOUS}
     for name, inputs in made.items():
         assert inputs["length"] == 32
-        assert inputs["special"] is False  # it stands in URLs
+        assert inputs["special"] is False  # it is part of URLs
         assert inputs["keepers"] == {"rotation": "0" if name == PREVIOUS else "1"}
 
 
-def test_the_applications_logins_take_turns_and_the_current_ones_password_stays() -> None:
+def test_the_application_alternates_between_two_logins_and_keeps_the_previous_password() -> None:
     found = []
     for number in (1, 2, 3):
         program = run(rotated("application", number))
@@ -68,7 +68,7 @@ def test_the_previous_login_is_closed_after_the_roll_out(dev: Program) -> None:
 
 
 @pytest.mark.parametrize("key", GENERATED)
-def test_a_raised_number_replaces_one_secret_and_rolls_who_reads_it(dev: Program, key: str) -> None:
+def test_a_higher_number_replaces_one_secret_and_rolls_its_readers(dev: Program, key: str) -> None:
     other = run(rotated(key, 2))
     new = {it.name for it in other.of_kind("RandomPassword") if it.inputs["keepers"]["rotation"] == "2"}
     assert new == {PREVIOUS if key == "application" else GENERATED[key]}
@@ -82,7 +82,7 @@ def test_a_date_alone_changes_nothing(dev: Program) -> None:
     ]
 
 
-def test_changed_files_and_settings_roll_their_pods(dev: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_files_and_settings_roll_the_pods_that_use_them(dev: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     other = run({**stack_file("dev"), "application": {"replicas": 1, "threads": 9}})
     assert rolled(dev, other) == {"neobank-deployment"}
     monkeypatch.setattr("database.FILES", ("start.sh",))
@@ -90,20 +90,20 @@ def test_changed_files_and_settings_roll_their_pods(dev: Program, monkeypatch: p
 
 
 def forms_of(values: Iterable[str]) -> set[str]:
-    """Give the forms in which a secret could be readable; its hash alone could be tried out."""
+    """Return the forms in which a secret could leak; a plain hash allows guessing."""
     found = {form for it in values for form in (it, base64.b64encode(it.encode()).decode())}
     return found | {hashlib.sha256(it.encode()).hexdigest() for it in values} | {"PRIVATE KEY-----"}
 
 
 def generated_by(program: Program) -> set[str]:
-    """Give every password and key that a program makes."""
+    """Return every password and key that a run generates."""
     passwords = {generated(it.name, it.inputs["keepers"]["rotation"]) for it in program.of_kind("RandomPassword")}
     keys = program.of_kind("PrivateKey")
     return passwords | {generated(it.name, json.dumps(it.inputs, sort_keys=True)) for it in keys}
 
 
-def test_what_is_generated_is_readable_nowhere_whatever_the_option() -> None:
-    """Neither in an input of any resource (annotations, ConfigMaps, environment, commands) nor in a plain output."""
+def test_no_option_makes_a_generated_secret_readable() -> None:
+    """No input of any resource (annotations, ConfigMaps, environment, commands) and no plain output contains one."""
     for option in options():
         program = option.program
         assert len(generated_by(program)) >= len(GENERATED)
@@ -111,37 +111,37 @@ def test_what_is_generated_is_readable_nowhere_whatever_the_option() -> None:
         for registered in program.resources:
             text = visible(registered.raw)
             assert not [form for form in forms if form in text], (option.name, registered.urn)
-        plainly = visible({name: it for name, it in program.outputs.items() if name not in program.secret_outputs})
-        assert not [form for form in forms if form in plainly], option.name
+        outputs = visible({name: it for name, it in program.outputs.items() if name not in program.secret_outputs})
+        assert not [form for form in forms if form in outputs], option.name
 
 
-def test_the_walk_would_find_a_secret_left_open() -> None:
+def test_the_search_finds_a_secret_that_is_not_marked() -> None:
     for option in options():
         opened = visible([plain(it.raw) for it in option.program.resources])
         assert all(value in opened for value in generated_by(option.program)), option.name
 
 
-def test_a_preview_shows_all_that_is_no_secret() -> None:
-    """A checksum that counted as a secret would hide the whole template it stands in."""
+def test_a_preview_shows_everything_except_secrets() -> None:
+    """A checksum marked as secret would hide the whole pod template."""
     for option in options():
         for registered in option.program.kubernetes():
             if registered.kind != "Secret":
                 assert "[secret]" not in visible(registered.raw), (option.name, registered.urn)
 
 
-def test_the_outputs_that_hold_a_secret_are_marked_and_no_others() -> None:
+def test_only_the_outputs_that_contain_a_secret_are_marked() -> None:
     for option in options():
         assert option.program.secret_outputs == {"databasePassword", "databaseUrl", "adminPassword"}, option.name
 
 
-def test_every_secrets_entries_are_marked() -> None:
+def test_the_entries_of_every_secret_are_marked() -> None:
     for option in options():
         for registered in option.program.of_kind("Secret"):
             assert is_secret(registered.raw["stringData"]), (option.name, registered.urn)
             assert "data" not in registered.raw
 
 
-def test_each_secret_holds_what_its_reader_needs(dev: Program) -> None:
+def test_each_secret_contains_what_its_reader_needs(dev: Program) -> None:
     entries: dict[str, dict[str, Any]] = {it.object_name: it.inputs["stringData"] for it in dev.of_kind("Secret")}
     made = {key: generated(name, "1") for key, name in GENERATED.items()}
     host = "postgres-service.neotropolis-dev.svc"

@@ -1,4 +1,4 @@
-"""TLS to PostgreSQL: who holds the key, who verifies the server and by what, and what a renewal rolls."""
+"""TLS to PostgreSQL: who has the key, who verifies the server with what, and what a renewal rolls."""
 
 import json
 from typing import Any
@@ -24,12 +24,12 @@ def changed(**keys: Any) -> Program:  # noqa: ANN401
 
 
 def volumes(program: Program, kind: str) -> dict[str, Any]:
-    """Give the source of the volume of that name in each pod that has it."""
+    """Return the source of the volume of that name, by the workloads that have one."""
     found = {name: it for name, pod in program.pods() for it in pod["spec"]["volumes"] if it["name"] == kind}
     return {name: volume["projected"] for name, volume in found.items()}
 
 
-def test_the_certificate_names_the_server_as_its_clients_do(prod: Program) -> None:
+def test_the_certificate_has_the_host_names_that_clients_use(prod: Program) -> None:
     request, signed, authority = (prod.find(kind) for kind in ("CertRequest", "LocallySignedCert", "SelfSignedCert"))
     names = request.inputs["dnsNames"]
     assert names == [f"postgres-service{end}" for end in ("", *(f".neotropolis{it}" for it in ("", *SUFFIXES)))]
@@ -43,7 +43,7 @@ def test_the_certificate_names_the_server_as_its_clients_do(prod: Program) -> No
 SUFFIXES = (".svc", ".svc.cluster.local")
 
 
-def test_every_way_in_verifies_the_server(prod: Program) -> None:
+def test_every_database_url_verifies_the_server(prod: Program) -> None:
     for secret in prod.of_kind("Secret"):
         entries = secret.inputs["stringData"]
         urls = [value for name, value in entries.items() if name.endswith("_URL")]
@@ -54,17 +54,17 @@ def test_every_way_in_verifies_the_server(prod: Program) -> None:
     assert prod.outputs["databaseUrl"].endswith(QUERY)
 
 
-def test_whoever_has_a_way_in_has_the_authority_and_only_the_server_has_the_key(rotated: Program) -> None:
+def test_every_client_has_the_authority_and_only_the_server_has_the_key(rotated: Program) -> None:
     mounts = {
         name: {it["name"] for it in described["volumeMounts"] if it["mountPath"] == FOLDER and it["readOnly"]}
         for name, described in rotated.containers()
     }
-    logging_in = {
+    clients = {
         name
         for name, described in rotated.containers()
         if any(it["name"].endswith("_URL") for it in described.get("env", []))
     }
-    assert logging_in == CLIENTS
+    assert clients == CLIENTS
     assert {name for name, mounted in mounts.items() if mounted == {"authority"}} == CLIENTS
     assert {name for name, mounted in mounts.items() if mounted == {"tls"}} == SERVERS
     assert volumes(rotated, "tls") == {
@@ -75,13 +75,13 @@ def test_whoever_has_a_way_in_has_the_authority_and_only_the_server_has_the_key(
         assert projected == {"sources": [{"secret": authority}]}
 
 
-def test_the_server_is_told_where_its_certificate_is(prod: Program, dev: Program) -> None:
+def test_the_server_gets_the_path_of_its_certificate(prod: Program, dev: Program) -> None:
     for name in SERVERS:
         assert {"name": "NEOBANK_TLS", "value": FOLDER} in dict(prod.containers())[name]["env"]
         assert "NEOBANK_TLS" not in {it["name"] for it in dict(dev.containers())[name]["env"]}
 
 
-def test_the_authoritys_key_is_nowhere_in_the_cluster_and_marked_in_the_state(prod: Program) -> None:
+def test_the_authoritys_key_is_not_in_the_cluster_and_is_secret_in_the_state(prod: Program) -> None:
     key = prod.find("PrivateKey", "authority-key")
     made = generated(key.name, json.dumps(key.inputs, sort_keys=True))
     assert [it.name for it in prod.resources if made in json.dumps(it.inputs)] == [
@@ -94,7 +94,7 @@ def test_the_authoritys_key_is_nowhere_in_the_cluster_and_marked_in_the_state(pr
     assert entries["stringData"].keys() == {"tls.crt", "tls.key", "ca.crt"}
 
 
-def test_a_renewal_rolls_the_server_and_no_client(prod: Program) -> None:
+def test_a_renewal_rolls_the_server_but_no_client(prod: Program) -> None:
     renewed = changed(rotation={"tls": {"number": 2}})
     kinds = ("PrivateKey", "SelfSignedCert", "CertRequest", "LocallySignedCert")
     before, after = ({it.name: it.raw for it in program.of_kind(*kinds)} for program in (prod, renewed))
@@ -105,18 +105,20 @@ def test_a_renewal_rolls_the_server_and_no_client(prod: Program) -> None:
     assert rolled(prod, renewed) == {"postgres-deployment"}
 
 
-def test_a_secret_of_ones_own_takes_the_place_of_the_certificate(prod: Program) -> None:
+def test_a_given_tls_secret_replaces_the_generated_certificate(prod: Program) -> None:
     program = changed(postgres={"tlsSecret": "own"})
     assert not [it for it in program.resources if it.type.startswith("tls:")]
     assert "postgres-tls" not in {it.object_name for it in program.of_kind("Secret")}
     assert volumes(program, "tls")["postgres-deployment"]["sources"] == [{"secret": {"name": "own"}}]
     assert volumes(program, "authority").keys() == volumes(prod, "authority").keys()
     assert {it["sources"][0]["secret"]["name"] for it in volumes(program, "authority").values()} == {"own"}
-    again = changed(postgres={"tlsSecret": "own"}, rotation={"tls": {"number": 2}})  # another one under that name
+    again = changed(
+        postgres={"tlsSecret": "own"}, rotation={"tls": {"number": 2}}
+    )  # a new certificate under the same name
     assert rolled(program, again) == {"postgres-deployment"}
 
 
-def test_without_tls_there_is_none_of_it(dev: Program) -> None:
+def test_without_tls_there_are_no_certificates_and_no_volumes_for_them(dev: Program) -> None:
     assert not [it for it in dev.resources if it.type.startswith("tls:")]
     assert not volumes(dev, "tls")
     assert not volumes(dev, "authority")

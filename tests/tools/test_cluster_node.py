@@ -1,7 +1,7 @@
-"""A node of our own, for real: what pods are promised, and that neither kill -9 nor `down` leaves anything behind.
+"""A real node of our own: what its pods can rely on, and that neither SIGKILL nor `down` leaves anything behind.
 
-The node belongs to a second checkout (a copy of tools/), so it stands beside the one of `make cluster` and disturbs
-nothing there. The toy pod uses the stand-in for PostgreSQL's image, which brings Python along.
+The node belongs to a second checkout (a copy of tools/), so it runs beside the one of `make cluster` without affecting
+it. The toy pod uses the stand-in for PostgreSQL's image, which contains Python.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
 
 
 class Checkout:
-    """A copy of the tools, in a folder of its own, and the node that it carries."""
+    """A copy of the tools in its own folder, and its node."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,7 +49,7 @@ class Checkout:
         return network.link_of(self.folder)
 
     def run(self, *words: str) -> str:
-        """Run the checkout's own Python with these words."""
+        """Run Python in the checkout with these arguments, and return its output."""
         command = [sys.executable, *words]
         result = subprocess.run(command, cwd=self.folder, check=False, capture_output=True, text=True, timeout=400)
         assert result.returncode == 0, result.stdout + result.stderr
@@ -59,14 +59,14 @@ class Checkout:
         return self.run("-m", "tools.cluster", action)
 
     def processes(self) -> list[int]:
-        """Every process of the node but those in pods, which have networks of their own."""
+        """Return the processes of the node, without those in pods, which have their own networks."""
         found = subprocess.run(
             ["ip", "netns", "pids", self.link.namespace], check=False, capture_output=True, text=True
         )
         return [int(pid) for pid in found.stdout.split()]
 
     def leftovers(self) -> list[str]:
-        """What of the node is still to be seen on this machine."""
+        """Return the node's processes, mounts, links, namespaces and routes that still exist on this machine."""
         commands = {line for pid in Path("/proc").glob("[0-9]*") if str(self.folder) in (line := _command_line(pid))}
         mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(self.folder) in line]
         links = [self.link.interface] if network.exists(self.link) else []
@@ -88,7 +88,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     except UserError as error:
         no_cluster(str(error))
     if not build.is_built():
-        no_cluster("Kubernetes is not built yet: `make cluster` does it")
+        no_cluster("Kubernetes is not built yet: run `make cluster`")
     checkout = Checkout(tmp_path_factory.mktemp("checkout").resolve() / "copy")
     try:
         checkout.cluster("up")
@@ -100,7 +100,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 @pytest.fixture(scope="module")
 def toy(node: Checkout) -> Checkout:
-    """The node with one pod at work: it serves the folder that its volume is."""
+    """The node with one running pod, which serves its volume over HTTP."""
     node.kubectl.run("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": _toy()}))
     node.kubectl.run("rollout", "status", "deployment/toy", f"--namespace={NAMESPACE}", "--timeout=120s")
     return node
@@ -164,7 +164,7 @@ def _toy() -> list[dict[str, object]]:
 
 
 def _starts(node: Checkout) -> int:
-    """How often the toy has started on its volume, each time as user 70; 0 while no toy runs."""
+    """Return how often the pod has started on its volume, each time as user 70; 0 while it does not run."""
     words = ("exec", f"--namespace={NAMESPACE}", "deployment/toy", "--", "cat", "/data/starts")
     written = node.kubectl.run(*words, check=False).stdout.split()
     assert set(written) <= {"70"}
@@ -180,7 +180,7 @@ def _wait_for_starts(node: Checkout, number: int) -> None:
 
 
 def _eventually(node: Checkout, command: list[str]) -> None:
-    """Read the toy's file with this command: kube-proxy's rules follow a pod's readiness, they do not precede it."""
+    """Wait until a command reads the pod's file: kube-proxy adds its rules after the pod is ready."""
     deadline = time.monotonic() + 60
     while True:
         result = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -191,21 +191,21 @@ def _eventually(node: Checkout, command: list[str]) -> None:
         time.sleep(0.2)
 
 
-def test_a_pod_that_may_too_much_is_refused(toy: Checkout) -> None:
+def test_an_unrestricted_pod_is_rejected(toy: Checkout) -> None:
     refused = toy.kubectl.run("run", "bad", f"--namespace={NAMESPACE}", f"--image={POSTGRES}", check=False)
 
     assert refused.returncode != 0
     assert 'violates PodSecurity "restricted:latest"' in refused.stderr
 
 
-def test_a_service_is_reached_by_name_from_a_pod(toy: Checkout) -> None:
+def test_a_pod_reaches_a_service_by_name(toy: Checkout) -> None:
     for name in ("toy", f"toy.{NAMESPACE}.svc.cluster.local"):
         words = ("exec", f"--namespace={NAMESPACE}", "deployment/toy", "--", "python3", "-c", READ)
 
         _eventually(toy, toy.kubectl.command(*words, f"http://{name}/starts"))
 
 
-def test_a_service_is_reached_from_the_nodes_network(toy: Checkout) -> None:
+def test_a_process_in_the_nodes_network_reaches_a_service(toy: Checkout) -> None:
     address = toy.kubectl.run(
         "get", "service", "toy", f"--namespace={NAMESPACE}", "--output=jsonpath={.spec.clusterIP}"
     ).stdout
@@ -214,7 +214,7 @@ def test_a_service_is_reached_from_the_nodes_network(toy: Checkout) -> None:
     _eventually(toy, command)
 
 
-def test_a_service_is_reached_from_the_host_through_a_port_forward(toy: Checkout) -> None:
+def test_the_host_reaches_a_service_through_a_port_forward(toy: Checkout) -> None:
     command = toy.kubectl.command("port-forward", "service/toy", ":80", f"--namespace={NAMESPACE}")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
         assert forward.stdout is not None
@@ -227,7 +227,7 @@ def test_a_service_is_reached_from_the_host_through_a_port_forward(toy: Checkout
             forward.terminate()
 
 
-def test_a_deleted_pod_comes_back_to_its_volume(toy: Checkout) -> None:
+def test_a_replaced_pod_has_the_same_volume(toy: Checkout) -> None:
     before = _starts(toy)
 
     toy.kubectl.run("delete", "pod", "--selector=app=toy", f"--namespace={NAMESPACE}", "--wait")
@@ -235,7 +235,7 @@ def test_a_deleted_pod_comes_back_to_its_volume(toy: Checkout) -> None:
     _wait_for_starts(toy, before + 1)
 
 
-def test_up_leaves_a_node_that_answers_as_it_is(toy: Checkout) -> None:
+def test_up_keeps_a_node_that_answers(toy: Checkout) -> None:
     record = toy.folder / ".local" / "cluster" / "supervisor.json"
     before = record.read_text()
 
@@ -245,7 +245,7 @@ def test_up_leaves_a_node_that_answers_as_it_is(toy: Checkout) -> None:
 
 
 @pytest.mark.parametrize("victims", ["all", "first", "API server", "containerd", "link"])
-def test_a_killed_node_is_cleared_away_and_comes_back_with_what_it_had(toy: Checkout, victims: str) -> None:
+def test_up_restores_a_killed_node_with_its_data(toy: Checkout, victims: str) -> None:
     before = _starts(toy)
     _kill(toy, victims)
 
@@ -267,7 +267,7 @@ def _kill(node: Checkout, victims: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_down_leaves_nothing_and_may_be_repeated(toy: Checkout) -> None:
+def test_down_leaves_nothing_and_can_be_repeated(toy: Checkout) -> None:
     assert toy.leftovers()
 
     for _ in range(2):

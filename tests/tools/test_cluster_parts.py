@@ -1,4 +1,4 @@
-"""The parts of the local node that need no node: names, records, certificates, answers of a name server."""
+"""The parts of the local node that can be tested without a node: names, records, certificates, DNS answers."""
 
 import os
 import signal
@@ -25,19 +25,19 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="making network namespaces n
 
 
 class TestLink:
-    def test_neighbouring_checkouts_share_neither_name_nor_address(self) -> None:
+    def test_two_checkouts_share_no_name_and_no_address(self) -> None:
         links = [link_of(Path(f"/home/technician/event-{number}")) for number in range(8)]
 
         for field in ("namespace", "interface", "host", "node"):
             assert len({getattr(link, field) for link in links}) == len(links)
 
-    def test_a_checkout_keeps_its_link(self, tmp_path: Path) -> None:
+    def test_a_checkout_always_has_the_same_link(self, tmp_path: Path) -> None:
         link = link_of(tmp_path)
         link.save(tmp_path)
 
         assert link_of(tmp_path) == network.recorded_link(tmp_path) == link
 
-    def test_the_kernel_accepts_the_names_and_the_laboratory_holds_the_addresses(self) -> None:
+    def test_interface_names_are_short_enough_and_addresses_are_in_the_laboratory_network(self) -> None:
         for number in range(200):
             link = link_of(Path(f"/{number}"))
 
@@ -46,13 +46,13 @@ class TestLink:
             assert link.host != link.node
 
     @pytest.mark.parametrize("content", ["", "{", "[]", '{"namespace": "x"}', '{"pid": 1}'])
-    def test_a_damaged_record_is_no_record(self, tmp_path: Path, content: str) -> None:
+    def test_a_damaged_record_is_ignored(self, tmp_path: Path, content: str) -> None:
         (tmp_path / network.RECORD).write_text(content)
 
         assert network.recorded_link(tmp_path) is None
 
     @ROOT
-    def test_a_packet_for_a_missing_node_is_refused_here(self, tmp_path: Path) -> None:
+    def test_a_packet_for_a_missing_node_is_rejected_locally(self, tmp_path: Path) -> None:
         link = link_of(tmp_path)
         network.create(link)
         try:
@@ -64,7 +64,7 @@ class TestLink:
             network.remove(link)
 
     @ROOT
-    def test_removing_leaves_nothing_and_may_be_repeated(self, tmp_path: Path) -> None:
+    def test_removing_leaves_nothing_and_can_be_repeated(self, tmp_path: Path) -> None:
         link = link_of(tmp_path)
         network.create(link)
         assert network.exists(link)
@@ -78,7 +78,7 @@ class TestLink:
 
 
 class TestProcess:
-    def test_a_recycled_id_is_left_alone(self, tmp_path: Path) -> None:
+    def test_another_process_with_a_recycled_id_is_not_killed(self, tmp_path: Path) -> None:
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
             present = processes.identify(other.pid)
             assert present is not None
@@ -107,14 +107,14 @@ class TestProcess:
         assert processes.identify(child) is None
 
     @pytest.mark.parametrize("content", ["", "null", '{"pid": 1}'])
-    def test_a_damaged_record_is_no_record(self, tmp_path: Path, content: str) -> None:
+    def test_a_damaged_record_is_ignored(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "record").write_text(content)
 
         assert processes.recorded(tmp_path / "record") is None
 
 
 class TestCertificates:
-    def test_what_an_authority_issues_says_who_and_what_for(self) -> None:
+    def test_issued_certificates_have_names_and_a_purpose(self) -> None:
         authority = certificates.Authority()
         root = x509.load_pem_x509_certificate(authority.certificate)
         user = x509.load_pem_x509_certificate(authority.issue("system:node:n", "system:nodes").certificate)
@@ -128,11 +128,11 @@ class TestCertificates:
         names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert [str(name.value) for name in names] == ["198.18.0.2", "kubernetes"]
 
-    def test_keys_are_their_owners_alone_even_over_an_open_file(self, tmp_path: Path) -> None:
+    def test_only_the_owner_can_read_keys_even_when_an_open_file_existed(self, tmp_path: Path) -> None:
         for file in ("node.key", "kubeconfig"):
             (tmp_path / file).touch(mode=0o666)
         authority = certificates.Authority()
-        identity = authority.issue("somebody")
+        identity = authority.issue("user")
 
         certificates.write(identity, tmp_path, "node")
         certificates.write_kubeconfig(
@@ -150,8 +150,8 @@ def _answer(*, name: bytes, kind: int = 1, flags: int = 0x8500, identifier: int 
 
 
 class TestNameServer:
-    @pytest.mark.parametrize("name", [b"\xc0\x0c", dns.question(NAME)[12:-4]], ids=["pointer", "spelt out"])
-    def test_the_address_is_read_however_the_name_is_written(self, name: bytes) -> None:
+    @pytest.mark.parametrize("name", [b"\xc0\x0c", dns.question(NAME)[12:-4]], ids=["pointer", "full name"])
+    def test_the_address_is_read_with_a_compressed_or_full_name(self, name: bytes) -> None:
         assert dns.first_address(_answer(name=name), NAME) == "10.96.0.1"
 
     @pytest.mark.parametrize(
@@ -162,13 +162,13 @@ class TestNameServer:
             _answer(name=b"\xc0\x0c", identifier=1),
             dns.question(NAME),
         ],
-        ids=["no such name", "another kind", "another question's", "no records"],
+        ids=["no such name", "another kind", "another question", "no records"],
     )
-    def test_anything_else_is_no_address(self, answer: bytes) -> None:
+    def test_an_answer_without_the_address_is_ignored(self, answer: bytes) -> None:
         assert dns.first_address(answer, NAME) is None
 
     @pytest.mark.parametrize("answer", [_answer(name=b"\xc0\x0c"), _answer(name=b"\xc0\x0c")[:-20], b""])
-    def test_a_server_that_talks_nonsense_is_one_that_gave_no_answer(self, answer: bytes) -> None:
+    def test_a_malformed_answer_counts_as_no_answer(self, answer: bytes) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
             server.bind(("127.0.0.1", 0))
             server.settimeout(10)
@@ -195,5 +195,5 @@ class TestNameServer:
         ("docker.io/library/postgres:16-alpine", "docker.io/library/postgres:16-alpine"),
     ],
 )
-def test_a_short_reference_is_found_where_the_kubelet_looks(short: str, full: str) -> None:
+def test_an_image_reference_is_qualified_as_the_kubelet_does(short: str, full: str) -> None:
     assert qualified(short) == full

@@ -1,6 +1,6 @@
-"""`make up|preview|down`: what the engine is called with, and one sentence for each thing that is missing.
+"""`make up|preview|down`: the calls of the engine, and one error line for each missing requirement.
 
-The engine is a script on PATH that writes down how it was called; the real one's own tests are in tests/cluster.
+The engine is a script on PATH that records its calls; the tests of the real engine are in tests/cluster.
 """
 
 import os
@@ -24,7 +24,7 @@ class Engine(Programs):
     """A stand-in for the Pulumi CLI."""
 
     def fail_on(self, word: str) -> None:
-        """Let the calls that have this word fail; an empty one lets none fail."""
+        """Let calls with this argument fail; with an empty word, none fail."""
         self.install("pulumi", f"sys.exit({word!r} in words)")
 
 
@@ -40,7 +40,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     return engine
 
 
-def test_up_hands_over_the_image_and_prints_the_outputs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_passes_the_image_and_prints_the_outputs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image, "deliver", lambda: "neobank:built")
     assert deploy.run("up", "dev", ["--diff"]) == 0
     calls = engine.calls()
@@ -60,7 +60,7 @@ def test_up_hands_over_the_image_and_prints_the_outputs(engine: Engine, monkeypa
 
 
 @pytest.mark.parametrize("options", [[], ["--diff"], ["--target", "urn:pulumi:1", "--", "--stack"]])
-def test_the_engine_s_own_options_follow_the_action(
+def test_further_options_are_passed_to_the_engine_after_the_action(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["tools.deploy", "--stack", "dev", "preview", *options])
@@ -71,7 +71,7 @@ def test_the_engine_s_own_options_follow_the_action(
 
 
 @pytest.mark.parametrize(("action", "words"), [("preview", ["preview"]), ("down", ["destroy", "--yes"])])
-def test_preview_and_down_build_nothing(
+def test_preview_and_down_do_not_build_the_image(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, action: str, words: list[str]
 ) -> None:
     monkeypatch.setattr(image, "deliver", lambda: pytest.fail("nothing is built for this"))
@@ -81,14 +81,14 @@ def test_preview_and_down_build_nothing(
     assert last.environment["NEOBANK_IMAGE"] == image.reference()
 
 
-def test_an_image_that_was_given_is_taken_as_it_is(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_image_is_used_unchanged(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEOBANK_IMAGE", "registry.example/neobank:1")
     monkeypatch.setattr(image, "deliver", lambda: pytest.fail("nothing is built for this"))
     assert deploy.run("up", "dev", []) == 0
     assert engine.calls()[0].environment["NEOBANK_IMAGE"] == "registry.example/neobank:1"
 
 
-def test_the_program_is_installed_once_for_each_lock(
+def test_the_program_is_installed_once_for_each_lock_file(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lock = tmp_path / "requirements.txt"
@@ -110,23 +110,23 @@ def test_the_program_is_installed_once_for_each_lock(
 
 
 @pytest.mark.usefixtures("engine")
-def test_up_says_what_the_shell_lacks() -> None:
+def test_up_prints_the_missing_exports_and_the_next_command() -> None:
     environment = deploy.engine_environment(os.environ, "dev")
-    said = deploy.how_to_go_on("pulumi", "dev", environment)
-    assert f"export PULUMI_BACKEND_URL={environment['PULUMI_BACKEND_URL']} PULUMI_CONFIG_PASSPHRASE=''\n" in said
-    assert "KUBECONFIG" not in said
-    assert said.endswith("  pulumi stack output --stack dev --show-secrets")
+    printed = deploy.how_to_go_on("pulumi", "dev", environment)
+    assert f"export PULUMI_BACKEND_URL={environment['PULUMI_BACKEND_URL']} PULUMI_CONFIG_PASSPHRASE=''\n" in printed
+    assert "KUBECONFIG" not in printed
+    assert printed.endswith("  pulumi stack output --stack dev --show-secrets")
 
 
 @pytest.mark.parametrize("failing", ["select", "install", "up", "output"])
-def test_whatever_fails_ends_it(engine: Engine, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+def test_a_failed_step_ends_the_command(engine: Engine, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     monkeypatch.setenv("NEOBANK_IMAGE", "registry.example/neobank:1")
     engine.fail_on(failing)
     assert deploy.run("up", "dev", []) != 0
     assert failing in engine.calls()[-1].words
 
 
-def test_an_unknown_stack_is_named_with_those_there_are(engine: Engine) -> None:
+def test_an_unknown_stack_is_rejected_with_the_known_ones(engine: Engine) -> None:
     with pytest.raises(UserError, match=r"no Pulumi\.nowhere\.yaml.*dev"):
         deploy.run("up", "nowhere", [])
     assert engine.calls() == []
@@ -136,7 +136,7 @@ def without(*names: str, **more: str) -> Mapping[str, str]:
     return {name: value for name, value in os.environ.items() if name not in names} | more
 
 
-def test_a_stack_that_is_not_dev_needs_its_passphrase() -> None:
+def test_a_stack_other_than_dev_needs_a_passphrase() -> None:
     with pytest.raises(UserError, match="PULUMI_CONFIG_PASSPHRASE"):
         deploy.engine_environment(without(*deploy.PASSPHRASES, KUBECONFIG="given"), "prod")
     given = deploy.engine_environment(
@@ -145,13 +145,13 @@ def test_a_stack_that_is_not_dev_needs_its_passphrase() -> None:
     assert "PULUMI_CONFIG_PASSPHRASE" not in given
 
 
-def test_the_user_s_own_backend_and_cluster_win() -> None:
+def test_the_users_own_backend_and_cluster_take_precedence() -> None:
     given = without(PULUMI_BACKEND_URL="s3://state", KUBECONFIG="mine")
     made = deploy.engine_environment(given, "dev")
     assert (made["PULUMI_BACKEND_URL"], made["KUBECONFIG"]) == ("s3://state", "mine")
 
 
-def test_the_local_cluster_is_next_and_then_the_home_directory_s(
+def test_the_local_kubeconfig_precedes_that_of_the_home_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
@@ -165,7 +165,7 @@ def test_the_local_cluster_is_next_and_then_the_home_directory_s(
     assert deploy.engine_environment(without("KUBECONFIG"), "dev")["KUBECONFIG"] == str(tmp_path / "local")
 
 
-def test_a_cli_that_can_not_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failed_download_of_the_cli_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(root: str, pinned: object) -> None:
         raise OSError(f"no network\nfor {pinned} in {root}")
 
@@ -173,12 +173,12 @@ def test_a_cli_that_can_not_be_had_is_one_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(PulumiCommand, "install", fail)
     with pytest.raises(
         UserError, match=r"no `pulumi` on PATH and version \d+\.\d+\.\d+ could not be downloaded"
-    ) as said:
+    ) as failed:
         deploy.find_pulumi()
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(failed.value)
 
 
-def test_make_says_it_in_one_line() -> None:
+def test_make_prints_an_error_as_one_line() -> None:
     command = [sys.executable, "-m", "tools.deploy", "--stack", "nowhere", "up"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert result.returncode == 1

@@ -1,6 +1,6 @@
-"""The service's image: which builder is taken, what it is told, and what is said where none works.
+"""The service's image: which builder is used, its arguments, and the error if there is none.
 
-Docker and Podman are scripts on PATH that write down how they were called: neither's engine runs where these tests do.
+Docker and Podman are scripts on PATH that record their calls; the real programs are not tested.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 
 @pytest.mark.parametrize("name", ["docker", "podman"])
-def test_an_engine_that_runs_builds_from_the_folder_service(client: Client, name: str) -> None:
+def test_a_running_engine_builds_the_folder_service(client: Client, name: str) -> None:
     programs = client(name, "image")
     image.build("neobank:tag")
     last = programs.calls()[-1]
@@ -38,13 +38,13 @@ def test_an_engine_that_runs_builds_from_the_folder_service(client: Client, name
     assert last.words == ["build", f"--file={image.CONTAINERFILE}", "--tag=neobank:tag", str(image.CONTEXT)]
 
 
-def test_what_is_built_already_is_not_built_again(client: Client) -> None:
+def test_an_existing_image_is_not_built_again(client: Client) -> None:
     programs = client("docker")
     image.build("neobank:tag")
     assert [call.words[0] for call in programs.calls()] == ["ps", "image"]
 
 
-def test_a_client_without_an_engine_is_passed_over(client: Client) -> None:
+def test_a_client_without_a_running_engine_is_ignored(client: Client) -> None:
     client("docker", "ps")
     programs = client("podman", "image")
     image.build("neobank:tag")
@@ -52,20 +52,20 @@ def test_a_client_without_an_engine_is_passed_over(client: Client) -> None:
 
 
 @pytest.mark.parametrize("clients", [[], ["docker"], ["docker", "podman"]])
-def test_without_any_builder_one_sentence_says_what_to_get(client: Client, clients: list[str]) -> None:
+def test_without_a_builder_the_error_names_the_alternatives(client: Client, clients: list[str]) -> None:
     for name in clients:
         client(name, "ps")
     with pytest.raises(UserError, match=r"Docker or Podman running, or buildah"):
         image.build("neobank:tag")
 
 
-def test_a_build_that_fails_is_said(client: Client) -> None:
+def test_a_failed_build_is_reported(client: Client) -> None:
     client("docker", "image", "build")
     with pytest.raises(UserError, match="docker could not build the image"):
         image.build("neobank:tag")
 
 
-def test_nothing_is_built_for_a_cluster_that_is_not_ours(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_image_is_built_for_another_cluster(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = client("docker")
     monkeypatch.setattr(local, "is_up", lambda: False)
     with pytest.raises(UserError, match="NEOBANK_IMAGE"):

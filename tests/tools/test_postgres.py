@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, where it can't be had: one sentence."""
+"""The embedded PostgreSQL on a machine that cannot run it."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,9 @@ from tests.scripts import write_script
 from tools.postgres import PostgresError, as_nobody
 
 
-def test_root_without_user_namespaces_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_without_user_namespaces_gets_an_error_with_the_alternative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_script(tmp_path, "unshare", "#!/bin/sh\nexit 1\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(os, "getuid", lambda: 0)
@@ -17,6 +19,6 @@ def test_root_without_user_namespaces_is_told_what_to_do(tmp_path: Path, monkeyp
         as_nobody()
 
 
-def test_an_ordinary_user_needs_no_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ordinary_user_needs_no_user_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     assert as_nobody() == []

@@ -1,4 +1,4 @@
-"""`make rotate`: numbers and dates rise in the stack file, and nothing else in it changes."""
+"""`make rotate`: numbers and dates change in the stack file, and nothing else does."""
 
 from datetime import date
 from pathlib import Path
@@ -25,7 +25,7 @@ def rotations(file: Path) -> Rotations:
     return Rotations.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))["config"][KEY])
 
 
-def test_all_are_raised_and_the_rest_of_the_file_stays(file: Path) -> None:
+def test_all_numbers_are_raised_and_the_rest_of_the_file_stays(file: Path) -> None:
     before = file.read_text(encoding="utf-8")
     assert raise_numbers(file, list(SECRETS), DAY) == dict.fromkeys(SECRETS, 2)
     after = file.read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def test_all_are_raised_and_the_rest_of_the_file_stays(file: Path) -> None:
     assert {it.since for _, it in rotations(file)} == {"2026-11-22"}
 
 
-def test_one_is_raised_again_and_no_other(file: Path) -> None:
+def test_one_number_can_be_raised_again(file: Path) -> None:
     raise_numbers(file, ["owner", "admin"], DAY)
     assert raise_numbers(file, ["owner"], date(2026, 11, 23)) == {"owner": 3}
     found = rotations(file)
@@ -44,9 +44,9 @@ def test_one_is_raised_again_and_no_other(file: Path) -> None:
     assert found.backup.number == 1
 
 
-def test_a_name_that_is_none_raises_nothing(file: Path) -> None:
+def test_an_unknown_secret_is_rejected_and_changes_nothing(file: Path) -> None:
     before = file.read_bytes()
-    with pytest.raises(UserError, match="there is no secret app: choose from owner, application"):
+    with pytest.raises(UserError, match=r"\bapp\b.*\bowner, application"):
         raise_numbers(file, ["owner", "app"], DAY)
     assert file.read_bytes() == before
     assert [it.name for it in file.parent.iterdir()] == [file.name]

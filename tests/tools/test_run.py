@@ -1,4 +1,4 @@
-"""`make run`: one command, data that outlives it, and nothing left running."""
+"""`make run`: one command starts the bank; the data survives it, and no process does."""
 
 import json
 import os
@@ -24,7 +24,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start the bank on this test's own data; whatever still runs at the end is ended."""
+    """Return a function that starts the bank on this test's own data; its processes end with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def run(port: int) -> subprocess.Popen[str]:
@@ -42,14 +42,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def read_until(output: IO[str] | None, words: str) -> str:
-    """Read lines until one has the words; pytest's own limit is the deadline."""
+    """Read lines until one contains the words, and return all lines; pytest's timeout is the deadline."""
     assert output is not None
     read = ""
     for line in output:
         read += line
         if words in line:
             return read
-    pytest.fail(f"it ended without saying {words!r}: {read}")
+    pytest.fail(f"it ended without printing {words!r}: {read}")
 
 
 def log_in(port: int, name: str, password: str) -> dict[str, object]:
@@ -68,13 +68,13 @@ def is_free(port: int) -> bool:
 
 
 def verify(url: str) -> str:
-    """Check the books as the README says."""
+    """Run `neobank verify` as the README describes, and return its output."""
     command = [str(Path(sys.executable).with_name("neobank")), "verify"]
     return subprocess.run(command, env={"DATABASE_URL": url}, capture_output=True, text=True, check=True).stdout
 
 
 def processes_naming(text: str) -> list[str]:
-    """List the command lines, of whoever still runs, in which a text stands."""
+    """Return the command lines of running processes that contain a text."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -86,12 +86,12 @@ def processes_naming(text: str) -> list[str]:
     return found
 
 
-def test_a_first_run_says_how_to_get_in_and_ctrl_c_stops_everything(start: Start, tmp_path: Path) -> None:
+def test_a_first_run_prints_the_login_and_ctrl_c_stops_everything(start: Start, tmp_path: Path) -> None:
     port = free_port()
     bank = start(port)
-    said = read_until(bank.stdout, "The administrator is")
-    assert f"http://127.0.0.1:{port}" in said
-    password = re.search(r"the password (\S+)", said)
+    printed = read_until(bank.stdout, "The administrator is")
+    assert f"http://127.0.0.1:{port}" in printed
+    password = re.search(r"the password (\S+)", printed)
     assert password is not None
     assert log_in(port, "Admin", password[1])["is_admin"] is True
     bank.send_signal(signal.SIGINT)
@@ -106,17 +106,17 @@ def test_a_second_run_keeps_the_data_after_a_kill(start: Start, tmp_path: Path) 
     read_until(first.stdout, "The administrator is")
     first.kill()
     deadline = time.monotonic() + 60
-    while not is_free(port):  # the first one's server ends by itself, in order
+    while not is_free(port):  # the first server then ends in order by itself
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    said = read_until(start(port).stdout, "The administrator is")
+    printed = read_until(start(port).stdout, "The administrator is")
     kept = (tmp_path / "home" / "admin-password").read_text()
     assert "All balances agree" in verify((tmp_path / "home" / "database-url").read_text())
-    assert kept not in said
+    assert kept not in printed
     assert log_in(port, "Admin", kept)["is_admin"] is True
 
 
-def test_the_data_is_nobody_else_s(start: Start, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_data(start: Start, tmp_path: Path) -> None:
     before = stat.S_IMODE(tmp_path.stat().st_mode)
     bank = start(free_port())
     read_until(bank.stdout, "The administrator is")
@@ -128,7 +128,7 @@ def test_the_data_is_nobody_else_s(start: Start, tmp_path: Path) -> None:
         assert stat.S_IMODE((home / secret).stat().st_mode) == 0o600
 
 
-def test_its_metrics_can_be_read_beside_it(start: Start, tmp_path: Path) -> None:
+def test_the_metrics_can_be_read_while_it_runs(start: Start, tmp_path: Path) -> None:
     port = free_port()
     read_until(start(port).stdout, "The administrator is")
     log_in(port, "Admin", (tmp_path / "home" / "admin-password").read_text())
@@ -137,7 +137,7 @@ def test_its_metrics_can_be_read_beside_it(start: Start, tmp_path: Path) -> None
         assert metrics.scrape()[logged_in] == 1
 
 
-def test_a_taken_port_is_one_sentence(start: Start) -> None:
+def test_a_used_port_is_reported_in_one_line(start: Start) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -147,7 +147,7 @@ def test_a_taken_port_is_one_sentence(start: Start) -> None:
     assert f"port {port} is not available" in output
 
 
-def test_two_at_once_on_the_same_data_is_one_sentence(start: Start) -> None:
+def test_a_second_run_on_the_same_data_is_rejected_in_one_line(start: Start) -> None:
     read_until(start(free_port()).stdout, "The administrator is")
     output, _ = start(free_port()).communicate(timeout=60)
     assert output.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The pod of the PostgreSQL runbook: the stack's own database on another claim, as restricted as all else."""
+"""The pod of the PostgreSQL runbook: the stack's database on another claim, with the usual restrictions."""
 
 import json
 import subprocess
@@ -35,17 +35,17 @@ def made(program: Program, *words: str) -> tuple[Document, Document]:
     return claim, pod
 
 
-def test_the_server_is_the_stacks_own_but_for_version_and_claim(program: Program) -> None:
+def test_the_server_differs_from_the_stacks_only_in_version_and_claim(program: Program) -> None:
     claim, pod = made(program, "--major", "17")
     own = dict(program.pods())["postgres-deployment"]["spec"]
-    for mine, its in zip(
+    for new, old in zip(
         pod["spec"]["initContainers"] + pod["spec"]["containers"][:1],
         own["initContainers"] + own["containers"],
         strict=True,
     ):
-        assert mine["image"] == "docker.io/library/postgres:17-alpine"
-        assert {"name": "PGDATA", "value": "/pgdata/17"} in mine["env"]
-        assert {**mine, "image": "", "env": []} == {**its, "image": "", "env": []}
+        assert new["image"] == "docker.io/library/postgres:17-alpine"
+        assert {"name": "PGDATA", "value": "/pgdata/17"} in new["env"]
+        assert {**new, "image": "", "env": []} == {**old, "image": "", "env": []}
     assert pod["spec"]["securityContext"] == own["securityContext"]
     claims = [
         it["persistentVolumeClaim"]["claimName"] for it in pod["spec"]["volumes"] if "persistentVolumeClaim" in it
@@ -55,7 +55,7 @@ def test_the_server_is_the_stacks_own_but_for_version_and_claim(program: Program
     assert "storageClassName" not in claim["spec"]
 
 
-def test_the_tools_have_the_owners_way_in_and_the_new_servers_programs(program: Program) -> None:
+def test_the_tools_containers_have_the_owners_url_and_the_new_servers_programs(program: Program) -> None:
     _, pod = made(program, "--major", "18")
     server, copy, bank = pod["spec"]["containers"]
     assert [it["name"] for it in (server, copy, bank)] == ["postgres", "copy", "bank"]
@@ -71,7 +71,7 @@ def test_the_tools_have_the_owners_way_in_and_the_new_servers_programs(program: 
     assert {mount["name"] for it in pod["spec"]["containers"] for mount in it["volumeMounts"]} <= volumes
 
 
-def test_another_flavour_is_another_user(program: Program) -> None:
+def test_another_flavour_has_another_image_and_user(program: Program) -> None:
     _, pod = made(program, "--major", "16", "--flavour", "debian")
     assert pod["spec"]["containers"][0]["image"] == "docker.io/library/postgres:16"
     assert {pod["spec"]["securityContext"][it] for it in ("runAsUser", "runAsGroup", "fsGroup")} == {999}
@@ -79,14 +79,14 @@ def test_another_flavour_is_another_user(program: Program) -> None:
     assert pod["spec"]["containers"][0]["image"] == "docker.io/library/postgres:17"
 
 
-def test_no_service_sends_anybody_there_and_the_policies_let_it_out(program: Program) -> None:
+def test_no_service_selects_the_pod_and_the_network_policies_apply_to_it(program: Program) -> None:
     _, pod = made(program, "--major", "17")
     labels = pod["metadata"]["labels"].items()
     assert not [it.name for it in program.of_kind("Service") if it.inputs["spec"]["selector"].items() <= labels]
     assert dict(program.pods())["neobank-db-init"]["metadata"]["labels"].items() <= labels
 
 
-def test_cluster_and_rules_accept_it(program: Program) -> None:
+def test_the_pod_is_valid_and_complies_with_the_rules(program: Program) -> None:
     claim, pod = made(program, "--major", "17", "--storage-class", "fast")
     assert claim["spec"]["storageClassName"] == "fast"
     for document in (claim, pod):
@@ -100,20 +100,18 @@ def without_job(document: Document) -> Document:
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "sentence"),
+    ("text", "words", "part"),
     [
-        ("{}", ["--major", "17"], "standard input is not the JSON of `kubectl get"),
-        ("no JSON", ["--major", "17"], "standard input is not the JSON of `kubectl get"),
-        ('{"items": []}', ["--major", "17"], "there is no postgres-deployment on standard input"),
-        ("as it is", ["--major", "16"], "the database runs docker.io/library/postgres:16-alpine already"),
-        ("without a Job", ["--major", "17"], "there is no migration Job on standard input"),
+        ("{}", ["--major", "17"], "not the JSON of `kubectl get"),
+        ("no JSON", ["--major", "17"], "not the JSON of `kubectl get"),
+        ('{"items": []}', ["--major", "17"], "no postgres-deployment"),
+        ("as it is", ["--major", "16"], "docker.io/library/postgres:16-alpine already"),
+        ("without a Job", ["--major", "17"], "no migration Job"),
     ],
 )
-def test_what_it_can_not_work_from_is_said_in_a_sentence(
-    program: Program, text: str, words: list[str], sentence: str
-) -> None:
+def test_unusable_input_is_reported_in_one_line(program: Program, text: str, words: list[str], part: str) -> None:
     given = {"as it is": json.dumps(listed(program)), "without a Job": json.dumps(without_job(listed(program)))}
     done = upgrade(given.get(text, text), *words)
     assert (done.returncode, done.stdout) == (1, "")
-    assert sentence in done.stderr
+    assert part in done.stderr
     assert len(done.stderr.splitlines()) == 1
