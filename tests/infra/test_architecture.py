@@ -80,9 +80,9 @@ def test_the_summary_names_pods_database_protection_and_ingress(dev: Program, pr
     assert "without TLS" not in hardened["database"]
     assert small["data"].startswith("not protected")
     assert hardened["data"].startswith("protected")
-    assert "bank.example.org" in hardened["wayIn"]
-    assert "with TLS" in hardened["wayIn"]
-    assert small["wayIn"].startswith("none")
+    assert "bank.example.org" in hardened["access"]
+    assert "with TLS" in hardened["access"]
+    assert small["access"].startswith("none")
     assert "kubeContext" in small["production"]
     assert ":" not in hardened["production"]  # it names no key that production lacks
     assert run(changed(postgres={"existingClaim": "kept"})).outputs["summary"]["database"].endswith("kept")

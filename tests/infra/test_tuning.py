@@ -80,7 +80,7 @@ def test_a_stack_cannot_set_what_controls_access_and_files() -> None:
     reserved -= {"log_min_error_statement"}  # only for the private server
     assert {"hba_file", "ssl_key_file", "shared_preload_libraries", "listen_addresses"} <= reserved
     for name in {*reserved, "password_encryption", "data_directory", "port", "include", "max_connections", "fsync"}:
-        assert tuning.is_own(name), name
+        assert tuning.is_reserved(name), name
     for name in ("work_mem", "shared_buffers", "log_min_duration_statement", "autovacuum_naptime"):
         assert not tuning.is_reserved(name), name
 
