@@ -145,9 +145,7 @@ class RealProviders(Mocks):
         live = self._read(kind, args.resource_id) if args.resource_id else self._make(args.name, plain(args.inputs))
         metadata = live["metadata"]
         identity = "/".join(part for part in (metadata.get("namespace"), metadata["name"]) if part)
-        return identity, {
-            key: value for key, value in live.items() if key != "data"
-        }  # a Secret's data is not part of the state
+        return identity, {key: value for key, value in live.items() if key != "data"}  # no Secret's data in the state
 
     def delete_what_disappeared(self) -> None:
         """Delete in reverse order the objects that an earlier run created and this run did not register."""

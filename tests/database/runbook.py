@@ -22,7 +22,7 @@ OLD, NEW = "127.0.0.2", "127.0.0.1"  # with one port, as in a cluster
 KUBECTL = r"""#!/bin/bash
 # Imitates the cluster. In the pod `postgres-upgrade` the short name of the Service means the old server.
 echo "kubectl $*" >>"$CALLS"
-shift  # the namespace
+shift  # skip the option --namespace
 case "$1" in
     get) cat "$OBJECTS" ;;
     apply) cat >"$APPLIED" ;;

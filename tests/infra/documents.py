@@ -1,4 +1,4 @@
-"""What the tests read of the documents."""
+"""Reads the parts of documents that tests check or run."""
 
 import re
 from pathlib import Path

@@ -43,9 +43,7 @@ def test_pods_of_one_version_are_spread_over_nodes_and_zones(prod: Program) -> N
     for constraint in constraints:
         assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
         assert constraint["labelSelector"]["matchLabels"] == pod["metadata"]["labels"]
-        assert constraint["matchLabelKeys"] == [
-            "pod-template-hash"
-        ]  # or pods of the old version would count while new ones are placed
+        assert constraint["matchLabelKeys"] == ["pod-template-hash"]  # or pods of the old version would count, too
 
 
 def test_the_database_outranks_the_bank_on_a_full_node(prod: Program, dev: Program) -> None:

@@ -44,9 +44,7 @@ def test_readiness_does_not_depend_on_the_metrics_container_and_neobank_is_the_d
     assert not {"readinessProbe", "startupProbe"} & sidecar.keys()
     probe = sidecar["livenessProbe"]
     assert probe["tcpSocket"] == {"port": "metrics"}
-    assert (
-        probe["periodSeconds"] * probe["failureThreshold"] >= 300
-    )  # or a busy node would restart it before it listens
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 300  # or a busy node restarts it before it listens
     assert pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] == "neobank"
 
 

@@ -112,10 +112,8 @@ def test_a_given_tls_secret_replaces_the_generated_certificate(prod: Program) ->
     assert volumes(program, "tls")["postgres-deployment"]["sources"] == [{"secret": {"name": "own"}}]
     assert volumes(program, "authority").keys() == volumes(prod, "authority").keys()
     assert {it["sources"][0]["secret"]["name"] for it in volumes(program, "authority").values()} == {"own"}
-    again = changed(
-        postgres={"tlsSecret": "own"}, rotation={"tls": {"number": 2}}
-    )  # a new certificate under the same name
-    assert rolled(program, again) == {"postgres-deployment"}
+    replaced = changed(postgres={"tlsSecret": "own"}, rotation={"tls": {"number": 2}})
+    assert rolled(program, replaced) == {"postgres-deployment"}
 
 
 def test_without_tls_there_are_no_certificates_and_no_volumes_for_them(dev: Program) -> None:
