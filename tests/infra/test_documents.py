@@ -21,7 +21,7 @@ from settings import Settings, keys
 from tests.infra.documents import code_blocks
 from tests.infra.program import CHECKOUT, Program
 
-DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").rglob("*.md"))]
 SHELL_TOOLS = {
     "cat",
     "cd",
