@@ -1,4 +1,4 @@
-"""A client of the bank over HTTP, as a phone is one."""
+"""A client of the bank over HTTP, and threads of clients that pay continuously."""
 
 import http.client
 import json
@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from typing import Self, TypedDict
 
 PATIENCE = 60  # seconds
+PAYERS = 8
 
 
 class User(TypedDict):
@@ -30,7 +32,7 @@ class Key(TypedDict):
 
 
 class Body(TypedDict, total=False):
-    """What the tests read of an answer."""
+    """The fields of a response that the tests read."""
 
     user: User
     account: User
@@ -48,7 +50,7 @@ class Body(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Player:
-    """Somebody who has logged in."""
+    """A player who has logged in."""
 
     number: str
     token: str
@@ -68,9 +70,9 @@ class Bank:
         more_headers: Mapping[str, str] = MappingProxyType({}),
         method: str | None = None,
     ) -> tuple[int, Body]:
-        """Ask once; gives status and body, whatever the status. Raises OSError where nobody answers.
+        """Send one request; return status and body, whatever the status. Raise OSError if there is no response.
 
-        Without a `method`, a request with a body is a POST and another a GET.
+        Without a `method`, a request with a body is a POST, and one without a body is a GET.
         """
         status, answer, _ = self.ask(path, body, token, more_headers, method)
         return status, answer
@@ -83,13 +85,13 @@ class Bank:
         more_headers: Mapping[str, str] = MappingProxyType({}),
         method: str | None = None,
     ) -> tuple[int, Body, Message]:
-        """Ask once, as `call` does; gives the headers, too."""
+        """Send one request as `call` does; return the headers as well."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         headers |= more_headers
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, headers, method=method)  # noqa: S310  # loopback
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
                 return answer.status, json.loads(answer.read() or b"{}"), answer.headers
         except urllib.error.HTTPError as error:
             return error.code, json.load(error), error.headers
@@ -97,7 +99,7 @@ class Bank:
             raise ConnectionError(str(error)) from error
 
     def call_patiently(self, path: str, body: dict[str, object] | None = None, token: str = "") -> tuple[int, Body]:
-        """Ask again while the answer is 503: after the database restarts, a first request may meet the old one."""
+        """Repeat the request while the status is 503: the first one after a database restart may get it."""
         deadline = time.monotonic() + PATIENCE
         while True:
             status, answer = self.call(path, body, token)
@@ -127,7 +129,7 @@ class Bank:
         return body["account"]["balance"]
 
     def transactions(self, player: Player) -> set[int]:
-        """Give the ids of all of a player's transactions."""
+        """Return the ids of all of a player's transactions."""
         found: set[int] = set()
         page = "limit=100"
         while True:
@@ -144,7 +146,7 @@ class Bank:
         except OSError:
             return False
 
-    def await_ready(self, patience: float = 60) -> None:
+    def await_ready(self, patience: float = PATIENCE) -> None:
         deadline = time.monotonic() + patience
         while not self.is_ready():
             assert time.monotonic() < deadline, "the service did not become ready"
@@ -152,19 +154,16 @@ class Bank:
 
 
 @dataclass
-class Crowd:
-    """Players who pay each other all the time, and remember what the bank confirmed."""
+class Payers(ABC):
+    """Eight threads that pay continuously until the end of the block."""
 
     bank: Bank
     players: list[Player]
-    confirmed: list[int] = field(default_factory=list)
-    refused: list[tuple[int, str]] = field(default_factory=list)
-    unanswered: int = 0
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
+    _threads: list[threading.Thread] = field(default_factory=list, init=False)
 
     def __enter__(self) -> Self:
-        self._threads = [threading.Thread(target=self._pay, args=(seed,)) for seed in range(8)]
+        self._threads = [threading.Thread(target=self._pay, args=(place,)) for place in range(PAYERS)]
         for thread in self._threads:
             thread.start()
         return self
@@ -175,21 +174,49 @@ class Crowd:
             thread.join()
 
     def await_confirmed(self, more: int, patience: float = 180) -> None:
-        """Wait until so many more payments have been confirmed."""
-        goal, deadline = len(self.confirmed) + more, time.monotonic() + patience
-        while len(self.confirmed) < goal:
-            assert time.monotonic() < deadline, f"{len(self.confirmed)} of {goal} payments; {self.refused[-3:]}"
-            time.sleep(0.05)
+        """Wait until this many more payments are confirmed."""
+        goal, deadline = self._count() + more, time.monotonic() + patience
+        while self._count() < goal:
+            assert time.monotonic() < deadline, f"{self._count()} of {goal} payments; {self._refusals()[-3:]}"
+            time.sleep(0.02)
+
+    @abstractmethod
+    def _count(self) -> int:
+        """Return how many payments are confirmed."""
+
+    @abstractmethod
+    def _refusals(self) -> list[object]:
+        """Return the responses that refused a payment."""
+
+    @abstractmethod
+    def _pay(self, place: int) -> None:
+        """Pay until `_stop` is set; `place` is the number of the thread."""
+
+
+@dataclass
+class Crowd(Payers):
+    """Players who pay each other and record what the bank confirmed."""
+
+    confirmed: list[int] = field(default_factory=list)
+    """The ids of the transactions."""
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    unanswered: int = 0
 
     def missing(self) -> set[int]:
-        """Give the confirmed payments that the bank no longer knows."""
+        """Return the ids of the confirmed payments that are no longer in any player's history."""
         known: set[int] = set()
         for player in self.players:
             known |= self.bank.transactions(player)
         return set(self.confirmed) - known
 
-    def _pay(self, seed: int) -> None:
-        chance = random.Random(seed)  # noqa: S311  # the same each time
+    def _count(self) -> int:
+        return len(self.confirmed)
+
+    def _refusals(self) -> list[object]:
+        return [*self.refused]
+
+    def _pay(self, place: int) -> None:
+        chance = random.Random(place)  # noqa: S311  # a fixed seed repeats the run
         while not self._stop.is_set():
             payer, receiver = chance.sample(self.players, 2)
             try:

@@ -4,7 +4,8 @@ NEOBANK_TEST_DATABASE_URL names another server to use: the URL of its superuser 
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,13 +18,21 @@ from neobank.application import create_app
 from neobank.casino.verification import verify_rounds
 from neobank.database import connect
 from neobank.ledger.verification import verify
-from neobank.settings import Administrator, ServingSettings, UpgradeSettings
-from tests.service.support import Database, LoggedIn, Terminal, given_database
+from neobank.settings import ServingSettings, UpgradeSettings
+from tests.service.serving import Served, gunicorn
+from tests.service.support import (
+    ADMINISTRATOR,
+    BANKROLL,
+    SECRET_KEY,
+    Books,
+    Database,
+    Join,
+    LoggedIn,
+    NewTerminal,
+    Terminal,
+    given_database,
+)
 from tools.postgres import LOGINS, Postgres
-
-BANKROLL = 1_000_000_000
-ADMINISTRATOR = Administrator("Organiser", "correct horse battery")
-SECRET_KEY = b"k" * 32
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +123,7 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
-def player(client: FlaskClient) -> Callable[[str], LoggedIn]:
+def player(client: FlaskClient) -> Join:
     """Register somebody and log them in."""
 
     def join(name: str) -> LoggedIn:
@@ -136,11 +145,11 @@ def organiser(client: FlaskClient) -> LoggedIn:
 
 
 @pytest.fixture
-def terminal(client: FlaskClient, organiser: LoggedIn) -> Callable[..., Terminal]:
-    """Make a key as an organiser does."""
+def terminal(client: FlaskClient, organiser: LoggedIn) -> NewTerminal:
+    """Create API keys as an organiser."""
 
-    def make(**body: object) -> Terminal:
-        made = client.post("/api/admin/api-keys", json={"description": "bar"} | body, headers=organiser.headers)
+    def make(**fields: object) -> Terminal:
+        made = organiser.administer("POST", "/api-keys", **{"description": "bar"} | fields)
         assert made.status_code == 201, made.text
         return Terminal(client, made.get_json()["key"], made.get_json()["api_key"]["id"])
 
@@ -148,7 +157,7 @@ def terminal(client: FlaskClient, organiser: LoggedIn) -> Callable[..., Terminal
 
 
 @pytest.fixture
-def books(engine: Engine) -> Iterator[Callable[[], None]]:
+def books(engine: Engine) -> Iterator[Books]:
     """Assert that the books are sound."""
 
     def check() -> None:
@@ -161,7 +170,7 @@ def books(engine: Engine) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture
-def fair(engine: Engine, books: Callable[[], None]) -> Iterator[None]:
+def fair(engine: Engine, books: Books) -> Iterator[None]:
     """Assert after a test that all rounds are sound, and the books with them."""
     del books
     yield
@@ -170,5 +179,25 @@ def fair(engine: Engine, books: Callable[[], None]) -> Iterator[None]:
 
 
 @pytest.fixture
-def neo(player: Callable[[str], LoggedIn]) -> LoggedIn:
+def neo(player: Join) -> LoggedIn:
     return player("Neo")
+
+
+@pytest.fixture
+def bar(player: Join) -> LoggedIn:
+    """A player whose account receives a vendor's payments."""
+    return player("Bar")
+
+
+@pytest.fixture
+def till(terminal: NewTerminal, bar: LoggedIn) -> Terminal:
+    """A terminal of the bar that may only request payments."""
+    return terminal(account=bar.number)
+
+
+@pytest.fixture
+def served(database: Database, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Served]:
+    """The service behind gunicorn."""
+    del fresh
+    with gunicorn(database.url("application"), tmp_path / "gunicorn.log") as running:
+        yield running

@@ -1,48 +1,24 @@
-"""Phones that flood a bank and remember what they were told."""
+"""Clients that pay continuously with idempotency keys, and a comparison with the ledger afterwards."""
 
-import threading
-import time
 from dataclasses import dataclass, field
-from typing import Self
 
 from sqlalchemy import Engine, text
 
-from tests.bank import Bank, Body, Player
+from tests.bank import Body, Payers
 
-PATIENCE = 180  # seconds; the machine may be busy
 POSTED = text("SELECT memo, count(*), min(id) FROM transfers WHERE kind = 'transfer' GROUP BY memo")
 
 
 @dataclass
-class Flood:
-    """Phones that pay all the time, each payment under a key of its own, which is its memo, too."""
+class Flood(Payers):
+    """Clients that pay continuously; each payment has its own idempotency key, which is also its memo."""
 
-    bank: Bank
-    players: list[Player]
     confirmed: dict[str, int] = field(default_factory=dict)
+    """The transaction's id by key."""
     unanswered: dict[str, int] = field(default_factory=dict)
-    """Keys of payments that got no answer or 5xx, and who sent them."""
+    """The sender's index by key, of payments without a response or with a 5xx."""
     wrong: list[tuple[int, Body]] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        self._threads = [threading.Thread(target=self._pay, args=(place,)) for place in range(8)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def await_confirmed(self, more: int) -> None:
-        """Wait until so many more payments have been confirmed."""
-        goal, deadline = len(self.confirmed) + more, time.monotonic() + PATIENCE
-        while len(self.confirmed) < goal:
-            assert time.monotonic() < deadline, f"{len(self.confirmed)} of {goal} payments; {self.wrong[-3:]}"
-            time.sleep(0.02)
+    """Responses that no payment may get."""
 
     def send(self, key: str, sender: int) -> tuple[int, Body]:
         payer, receiver = self.players[sender], self.players[sender - 1]
@@ -50,7 +26,7 @@ class Flood:
         return self.bank.call("/api/v1/transactions", payment, payer.token, {"Idempotency-Key": key})
 
     def settle(self, engine: Engine) -> None:
-        """Ask again for every payment that was not answered: then each key is in the ledger exactly once."""
+        """Repeat every payment without a response; assert that the ledger has each key exactly once."""
         assert not self.wrong, self.wrong[:3]
         posted = self._posted(engine)
         assert {key: posted.get(key) for key in self.confirmed} == {
@@ -66,6 +42,12 @@ class Flood:
     def _posted(self, engine: Engine) -> dict[str, tuple[int, int]]:
         with engine.connect() as connection:
             return {memo: (count, transfer) for memo, count, transfer in connection.execute(POSTED)}
+
+    def _count(self) -> int:
+        return len(self.confirmed)
+
+    def _refusals(self) -> list[object]:
+        return [*self.wrong]
 
     def _pay(self, place: int) -> None:
         for number in range(100_000):

@@ -10,15 +10,13 @@ from neobank.casino.games import GAMES
 from neobank.ledger.models import HOUSE_ID
 from tests.service.support import LoggedIn
 
-Join = Callable[[str], LoggedIn]
 Answered = dict[str, object]
 
 GLITCH, STARLIGHT = "glitch-grid", "starlight-smuggler"
 
 
 def spin(who: LoggedIn, game: str, bet: object, key: str | None = None) -> tuple[int, Answered]:
-    headers = who.headers | ({"Idempotency-Key": key} if key else {})
-    answer = who.client.post(f"/api/v1/casino/{game}/spin", json={"bet_amount": bet}, headers=headers)
+    answer = who.send("POST", f"/casino/{game}/spin", once=key or None, bet_amount=bet)
     return answer.status_code, answer.get_json()
 
 
@@ -28,13 +26,8 @@ def played(who: LoggedIn, game: str, bet: object) -> Answered:
     return body
 
 
-def user(who: LoggedIn) -> Answered:
-    found: Answered = who.ask("GET", "/account").get_json()["account"]
-    return found
-
-
 def rotate(who: LoggedIn, **body: object) -> Answered:
-    answer = who.ask("POST", "/casino/seed", **body)
+    answer = who.send("POST", "/casino/seed", **body)
     assert answer.status_code == 200, answer.text
     found: Answered = answer.get_json()
     return found
@@ -42,7 +35,7 @@ def rotate(who: LoggedIn, **body: object) -> Answered:
 
 def set_seed(owner: Engine, who: LoggedIn, server_seed: bytes) -> None:
     """Make the next rounds known beforehand; nobody but the owner could."""
-    who.ask("GET", "/casino/seed")
+    who.send("GET", "/casino/seed")
     rig(owner, who.number, server_seed)
 
 
@@ -71,13 +64,12 @@ def seed_that(number: str, game: str, wanted: Callable[[int, bool], bool]) -> by
 
 
 def give(organiser: LoggedIn, number: str, amount: float) -> tuple[int, Answered]:
-    path = f"/api/admin/users/{number}/adjust-balance"
-    answer = organiser.client.post(path, json={"amount": amount, "reason": "test"}, headers=organiser.headers)
+    answer = organiser.administer("POST", f"/users/{number}/adjust-balance", amount=amount, reason="test")
     return answer.status_code, answer.get_json()
 
 
 def configure(organiser: LoggedIn, game: str, **change: object) -> tuple[int, Answered]:
-    answer = organiser.client.put(f"/api/admin/casino/config/{game}", json=change, headers=organiser.headers)
+    answer = organiser.administer("PUT", f"/casino/config/{game}", **change)
     return answer.status_code, answer.get_json()
 
 

@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 
-Sent = tuple[str, dict[str, object]]
-"""A statement and its values."""
+from tests.service.statements import Statement
 
 
 @dataclass(frozen=True)
@@ -20,30 +18,15 @@ class Plan:
     buffers: int
 
 
-@contextmanager
-def overheard(source: Engine | Connection) -> Iterator[list[Sent]]:
-    """Collect the statements that are sent, with their values."""
-    sent: list[Sent] = []
-
-    def note(_c: object, _cursor: object, statement: str, values: dict[str, object], *_: object) -> None:
-        sent.append((statement, values))
-
-    event.listen(source, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(source, "before_cursor_execute", note)
-
-
-def explain(connection: Connection, sent: Iterable[Sent]) -> Plan:
+def explain(connection: Connection, sent: Iterable[Statement]) -> Plan:
     """Run statements under EXPLAIN; gives what they did together.
 
     Each runs twice, and the second time counts: the first one reads the catalogue as well, for what it calls.
     """
     whole = Plan(set(), set(), 0)
-    for statement, values in sent:
-        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
-        _, said = [connection.exec_driver_sql(explained, values).scalar_one() for _ in range(2)]
+    for statement in sent:
+        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}"
+        _, said = [connection.exec_driver_sql(explained, statement.values).scalar_one() for _ in range(2)]
         root = (said if isinstance(said, list) else json.loads(said))[0]["Plan"]
         nodes = list(_walk(root))
         whole = Plan(

@@ -17,7 +17,7 @@ from sqlalchemy import URL
 
 from neobank.contract import CONTRACT
 from tests.bank import Bank
-from tests.service.conftest import SECRET_KEY
+from tests.service.support import SECRET_KEY
 from tools.postgres import REPOSITORY, free_port
 
 Samples = dict[str, float]

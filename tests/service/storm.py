@@ -13,8 +13,9 @@ from neobank.audit.operations import record
 from neobank.database import connect, transaction
 from neobank.errors import BankError
 from neobank.ledger.models import HOUSE_ID
-from neobank.ledger.operations import Kind, NewTransfer, pay, pay_many
+from neobank.ledger.operations import Kind, NewTransfer, pay_many
 from neobank.vendors import charges
+from tests.service.support import transfer
 
 Made = TypeVar("Made")
 
@@ -61,9 +62,7 @@ class Storm:
 
     def pay(self, connection: Connection, payer: int, receiver: str) -> int:
         amount = self.chance.choice([1, 7, 40_000, 90_000])
-        return pay(
-            connection, debit=payer, credit_number=receiver, amount=amount, kind=Kind.TRANSFER, memo="", actor=payer
-        ).transfer_id
+        return transfer(connection, payer, receiver, amount).transfer_id
 
     def spin(self, engine: Engine) -> None:
         """A bet and a win, perhaps with others beside them."""

@@ -1,6 +1,6 @@
 """Every route, tried by everybody whom it is not for: refused, with nothing shown and nothing changed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -11,11 +11,10 @@ from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
 from tests.service.gambling import GLITCH, played
-from tests.service.support import LoggedIn, Terminal
+from tests.service.support import Join, LoggedIn, NewTerminal
 
 pytestmark = pytest.mark.usefixtures("books")
 
-Join = Callable[[str], LoggedIn]
 SECRET = "at midnight by the old mill"
 """In memos, a device's name, a key's description: whoever it is not for never reads it."""
 
@@ -155,7 +154,7 @@ class Scene:
     bar: LoggedIn
     named: Mapping[str, object]
 
-    def ask(self, route: Route, headers: Mapping[str, str]) -> TestResponse:
+    def send(self, route: Route, headers: Mapping[str, str]) -> TestResponse:
         filled = {name: it.format(**self.named) if isinstance(it, str) else it for name, it in route.body.items()}
         fields = {"query_string": filled} if route.method == "GET" else {"json": filled}
         path = route.path.format(**self.named)
@@ -164,7 +163,7 @@ class Scene:
     def refuses(self, endpoint: str, headers: Mapping[str, str], status: int) -> None:
         """Assert that this is answered with that status, that it tells nothing, and that nothing was changed."""
         before = self.state()
-        answer = self.ask(ROUTES[endpoint], headers)
+        answer = self.send(ROUTES[endpoint], headers)
         assert answer.status_code == status, (endpoint, answer.status_code, answer.text)
         assert answer.content_type == "application/problem+json", endpoint
         self.keeps_its_secret(endpoint, answer)
@@ -182,15 +181,15 @@ class Scene:
 
 
 @pytest.fixture
-def scene(client: FlaskClient, owner: Engine, player: Join, terminal: Callable[..., Terminal]) -> Scene:
+def scene(client: FlaskClient, owner: Engine, player: Join, terminal: NewTerminal) -> Scene:
     trinity, bar = player("Trinity"), player("Bar")
     trinity.headers["User-Agent"] = SECRET
     login = {"character_name": "Trinity", "password": "password of Trinity"}
     client.post("/api/v1/auth/login", json=login, headers={"User-Agent": SECRET})
-    session = trinity.ask("GET", "/account/sessions").get_json()["sessions"][0]["id"]
-    paid = trinity.ask("POST", "/transactions", to_account=bar.number, amount=0.37, memo=SECRET).get_json()
+    session = trinity.send("GET", "/account/sessions").get_json()["sessions"][0]["id"]
+    paid = trinity.send("POST", "/transactions", to_account=bar.number, amount=0.37, memo=SECRET).get_json()
     till = terminal(account=bar.number, description=SECRET)
-    charge = till.ask("POST", "/charges", amount=3, player=trinity.number, memo=SECRET).get_json()
+    charge = till.send("POST", "/charges", amount=3, player=trinity.number, memo=SECRET).get_json()
     named = {
         "trinity": trinity.number,
         "bar": bar.number,
@@ -200,7 +199,7 @@ def scene(client: FlaskClient, owner: Engine, player: Join, terminal: Callable[.
         "charge": charge["id"],
         "code": charge["code"],
         "round": played(trinity, GLITCH, 10)["round"],
-        "balance": trinity.ask("GET", "/account").get_json()["account"]["balance"],
+        "balance": trinity.balance(),
     }
     return Scene(client, owner, bar, named)
 
@@ -239,12 +238,12 @@ def test_nobody_gets_in_unknown(scene: Scene, headers: dict[str, str]) -> None:
 
 def test_what_is_for_anybody_asks_for_nothing(scene: Scene) -> None:
     for endpoint in routes(For.ANYBODY):
-        answer = scene.ask(ROUTES[endpoint], {})
+        answer = scene.send(ROUTES[endpoint], {})
         assert answer.status_code in {200, 400, 404}, endpoint
         scene.keeps_its_secret(endpoint, answer)
 
 
-def test_a_key_is_no_token_and_a_token_is_no_key(scene: Scene, terminal: Callable[..., Terminal]) -> None:
+def test_a_key_is_no_token_and_a_token_is_no_key(scene: Scene, terminal: NewTerminal) -> None:
     till = terminal(account=scene.bar.number, scope="debit")
     for endpoint in routes(For.PLAYERS, For.ORGANISERS):
         scene.refuses(endpoint, {"X-API-Key": till.key}, 401)
@@ -259,7 +258,7 @@ def test_another_player_finds_nothing_of_somebody_else_s(scene: Scene, player: J
         if another is not None:
             scene.refuses(endpoint, smith.headers, another)
         elif ROUTES[endpoint].method == "GET":
-            answer = scene.ask(ROUTES[endpoint], smith.headers)
+            answer = scene.send(ROUTES[endpoint], smith.headers)
             assert answer.status_code == 200, endpoint
             scene.keeps_its_secret(endpoint, answer)
 
@@ -272,7 +271,7 @@ def test_a_player_is_no_organiser(scene: Scene, player: Join) -> None:
 
 @pytest.mark.parametrize("scope", ["charge", "pay"])
 def test_another_vendor_s_key_finds_nothing_of_somebody_else_s(
-    scene: Scene, player: Join, terminal: Callable[..., Terminal], scope: str
+    scene: Scene, player: Join, terminal: NewTerminal, scope: str
 ) -> None:
     key = {"X-API-Key": terminal(account=player("Club").number, scope=scope).key}
     for endpoint in routes(For.KEYS):
@@ -281,7 +280,7 @@ def test_another_vendor_s_key_finds_nothing_of_somebody_else_s(
             scene.refuses(endpoint, key, another)
 
 
-def test_a_key_that_only_asks_moves_and_sees_nothing(scene: Scene, terminal: Callable[..., Terminal]) -> None:
+def test_a_key_that_only_asks_moves_and_sees_nothing(scene: Scene, terminal: NewTerminal) -> None:
     key = {"X-API-Key": terminal(account=scene.bar.number, scope="charge").key}
     refused = {endpoint: ROUTES[endpoint].narrow for endpoint in routes(For.KEYS) if ROUTES[endpoint].narrow}
     assert refused
@@ -291,7 +290,7 @@ def test_a_key_that_only_asks_moves_and_sees_nothing(scene: Scene, terminal: Cal
 
 
 def test_a_frozen_account_is_shut_out_of_everything(
-    scene: Scene, player: Join, organiser: LoggedIn, terminal: Callable[..., Terminal]
+    scene: Scene, player: Join, organiser: LoggedIn, terminal: NewTerminal
 ) -> None:
     smith = player("Smith")
     till = terminal(account=smith.number, scope="debit")

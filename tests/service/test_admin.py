@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -10,35 +9,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
-from werkzeug.test import TestResponse
 
 from neobank.application import create_app
-from tests.service.support import LoggedIn
+from tests.service.support import Join, LoggedIn, bank_of
 
 pytestmark = pytest.mark.usefixtures("books")
 
-Join = Callable[[str], LoggedIn]
 AUDITED = text("SELECT count(*) FROM audit_logs")
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 NOW_IN_SECONDS = int(datetime.now(UTC).timestamp())
-
-
-@pytest.fixture
-def neo(player: Join) -> LoggedIn:
-    return player("Neo")
-
-
-def act(by: LoggedIn, method: str, path: str, **body: object) -> TestResponse:
-    """Send a request as an organiser does; `once` is not of its body, but its Idempotency-Key."""
-    once = body.pop("once", None)
-    headers = by.headers | ({} if once is None else {"Idempotency-Key": str(once)})
-    fields = {"query_string": body} if method == "GET" else {"json": body}
-    return by.client.open(f"/api/admin{path}", method=method, headers=headers, **fields)  # type: ignore[arg-type]
-
-
-def balance(of: LoggedIn) -> float:
-    found: float = of.ask("GET", "/account").get_json()["account"]["balance"]
-    return found
 
 
 def audited(engine: Engine) -> int:
@@ -71,14 +50,14 @@ ELSEWHERE = {"api_keys.delete_key", "admin_lists.post_import"}
 def test_an_action_adds_one_row_to_the_audit_and_a_refused_one_none(
     organiser: LoggedIn, neo: LoggedIn, engine: Engine, method: str, path: str, body: dict[str, object]
 ) -> None:
-    paid = organiser.ask("POST", "/transactions", to_account=neo.number, amount=1).get_json()["transaction"]["id"]
+    paid = organiser.send("POST", "/transactions", to_account=neo.number, amount=1).get_json()["transaction"]["id"]
     path = path.format(neo=neo.number, paid=paid)
-    assert act(neo, method, path, **body).status_code == 403
-    assert act(LoggedIn(neo.client, "", {}), method, path, **body).status_code == 401
+    assert neo.administer(method, path, **body).status_code == 403
+    assert LoggedIn(neo.client, "", {}).administer(method, path, **body).status_code == 401
     if body:
-        assert act(organiser, method, path, **body, surprise=1).status_code == 400
+        assert organiser.administer(method, path, **body, surprise=1).status_code == 400
     assert audited(engine) == 0
-    done = act(organiser, method, path, **body)
+    done = organiser.administer(method, path, **body)
     assert done.status_code in {200, 201}, done.text
     assert audited(engine) == 1
 
@@ -107,130 +86,137 @@ def test_a_player_is_found_by_number_name_or_a_word_in_it(organiser: LoggedIn, p
         "matrix agent",
         "smith & !agent",
     ):
-        found = act(organiser, "GET", "/users/search", q=wanted).get_json()["users"]
+        found = organiser.administer("GET", "/users/search", q=wanted).get_json()["users"]
         assert [user["account_number"] for user in found] == [smith.number], wanted
     for wanted in ("%", "_", "gent", "' | x:*", "\\", "NC-SYST"):
-        assert act(organiser, "GET", "/users/search", q=wanted).get_json()["users"] == [], wanted
-    assert [user["character_name"] for user in act(organiser, "GET", "/users/search", q="percent%").get_json()["users"]]
+        assert organiser.administer("GET", "/users/search", q=wanted).get_json()["users"] == [], wanted
+    assert [
+        user["character_name"]
+        for user in organiser.administer("GET", "/users/search", q="percent%").get_json()["users"]
+    ]
     for wanted in ("", " ", "x" * 101):
-        assert act(organiser, "GET", "/users/search", q=wanted).status_code == 400
+        assert organiser.administer("GET", "/users/search", q=wanted).status_code == 400
 
 
 def test_a_player_s_turnover_is_shown(organiser: LoggedIn, neo: LoggedIn) -> None:
-    neo.ask("POST", "/transactions", to_account=organiser.number, amount=2.5)
-    shown = act(organiser, "GET", f"/users/{neo.number.lower()}").get_json()
+    neo.send("POST", "/transactions", to_account=organiser.number, amount=2.5)
+    shown = organiser.administer("GET", f"/users/{neo.number.lower()}").get_json()
     assert (shown["total_sent"], shown["total_received"], shown["frozen"]) == (2.5, 1000, False)
     assert shown["user"]["balance"] == 997.5
     for number in ("NC-NONE-0000", "NC-SYST-EM00", "NC-CASA-0000"):
-        assert act(organiser, "GET", f"/users/{number}").status_code == 404
+        assert organiser.administer("GET", f"/users/{number}").status_code == 404
 
 
 def test_a_password_that_was_reset_is_for_one_time(organiser: LoggedIn, neo: LoggedIn) -> None:
-    act(organiser, "POST", f"/users/{neo.number}/reset-password", new_password="one time only")
-    assert neo.ask("GET", "/account").status_code == 401
+    organiser.administer("POST", f"/users/{neo.number}/reset-password", new_password="one time only")
+    assert neo.send("GET", "/account").status_code == 401
     who = {"character_name": "Neo", "password": "one time only"}
     answer = neo.client.post("/api/v1/auth/login", json=who).get_json()
     assert answer["must_change_password"] is True
     again = LoggedIn(neo.client, neo.number, {"Authorization": f"Bearer {answer['access_token']}"})
-    assert again.ask("GET", "/account").status_code == 403
+    assert again.send("GET", "/account").status_code == 403
 
 
 def test_an_organiser_is_made_and_unmade_but_not_by_themselves(organiser: LoggedIn, neo: LoggedIn) -> None:
-    made = act(organiser, "POST", f"/users/{neo.number}/toggle-admin").get_json()
+    made = organiser.administer("POST", f"/users/{neo.number}/toggle-admin").get_json()
     assert made["user"]["is_admin"] is True
-    assert act(neo, "GET", "/stats").status_code == 200
-    assert act(neo, "POST", f"/users/{neo.number}/toggle-admin").status_code == 403
-    assert act(neo, "POST", f"/users/{neo.number}/freeze").status_code == 403
-    act(neo, "POST", f"/users/{organiser.number}/toggle-admin")
-    assert act(organiser, "GET", "/stats").status_code == 403
+    assert neo.administer("GET", "/stats").status_code == 200
+    assert neo.administer("POST", f"/users/{neo.number}/toggle-admin").status_code == 403
+    assert neo.administer("POST", f"/users/{neo.number}/freeze").status_code == 403
+    neo.administer("POST", f"/users/{organiser.number}/toggle-admin")
+    assert organiser.administer("GET", "/stats").status_code == 403
 
 
 @pytest.mark.parametrize("amount", [0, 0.001, -0.001, "5", True, None, 1e400, 1_000_000_000.01, -1_000_000_000.01])
 def test_an_adjustment_that_is_none_moves_nothing(organiser: LoggedIn, neo: LoggedIn, amount: object) -> None:
     path = f"/users/{neo.number}/adjust-balance"
-    assert act(organiser, "POST", path, amount=amount, reason="x").status_code == 400
-    assert balance(neo) == 1000
+    assert organiser.administer("POST", path, amount=amount, reason="x").status_code == 400
+    assert neo.balance() == 1000
 
 
 @pytest.mark.parametrize("reason", ["", " ", None, "x" * 141, 5])
 def test_a_reason_is_asked_for(organiser: LoggedIn, neo: LoggedIn, reason: object) -> None:
     path = f"/users/{neo.number}/adjust-balance"
-    assert act(organiser, "POST", path, amount=5, reason=reason).status_code == 400
+    assert organiser.administer("POST", path, amount=5, reason=reason).status_code == 400
 
 
 def test_an_adjustment_gives_and_takes_and_says_what_there_is(organiser: LoggedIn, neo: LoggedIn) -> None:
     path = f"/users/{neo.number}/adjust-balance"
-    first, second = (act(organiser, "POST", path, once="k", amount=5.25, reason="Found it") for _ in range(2))
+    first, second = (organiser.administer("POST", path, once="k", amount=5.25, reason="Found it") for _ in range(2))
     assert first.get_json() == second.get_json()
     assert first.get_json()["transaction"]["type"] == "admin_adjustment"
-    assert act(organiser, "POST", path, amount=-1005.25, reason="A fine").status_code == 200
-    assert balance(neo) == 0
-    refused = act(organiser, "POST", path, amount=-2, reason="More")
+    assert organiser.administer("POST", path, amount=-1005.25, reason="A fine").status_code == 200
+    assert neo.balance() == 0
+    refused = organiser.administer("POST", path, amount=-2, reason="More")
     assert refused.status_code == 400
     assert "holds ¤0.00: ¤2.00 is missing" in refused.get_json()["error"]
 
 
 def test_a_transaction_is_reversed_once(organiser: LoggedIn, neo: LoggedIn, player: Join) -> None:
     smith = player("Smith")
-    paid = neo.ask("POST", "/transactions", to_account=smith.number, amount=100).get_json()["transaction"]["id"]
+    paid = neo.send("POST", "/transactions", to_account=smith.number, amount=100).get_json()["transaction"]["id"]
     with ThreadPoolExecutor(8) as pool:
         answers = list(
-            pool.map(lambda _: act(organiser, "POST", f"/transactions/{paid}/reverse", reason="Oops"), range(8))
+            pool.map(lambda _: organiser.administer("POST", f"/transactions/{paid}/reverse", reason="Oops"), range(8))
         )
     assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7
     [undone] = [it.get_json()["transaction"] for it in answers if it.status_code == 200]
     assert (undone["type"], undone["from_account"], undone["amount"]) == ("reversal", smith.number, 100)
-    assert (balance(neo), balance(smith)) == (1000, 1000)
-    assert act(organiser, "POST", f"/transactions/{undone['id']}/reverse", reason="Back").status_code == 409
-    assert act(organiser, "POST", "/transactions/999999/reverse", reason="?").status_code == 404
+    assert (neo.balance(), smith.balance()) == (1000, 1000)
+    assert organiser.administer("POST", f"/transactions/{undone['id']}/reverse", reason="Back").status_code == 409
+    assert organiser.administer("POST", "/transactions/999999/reverse", reason="?").status_code == 404
 
 
 def test_a_reversal_never_goes_below_the_floor_and_says_what_is_missing(
     organiser: LoggedIn, neo: LoggedIn, player: Join
 ) -> None:
     smith = player("Smith")
-    paid = neo.ask("POST", "/transactions", to_account=smith.number, amount=100).get_json()["transaction"]["id"]
-    smith.ask("POST", "/transactions", to_account=neo.number, amount=1050)
-    refused = act(organiser, "POST", f"/transactions/{paid}/reverse", reason="Oops")
+    paid = neo.send("POST", "/transactions", to_account=smith.number, amount=100).get_json()["transaction"]["id"]
+    smith.send("POST", "/transactions", to_account=neo.number, amount=1050)
+    refused = organiser.administer("POST", f"/transactions/{paid}/reverse", reason="Oops")
     assert refused.status_code == 400
     assert "¤50.00 is missing of ¤100.00" in refused.get_json()["error"]
-    assert balance(smith) == 50
+    assert smith.balance() == 50
 
 
 def test_a_frozen_account_pays_nobody_and_is_logged_out_on_every_worker(
     app: Flask, organiser: LoggedIn, neo: LoggedIn
 ) -> None:
-    second = LoggedIn(create_app(app.extensions["neobank"].settings).test_client(), neo.number, neo.headers)
-    assert second.ask("GET", "/account").status_code == 200
-    assert act(organiser, "POST", f"/users/{neo.number}/freeze").get_json()["frozen"] is True
-    assert second.ask("GET", "/account").status_code == 401
+    second = LoggedIn(create_app(bank_of(app).settings).test_client(), neo.number, neo.headers)
+    assert second.send("GET", "/account").status_code == 200
+    assert organiser.administer("POST", f"/users/{neo.number}/freeze").get_json()["frozen"] is True
+    assert second.send("GET", "/account").status_code == 401
     who = {"character_name": "Neo", "password": "password of Neo"}
     refused = neo.client.post("/api/v1/auth/login", json=who)
     assert refused.status_code == 403
     assert "frozen" in refused.get_json()["error"]
     assert neo.client.post("/api/v1/auth/login", json=who | {"password": "wrong"}).status_code == 401
-    assert organiser.ask("POST", "/transactions", to_account=neo.number, amount=1).status_code == 201
-    assert act(organiser, "POST", f"/users/{neo.number}/adjust-balance", amount=-1, reason="x").status_code == 200
-    act(organiser, "POST", f"/users/{neo.number}/unfreeze")
-    assert second.ask("GET", "/account").status_code == 401
+    assert organiser.send("POST", "/transactions", to_account=neo.number, amount=1).status_code == 201
+    assert organiser.administer("POST", f"/users/{neo.number}/adjust-balance", amount=-1, reason="x").status_code == 200
+    organiser.administer("POST", f"/users/{neo.number}/unfreeze")
+    assert second.send("GET", "/account").status_code == 401
     assert neo.client.post("/api/v1/auth/login", json=who).status_code == 200
 
 
 def test_every_member_of_a_faction_is_credited_or_nobody(organiser: LoggedIn, player: Join) -> None:
     members = [player(f"Member {index}") for index in range(5)]
     for member in members[:3]:
-        member.ask("PUT", "/account/profile", faction="runners")
+        member.send("PUT", "/account/profile", faction="runners")
     path = "/factions/RUNNERS/add-credits"
-    first, second = (act(organiser, "POST", path, once="k", amount=10, reason="Loot") for _ in range(2))
+    first, second = (organiser.administer("POST", path, once="k", amount=10, reason="Loot") for _ in range(2))
     assert first.get_json() == second.get_json()
     assert (first.get_json()["affected_users"], first.get_json()["users_affected"]) == (3, 3)
-    assert [balance(member) for member in members] == [1010] * 3 + [1000] * 2
-    assert act(organiser, "POST", "/factions/None/add-credits", amount=1, reason="x").get_json()["affected_users"] == 3
+    assert [member.balance() for member in members] == [1010] * 3 + [1000] * 2
     assert (
-        act(organiser, "POST", "/factions/CorpSec/add-credits", amount=1, reason="x").get_json()["affected_users"] == 0
+        organiser.administer("POST", "/factions/None/add-credits", amount=1, reason="x").get_json()["affected_users"]
+        == 3
     )
-    assert act(organiser, "POST", "/factions/Nobody/add-credits", amount=1, reason="x").status_code == 404
-    listed = {it["faction"]: it for it in act(organiser, "GET", "/factions/list").get_json()["factions"]}
+    assert (
+        organiser.administer("POST", "/factions/CorpSec/add-credits", amount=1, reason="x").get_json()["affected_users"]
+        == 0
+    )
+    assert organiser.administer("POST", "/factions/Nobody/add-credits", amount=1, reason="x").status_code == 404
+    listed = {it["faction"]: it for it in organiser.administer("GET", "/factions/list").get_json()["factions"]}
     assert listed["Runners"] == {"faction": "Runners", "user_count": 3, "total_balance": 3030}
     assert listed["None"]["user_count"] == 3
     assert list(listed) == ["CorpSec", "Runners", "Syndicate", "Technocrats", "None"]
@@ -241,30 +227,30 @@ def test_every_member_of_a_faction_is_credited_or_nobody(organiser: LoggedIn, pl
     ["", " ", "a/b", "a?b", "a#b", "x" * 51, "none", "\uff32\uff35\uff2e\uff2e\uff25\uff32\uff33", "a\u200bb", None, 5],
 )
 def test_a_faction_that_makes_no_sense_is_refused(organiser: LoggedIn, name: object) -> None:
-    assert act(organiser, "POST", "/factions/create", name=name).status_code == 400
+    assert organiser.administer("POST", "/factions/create", name=name).status_code == 400
 
 
 def test_a_created_faction_can_be_joined(organiser: LoggedIn, neo: LoggedIn) -> None:
-    assert act(organiser, "POST", "/factions/create", name="Zion", description="The last city").status_code == 201
-    assert neo.ask("PUT", "/account/profile", faction="zion").get_json()["account"]["faction"] == "Zion"
+    assert organiser.administer("POST", "/factions/create", name="Zion", description="The last city").status_code == 201
+    assert neo.send("PUT", "/account/profile", faction="zion").get_json()["account"]["faction"] == "Zion"
 
 
 def test_all_transactions_are_listed_newest_first(organiser: LoggedIn, neo: LoggedIn) -> None:
     paid = [
-        neo.ask("POST", "/transactions", to_account=organiser.number, amount=1).get_json()["transaction"]["id"]
+        neo.send("POST", "/transactions", to_account=organiser.number, amount=1).get_json()["transaction"]["id"]
         for _ in range(3)
     ]
-    first = act(organiser, "GET", "/transactions", limit=2).get_json()["transactions"]
-    then = act(organiser, "GET", "/transactions", limit=1, offset=2).get_json()["transactions"]
+    first = organiser.administer("GET", "/transactions", limit=2).get_json()["transactions"]
+    then = organiser.administer("GET", "/transactions", limit=1, offset=2).get_json()["transactions"]
     assert [it["id"] for it in first + then] == paid[::-1]
     for query in ({"limit": 0}, {"limit": 101}, {"offset": -1}, {"offset": 10**9}, {"page": 1}):
-        assert act(organiser, "GET", "/transactions", **query).status_code == 400
+        assert organiser.administer("GET", "/transactions", **query).status_code == 400
 
 
 def test_the_export_is_csv_without_formulas(organiser: LoggedIn, player: Join) -> None:
     player("=HYPERLINK(1)")
     player('Comma, "quoted"')
-    answer = act(organiser, "GET", "/users/export")
+    answer = organiser.administer("GET", "/users/export")
     assert answer.content_type == "text/csv; charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert list(rows[0]) == ["Character Name", "Account Number", "Balance", "Faction", "Is Admin", "Created At"]
@@ -291,9 +277,9 @@ def test_the_export_is_csv_without_formulas(organiser: LoggedIn, player: Join) -
 def test_the_casino_is_closed_for_a_player_until_a_time_that_makes_sense(
     organiser: LoggedIn, neo: LoggedIn, until: object
 ) -> None:
-    refused = act(organiser, "PUT", f"/users/{neo.number}/exclusion", until=until, reason="As you asked")
+    refused = organiser.administer("PUT", f"/users/{neo.number}/exclusion", until=until, reason="As you asked")
     assert (refused.status_code, refused.content_type) == (400, "application/problem+json")
-    assert neo.ask("GET", "/account/limits").get_json()["self_excluded_until"] is None
+    assert neo.send("GET", "/account/limits").get_json()["self_excluded_until"] is None
 
 
 @pytest.mark.parametrize(
@@ -311,19 +297,19 @@ def test_the_casino_is_closed_for_a_player_until_a_time_that_makes_sense(
     ],
 )
 def test_the_switches_take_what_makes_sense(organiser: LoggedIn, change: dict[str, object], status: int) -> None:
-    before = act(organiser, "GET", "/switches").get_json()
-    answer = act(organiser, "PUT", "/switches", **change)
+    before = organiser.administer("GET", "/switches").get_json()
+    answer = organiser.administer("PUT", "/switches", **change)
     assert answer.status_code == status
     given = {name: value for name, value in change.items() if value != ""}
     expected = {**before, **given} if status == 200 else before
-    assert act(organiser, "GET", "/switches").get_json() == expected
+    assert organiser.administer("GET", "/switches").get_json() == expected
 
 
 def test_read_only_stops_every_organiser_s_money_too_and_can_be_taken_back(
     organiser: LoggedIn, neo: LoggedIn, engine: Engine
 ) -> None:
-    paid = neo.ask("POST", "/transactions", to_account=organiser.number, amount=1).get_json()["transaction"]["id"]
-    act(organiser, "PUT", "/switches", read_only=True)
+    paid = neo.send("POST", "/transactions", to_account=organiser.number, amount=1).get_json()["transaction"]["id"]
+    organiser.administer("PUT", "/switches", read_only=True)
     before = audited(engine)
     refused: list[tuple[str, dict[str, object]]] = [
         (f"/users/{neo.number}/adjust-balance", {"amount": 1, "reason": "x"}),
@@ -331,34 +317,34 @@ def test_read_only_stops_every_organiser_s_money_too_and_can_be_taken_back(
         ("/factions/None/add-credits", {"amount": 1, "reason": "x"}),
     ]
     for path, body in refused:
-        assert act(organiser, "POST", path, **body).status_code == 403
+        assert organiser.administer("POST", path, **body).status_code == 403
     assert audited(engine) == before
-    act(organiser, "PUT", "/switches", read_only=False)
-    assert neo.ask("POST", "/transactions", to_account=organiser.number, amount=1).status_code == 201
+    organiser.administer("PUT", "/switches", read_only=False)
+    assert neo.send("POST", "/transactions", to_account=organiser.number, amount=1).status_code == 201
 
 
 def test_the_bank_as_a_whole_sums_to_nothing(organiser: LoggedIn, neo: LoggedIn) -> None:
-    before, won = act(organiser, "GET", "/stats").get_json(), 0
+    before, won = organiser.administer("GET", "/stats").get_json(), 0
     assert (before["total"], before["players"], before["active_players"]) == (0, 2, 2)
     assert (before["money_supply"], before["house_balance"], before["rounds"]) == (2000, 10_000_000, 0)
     for _ in range(3):
-        won += neo.ask("POST", "/casino/glitch-grid/spin", bet_amount=10).get_json()["win_amount"] - 10
-    after = act(organiser, "GET", "/stats").get_json()
+        won += neo.send("POST", "/casino/glitch-grid/spin", bet_amount=10).get_json()["win_amount"] - 10
+    after = organiser.administer("GET", "/stats").get_json()
     assert (after["total"], after["rounds"]) == (0, 3)
     assert (after["money_supply"], after["house_balance"]) == (2000 + won, 10_000_000 - won)
 
 
 def test_the_audit_says_who_did_what(organiser: LoggedIn, neo: LoggedIn) -> None:
-    act(organiser, "POST", f"/users/{neo.number}/adjust-balance", amount=5, reason="Found it")
-    act(organiser, "POST", f"/users/{neo.number}/reset-password", new_password="hunter2hunter2")
-    answer = act(organiser, "GET", "/audit-logs")
+    organiser.administer("POST", f"/users/{neo.number}/adjust-balance", amount=5, reason="Found it")
+    organiser.administer("POST", f"/users/{neo.number}/reset-password", new_password="hunter2hunter2")
+    answer = organiser.administer("GET", "/audit-logs")
     last, first = answer.get_json()["logs"]
     assert (first["admin"], first["action"], first["target"]) == ("Organiser", "adjust_balance", neo.number)
     assert first["details"]["amount"] == 5
     assert first["details"]["reason"] == "Found it"
     assert last["action"] == "reset_password"
     assert "hunter2" not in answer.text
-    assert act(organiser, "GET", "/audit-logs", limit=1, offset=1).get_json()["logs"] == [first]
+    assert organiser.administer("GET", "/audit-logs", limit=1, offset=1).get_json()["logs"] == [first]
 
 
 def test_players_pay_while_an_organiser_holds_the_chain(organiser: LoggedIn, neo: LoggedIn, engine: Engine) -> None:
@@ -366,7 +352,7 @@ def test_players_pay_while_an_organiser_holds_the_chain(organiser: LoggedIn, neo
         connection.execute(
             text("SELECT record_audit(account_id, 'test', 'test', '{}') FROM players WHERE is_admin LIMIT 1")
         )
-        assert neo.ask("POST", "/transactions", to_account=organiser.number, amount=1).status_code == 201
+        assert neo.send("POST", "/transactions", to_account=organiser.number, amount=1).status_code == 201
         connection.rollback()
 
 
@@ -379,16 +365,16 @@ def test_organisers_and_players_at_once_end_in_no_deadlock(organiser: LoggedIn, 
             me, other = crowd[index % 4], crowd[(index + turn) % 4]
             match index % 4:
                 case 0:
-                    answer = act(organiser, "POST", f"/users/{me.number}/adjust-balance", amount=1, reason="x")
+                    answer = organiser.administer("POST", f"/users/{me.number}/adjust-balance", amount=1, reason="x")
                 case 1:
-                    answer = act(organiser, "POST", "/factions/None/add-credits", amount=0.01, reason="x")
+                    answer = organiser.administer("POST", "/factions/None/add-credits", amount=0.01, reason="x")
                 case 2:
-                    paid = me.ask("POST", "/transactions", to_account=organiser.number, amount=0.5)
+                    paid = me.send("POST", "/transactions", to_account=organiser.number, amount=0.5)
                     statuses.append(paid.status_code)
                     number = paid.get_json()["transaction"]["id"]
-                    answer = act(organiser, "POST", f"/transactions/{number}/reverse", reason="x")
+                    answer = organiser.administer("POST", f"/transactions/{number}/reverse", reason="x")
                 case _:
-                    answer = me.ask("POST", "/transactions", to_account=other.number, amount=0.25)
+                    answer = me.send("POST", "/transactions", to_account=other.number, amount=0.25)
             statuses.append(answer.status_code if me is not other else 201)
         return statuses
 
@@ -400,5 +386,5 @@ def test_organisers_and_players_at_once_end_in_no_deadlock(organiser: LoggedIn, 
 
 def test_a_bank_with_nobody_but_the_organiser_has_something_to_say(client: FlaskClient, organiser: LoggedIn) -> None:
     del client
-    assert act(organiser, "GET", "/transactions").get_json()["transactions"]
-    assert act(organiser, "GET", "/audit-logs").get_json() == {"logs": []}
+    assert organiser.administer("GET", "/transactions").get_json()["transactions"]
+    assert organiser.administer("GET", "/audit-logs").get_json() == {"logs": []}

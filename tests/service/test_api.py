@@ -1,30 +1,15 @@
 """The HTTP interface as its clients know it: fields, status codes, and refusals that change nothing."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from neobank.players.passwords import MIN_LENGTH
-from tests.service.support import LoggedIn
+from tests.service.support import Join
 
 pytestmark = pytest.mark.usefixtures("books")
-
-Join = Callable[[str], LoggedIn]
-
-
-def pay(payer: LoggedIn, to: str, amount: object, **more: object) -> tuple[int, dict[str, object]]:
-    body = {"to_account": to, "amount": amount, **more}
-    answer = payer.client.post("/api/v1/transactions", json=body, headers=payer.headers)
-    return answer.status_code, answer.get_json()
-
-
-def balance(of: LoggedIn) -> float:
-    answer = of.client.get("/api/v1/account", headers=of.headers).get_json()
-    found: float = answer["account"]["balance"]
-    return found
 
 
 def test_a_new_player_has_a_thousand_and_every_field(client: FlaskClient) -> None:
@@ -79,13 +64,11 @@ def test_only_a_session_s_token_opens_the_account(client: FlaskClient, token: st
 
 def test_a_payment_arrives_and_both_sides_see_it(player: Join) -> None:
     neo, trinity = player("Neo"), player("Trinity")
-    status, body = pay(neo, trinity.number.lower(), 10.25, memo="for the call")
-    assert (status, body["new_balance"]) == (201, 989.75)
-    assert (balance(neo), balance(trinity)) == (989.75, 1010.25)
-    seen = [
-        side.client.get("/api/v1/account/transactions", headers=side.headers).get_json()["transactions"]
-        for side in (neo, trinity)
-    ]
+    paid = neo.pay(trinity.number.lower(), 10.25, memo="for the call")
+    body = paid.get_json()
+    assert (paid.status_code, body["new_balance"]) == (201, 989.75)
+    assert (neo.balance(), trinity.balance()) == (989.75, 1010.25)
+    seen = [side.send("GET", "/account/transactions").get_json()["transactions"] for side in (neo, trinity)]
     assert seen[0][0] == seen[1][0] == body["transaction"]
     assert body["transaction"] == seen[0][0] | {
         "from_account": neo.number,
@@ -113,7 +96,7 @@ def test_an_amount_that_is_no_amount_moves_nothing(player: Join, amount: str) ->
         content_type="application/json",
     )
     assert answer.status_code == 400
-    assert (balance(neo), balance(trinity)) == (1000, 1000)
+    assert (neo.balance(), trinity.balance()) == (1000, 1000)
 
 
 @pytest.mark.parametrize(
@@ -139,19 +122,19 @@ def test_a_refused_payment_says_why_and_moves_nothing(player: Join, change: dict
     assert (answer.status_code, problem["status"]) == (400, 400)
     assert problem["detail"] == problem["error"]
     assert named in problem["detail"]
-    assert (balance(neo), balance(trinity)) == (1000, 1000)
+    assert (neo.balance(), trinity.balance()) == (1000, 1000)
 
 
 def test_nobody_pays_themselves(player: Join) -> None:
     neo = player("Neo")
-    assert pay(neo, neo.number, 1)[0] == 400
+    assert neo.pay(neo.number, 1).status_code == 400
 
 
 @pytest.mark.parametrize("empty", [None, ""])
 def test_an_optional_field_may_be_null_or_empty(player: Join, empty: str | None) -> None:
     neo, trinity = player("Neo"), player("Trinity")
-    status, body = pay(neo, trinity.number, 1, memo=empty)
-    assert status == 201, body
+    paid = neo.pay(trinity.number, 1, memo=empty)
+    assert paid.status_code == 201, paid.text
 
 
 @pytest.mark.parametrize(
@@ -216,7 +199,7 @@ def test_a_page_that_makes_no_sense_is_refused(player: Join, query: str) -> None
 def test_history_comes_in_pages(player: Join) -> None:
     neo, trinity = player("Neo"), player("Trinity")
     for amount in (1, 2, 3, 4):
-        pay(neo, trinity.number, amount)
+        neo.pay(trinity.number, amount)
     seen, following = [], ""
     while True:
         page = neo.client.get(f"/api/v1/account/transactions?limit=2{following}", headers=neo.headers).get_json()

@@ -16,7 +16,6 @@ from neobank.settings import UpgradeSettings
 from tests.service.gambling import (
     GLITCH,
     STARLIGHT,
-    Join,
     configure,
     give,
     house,
@@ -25,9 +24,9 @@ from tests.service.gambling import (
     seed_that,
     set_seed,
     spin,
-    user,
 )
-from tests.service.support import LoggedIn, counted
+from tests.service.statements import recorded
+from tests.service.support import Join, LoggedIn, bank_of
 
 pytestmark = pytest.mark.usefixtures("fair")
 
@@ -46,8 +45,8 @@ def test_a_spin_answers_every_field_and_moves_exactly_its_bet_and_win(neo: Logge
     }
     assert [len(row) for row in starlight["grid"]] == [5, 5, 5]  # type: ignore[attr-defined]
     assert (starlight["bet_per_line"], starlight["total_bet"], starlight["was_free_spin"]) == (5, 45, False)
-    assert user(neo)["balance"] == starlight["balance"]
-    assert starlight["net_today"] == 1000 - starlight["balance"]  # type: ignore[operator]
+    assert neo.balance() == starlight["balance"]
+    assert starlight["net_today"] == 1000 - starlight["balance"]
 
 
 @pytest.mark.parametrize(("game", "line"), [(GLITCH, 10), (STARLIGHT, 5)])
@@ -59,7 +58,7 @@ def test_a_win_is_paid_and_both_sides_of_it_are_in_the_history(
     bet = body.get("total_bet", body.get("bet"))
     won = body["win_amount"]
     assert won == body["win_multiplier"] * line  # type: ignore[operator]
-    newest = neo.ask("GET", "/account/transactions").get_json()["transactions"][:2]
+    newest = neo.send("GET", "/account/transactions").get_json()["transactions"][:2]
     assert [(it["type"], it["amount"], it["from_account"], it["to_account"]) for it in newest] == [
         ("casino_win", won, HOUSE_NUMBER, neo.number),
         ("casino_bet", bet, neo.number, HOUSE_NUMBER),
@@ -91,24 +90,24 @@ def test_a_win_is_paid_and_both_sides_of_it_are_in_the_history(
 def test_a_bet_that_the_game_does_not_take_changes_nothing(neo: LoggedIn, game: str, bet: object) -> None:
     status, body = spin(neo, game, bet)
     assert status == 400
-    assert user(neo)["balance"] == 1000
-    assert neo.ask("GET", "/casino/rounds").get_json()["rounds"] == []
+    assert neo.balance() == 1000
+    assert neo.send("GET", "/casino/rounds").get_json()["rounds"] == []
     assert "bet" in str(body["detail"]).lower()
 
 
 def test_a_bet_that_is_not_there_takes_nothing_though_it_would_win(owner: Engine, neo: LoggedIn) -> None:
     set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda award, _: award >= 50))
     status, body = spin(neo, STARLIGHT, 500)
-    assert (status, user(neo)["balance"]) == (400, 1000)
+    assert (status, neo.balance()) == (400, 1000)
     assert "less than ¤4500.00" in str(body["detail"])
-    assert neo.ask("GET", "/casino/seed").get_json()["nonce"] == 0
+    assert neo.send("GET", "/casino/seed").get_json()["nonce"] == 0
     assert played(neo, STARLIGHT, 5)["win_multiplier"] >= 50  # type: ignore[operator]  # the round that nobody saw
 
 
 def test_the_same_key_plays_once(neo: LoggedIn) -> None:
     answers = [spin(neo, GLITCH, 10, key="first") for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
-    assert neo.ask("GET", "/casino/seed").get_json()["nonce"] == 1
+    assert neo.send("GET", "/casino/seed").get_json()["nonce"] == 1
     assert spin(neo, GLITCH, 20, key="first")[0] == 422
     assert spin(neo, STARLIGHT, 10, key="first")[0] == 422
 
@@ -117,7 +116,7 @@ def test_the_same_key_plays_once(neo: LoggedIn) -> None:
 def test_a_spin_is_so_many_statements(app: Flask, neo: LoggedIn, key: str | None, statements: int) -> None:
     """Who asks, what the spin depends on, and its settling; with a key, the claim and the answer."""
     played(neo, GLITCH, 10)
-    with counted(app) as sent:
+    with recorded(bank_of(app).engine) as sent:
         assert spin(neo, GLITCH, 10, key)[0] == 200
     assert len(sent) == statements, sent
 
@@ -127,24 +126,24 @@ def test_free_spins_are_played_at_what_awarded_them_and_award_none(
 ) -> None:
     set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
     first = played(neo, STARLIGHT, 10)
-    assert (first["bonus_spins_awarded"], first["free_spins_remaining"], user(neo)["free_spins"]) == (5, 5, 5)
-    version = neo.ask("GET", f"/casino/rounds/{first['round']}").get_json()["config_version"]
+    assert (first["bonus_spins_awarded"], first["free_spins_remaining"], neo.account()["free_spins"]) == (5, 5, 5)
+    version = neo.send("GET", f"/casino/rounds/{first['round']}").get_json()["config_version"]
     assert configure(organiser, "starlight_smuggler", payout_percentage=50)[0] == 200
     rotate(neo, client_seed="another")
-    before = user(neo)["balance"]
+    before = neo.balance()
     for left in (4, 3, 2, 1, 0):
         assert spin(neo, STARLIGHT, 7)[0] == 400  # the request's bet is checked for its form
         body = played(neo, STARLIGHT, 500)
-        shown = neo.ask("GET", f"/casino/rounds/{body['round']}").get_json()
+        shown = neo.send("GET", f"/casino/rounds/{body['round']}").get_json()
         assert (body["was_free_spin"], body["total_bet"], body["bet_per_line"]) == (True, 0, 10)
         assert (body["free_spins_remaining"], body["bonus_spins_awarded"]) == (left, 0)
         assert (shown["dial"], shown["config_version"], shown["bet"]) == (102, version, 0)
         before += body["win_amount"]  # type: ignore[operator]
         assert body["balance"] == before
-    assert user(neo)["free_spins"] == 0
+    assert neo.account()["free_spins"] == 0
     body = played(neo, STARLIGHT, 5)
     assert (body["was_free_spin"], body["total_bet"]) == (False, 45)
-    assert neo.ask("GET", f"/casino/rounds/{body['round']}").get_json()["dial"] == 50
+    assert neo.send("GET", f"/casino/rounds/{body['round']}").get_json()["dial"] == 50
 
 
 def test_free_spins_wait_through_closure_and_a_poor_house(
@@ -158,7 +157,7 @@ def test_free_spins_wait_through_closure_and_a_poor_house(
     held = house(owner)
     give(organiser, HOUSE_NUMBER, -(held - 10_000) / 100)
     assert spin(neo, STARLIGHT, 10)[0] == 409
-    assert user(neo)["free_spins"] == 5
+    assert neo.account()["free_spins"] == 5
     give(organiser, HOUSE_NUMBER, fresh.house_bankroll / 100)
     assert played(neo, STARLIGHT, 10)["free_spins_remaining"] == 4
 
@@ -186,7 +185,7 @@ def test_a_closed_game_is_closed_at_once_and_status_says_so(
     assert (status, body["game"]["is_enabled"]) == (200, False)  # type: ignore[index]
     assert client.get("/api/v1/status").get_json()["games"] == ["starlight_smuggler"]
     assert spin(neo, GLITCH, 10)[0] == 400
-    games = {it["game_name"]: it["is_open"] for it in neo.ask("GET", "/casino/games").get_json()["games"]}
+    games = {it["game_name"]: it["is_open"] for it in neo.send("GET", "/casino/games").get_json()["games"]}
     assert games == {"glitch_grid": False, "starlight_smuggler": True}
     assert spin(neo, STARLIGHT, 5)[0] == 200
 
@@ -203,18 +202,18 @@ def test_each_change_of_the_dial_is_a_version_and_is_audited(organiser: LoggedIn
     assert [float(body["game"]["payout_percentage"]) for _, body in answers] == dials  # type: ignore[index]
     body = answers[-1][1]
     assert body["game"]["exact_return"] == "51/50"  # type: ignore[index]
-    listed = neo.ask("GET", "/casino/games").get_json()["games"][0]
+    listed = neo.send("GET", "/casino/games").get_json()["games"][0]
     assert [float(it["payout_percentage"]) for it in listed["versions"]] == [102, 50, 150, 99.99, 102]
     assert listed["config_version"] == listed["versions"][-1]["version"] == body["game"]["config_version"]  # type: ignore[index]
     assert before["game"]["config_version"] == listed["versions"][0]["version"]  # type: ignore[index]
-    logs = organiser.client.get("/api/admin/audit-logs", headers=organiser.headers).get_json()["logs"]
+    logs = organiser.administer("GET", "/audit-logs").get_json()["logs"]
     assert [float(it["details"]["payout_percentage"]) for it in logs if it["action"] == "set_game"][:2] == [102, 99.99]
 
 
 @pytest.mark.parametrize("dial", [49.99, 150.01, 100.001, "100", True, -1, 1e300])
 def test_a_dial_that_is_none_is_refused(organiser: LoggedIn, dial: object) -> None:
     assert configure(organiser, "glitch_grid", payout_percentage=dial)[0] == 400
-    listed = organiser.client.get("/api/admin/casino/config", headers=organiser.headers).get_json()["games"]
+    listed = organiser.administer("GET", "/casino/config").get_json()["games"]
     assert [it["payout_percentage"] for it in listed] == [102, 102]
 
 
@@ -226,14 +225,14 @@ def test_only_organisers_set_games(organiser: LoggedIn, neo: LoggedIn) -> None:
 def test_a_round_is_shown_to_its_player_and_its_seed_only_once_retired(
     player: Join, organiser: LoggedIn, neo: LoggedIn
 ) -> None:
-    committed = neo.ask("GET", "/casino/seed").get_json()
+    committed = neo.send("GET", "/casino/seed").get_json()
     rounds = [played(neo, GLITCH, 10)["round"], played(neo, STARLIGHT, 5)["round"]]
-    shown = [neo.ask("GET", f"/casino/rounds/{it}").get_json() for it in rounds]
+    shown = [neo.send("GET", f"/casino/rounds/{it}").get_json() for it in rounds]
     assert [it["nonce"] for it in shown] == [0, 1]
     assert {it["server_seed_hash"] for it in shown} == {committed["server_seed_hash"]}
     assert {it["server_seed"] for it in shown} == {None}
-    assert player("Trinity").ask("GET", f"/casino/rounds/{rounds[0]}").status_code == 404
-    assert organiser.ask("GET", f"/casino/rounds/{rounds[0]}").status_code == 404
+    assert player("Trinity").send("GET", f"/casino/rounds/{rounds[0]}").status_code == 404
+    assert organiser.send("GET", f"/casino/rounds/{rounds[0]}").status_code == 404
     old = rotate(neo, client_seed="chosen")
     revealed = old["revealed"]
     assert isinstance(revealed, dict)
@@ -246,14 +245,14 @@ def test_a_round_is_shown_to_its_player_and_its_seed_only_once_retired(
         kept = neo.client.get(f"/api/v1/casino/rounds/{it}", headers=neo.headers)
         assert problems(read_round(kept.data)) == []
         assert kept.get_json()["server_seed"] == seed.hex()
-    assert neo.ask("GET", "/casino/seed").get_json() == {key: old[key] for key in committed}
+    assert neo.send("GET", "/casino/seed").get_json() == {key: old[key] for key in committed}
 
 
 @pytest.mark.parametrize("client_seed", ["a b", "x" * 65, "\u00e9", "\x7f", "tab\t", 5, "line\n"])
 def test_a_client_seed_that_is_none_is_refused(neo: LoggedIn, client_seed: object) -> None:
-    before = neo.ask("GET", "/casino/seed").get_json()
-    assert neo.ask("POST", "/casino/seed", client_seed=client_seed).status_code == 400
-    assert neo.ask("GET", "/casino/seed").get_json() == before
+    before = neo.send("GET", "/casino/seed").get_json()
+    assert neo.send("POST", "/casino/seed", client_seed=client_seed).status_code == 400
+    assert neo.send("GET", "/casino/seed").get_json() == before
 
 
 def test_without_a_client_seed_the_last_stays(neo: LoggedIn) -> None:
@@ -268,9 +267,9 @@ def test_no_answer_ever_holds_a_seed_in_use(owner: Engine, organiser: LoggedIn, 
         used = [bytes(it).hex() for it in connection.execute(text("SELECT server_seed FROM seeds")).scalars()]
     paths = ["/casino/seed", "/casino/rounds", "/casino/rounds/1", "/casino/games", "/account", "/account/limits"]
     paths += ["/account/transactions", "/status", "/account/sessions"]
-    said = "".join(neo.ask("GET", path).text for path in paths)
+    said = "".join(neo.send("GET", path).text for path in paths)
     admin = ["stats", "casino/config", "audit-logs", "transactions", f"users/{neo.number}"]
-    said += "".join(organiser.client.get(f"/api/admin/{it}", headers=organiser.headers).text for it in admin)
+    said += "".join(organiser.administer("GET", f"/{it}").text for it in admin)
     assert len(used) == 2
     assert not [seed for seed in used if seed in said]
 
@@ -280,7 +279,7 @@ def test_rounds_come_in_pages(neo: LoggedIn) -> None:
     seen: list[object] = []
     query: dict[str, object] = {"limit": 2}
     while True:
-        page = neo.ask("GET", "/casino/rounds", **query).get_json()
+        page = neo.send("GET", "/casino/rounds", **query).get_json()
         seen += [it["id"] for it in page["rounds"]]
         if page["next"] is None:
             break
@@ -304,7 +303,7 @@ def test_organisers_top_the_house_up_with_an_audited_transfer(owner: Engine, org
     assert give(organiser, HOUSE_NUMBER, -1234.56)[0] == 200
     assert give(organiser, HOUSE_NUMBER, -(before + 1) / 100)[0] == 400
     assert house(owner) == before
-    logs = organiser.client.get("/api/admin/audit-logs", headers=organiser.headers).get_json()["logs"]
+    logs = organiser.administer("GET", "/audit-logs").get_json()["logs"]
     assert [it["target"] for it in logs[:2]] == [HOUSE_NUMBER, HOUSE_NUMBER]
 
 

@@ -11,7 +11,7 @@ from neobank.casino.exact import DIAL_DEFAULT, DIAL_MAXIMUM, DIAL_MINIMUM, distr
 from neobank.casino.game import Game
 from neobank.casino.games import GAMES
 from neobank.ledger.models import HOUSE_NUMBER
-from tests.service.test_games import walked
+from tests.service.grids import walked
 from tools.postgres import REPOSITORY
 
 WRITTEN = (REPOSITORY / "docs" / "casino.md").read_text(encoding="utf-8")

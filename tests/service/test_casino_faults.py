@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from unittest.mock import patch
 
 import pytest
 from flask import Flask
 from psycopg2 import extensions
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import ExceptionContext
 
 from neobank.casino.engine import Outcome, play
@@ -20,7 +21,8 @@ from neobank.casino.fairness import Seeds, draw_round
 from neobank.casino.games import GAMES
 from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER
 from tests.service.gambling import GLITCH, STARLIGHT, Answered, give, house, played, rotate, seed_that, set_seed, spin
-from tests.service.support import LoggedIn
+from tests.service.statements import Statement, before_each, listening
+from tests.service.support import LoggedIn, bank_of
 
 pytestmark = pytest.mark.usefixtures("fair")
 
@@ -61,12 +63,12 @@ class Cut:
     settlings: int = 0
     statements: list[str] = field(default_factory=list)
 
-    def statement(self, connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-        self.statements.append(statement)
-        if "settle_round" in statement:
+    def statement(self, statement: Statement) -> None:
+        self.statements.append(statement.text)
+        if "settle_round" in statement.text:
             self.settlings += 1
             self.settled(self.settlings)
-        self.point(connection)
+        self.point(statement.connection)
 
     def failure(self, context: ExceptionContext) -> None:
         if not context.is_disconnect and context.connection is not None:
@@ -85,36 +87,27 @@ class Cut:
 
 @contextmanager
 def cutting(app: Flask, cut: Cut) -> Iterator[None]:
-    pool: Engine = app.extensions["neobank"].engine
-    listened: list[tuple[str, Callable[..., None]]] = [
-        ("before_cursor_execute", cut.statement),
-        ("handle_error", cut.failure),
-        ("commit", cut.point),
-    ]
-    for name, listener in listened:
-        event.listen(pool, name, listener)
-    try:
+    pool = bank_of(app).engine
+    with (
+        before_each(pool, cut.statement),
+        listening(pool, "handle_error", cut.failure),
+        listening(pool, "commit", cut.point),
+    ):
         yield
-    finally:
-        for name, listener in listened:
-            event.remove(pool, name, listener)
 
 
 @contextmanager
 def losing_the_answer_to_commit(app: Flask, cut: Cut) -> Iterator[None]:
     """COMMIT is done, and then the connection is found dead: what SQLAlchemy is told is that it failed."""
-    dialect = app.extensions["neobank"].engine.dialect
+    dialect = bank_of(app).engine.dialect
 
     def do_commit(dbapi_connection: extensions.connection) -> None:
         dbapi_connection.commit()
         cut.end(dbapi_connection.driver_connection)  # type: ignore[attr-defined]  # SQLAlchemy's proxy of it
         dbapi_connection.cursor().execute("SELECT 1")
 
-    dialect.do_commit = do_commit
-    try:
+    with patch.object(dialect, "do_commit", do_commit):
         yield
-    finally:
-        del dialect.do_commit
 
 
 def no_more(_: int) -> None:

@@ -37,12 +37,10 @@ from neobank.casino.games import GAMES
 from neobank.ledger.models import HOUSE_NUMBER
 from neobank.players.operations import register
 from neobank.settings import ServingSettings
-from neobank.web.authentication import begin_session
-from neobank.web.bank import current_bank
 from tests.service import nb1
 from tests.service.casino_oracle import Casino, Gambler, Game, Terms
 from tests.service.gambling import house, rig
-from tests.service.support import LoggedIn
+from tests.service.support import Books, LoggedIn, open_session
 
 pytestmark = pytest.mark.usefixtures("fair")
 
@@ -120,7 +118,7 @@ class CasinoMachine(RuleBasedStateMachine):
         self.client = app.test_client()
         self.ids: dict[str, int] = {}
         self.tokens: dict[str, dict[str, str]] = {}
-        listed = self.organise("GET", "/casino/config").get_json()["games"]
+        listed = self.organiser.administer("GET", "/casino/config").get_json()["games"]
         games = {
             it["game_name"]: Game(
                 sheet(it["game_name"]), it["config_version"], nb1.hundredths(it["payout_percentage"]), it["is_enabled"]
@@ -140,7 +138,7 @@ class CasinoMachine(RuleBasedStateMachine):
         number = opened.account_number
         self.ids[number] = opened.account_id
         self.log_in(number)
-        shown = self.ask(number, "GET", "/casino/seed").get_json()
+        shown = self.send(number, "GET", "/casino/seed").get_json()
         current, following = self.seeds(number)
         self.oracle.players[number] = Gambler(100_000, current, following, shown["client_seed"])
         return number
@@ -182,7 +180,7 @@ class CasinoMachine(RuleBasedStateMachine):
         assert {name: nb1.hundredths(cast("float", answer[name])) for name in money} == money
         if game == STARLIGHT:
             assert (answer["free_spins_remaining"], answer["was_free_spin"]) == (gambler.waiting, terms.free)
-        shown = self.ask(player, "GET", f"/casino/rounds/{answer['round']}").get_json()
+        shown = self.send(player, "GET", f"/casino/rounds/{answer['round']}").get_json()
         assert (shown["nonce"], shown["set"], shown["stops"]) == (gambler.nonce - 1, result.set, result.stops)
         assert (nb1.hundredths(shown["dial"]), shown["config_version"]) == (terms.dial, terms.version)
         assert shown["server_seed"] is None
@@ -190,7 +188,7 @@ class CasinoMachine(RuleBasedStateMachine):
     @rule(player=players, client_seed=st.sampled_from([None, "neo", "~" * 64]))
     def rotate(self, player: str, client_seed: str | None) -> None:
         gambler = self.oracle.players[player]
-        answer = self.ask(player, "POST", "/casino/seed", client_seed=client_seed)
+        answer = self.send(player, "POST", "/casino/seed", client_seed=client_seed)
         if gambler.frozen:
             assert answer.status_code == 401
             return
@@ -215,7 +213,7 @@ class CasinoMachine(RuleBasedStateMachine):
     @rule(player=players, limit=st.none() | limits)
     def set_limit(self, player: str, limit: int | None) -> None:
         change = {"remove_daily_loss_limit": True} if limit is None else {"daily_loss_limit": limit / 100}
-        answer = self.ask(player, "PUT", "/account/limits", **change)
+        answer = self.send(player, "PUT", "/account/limits", **change)
         gambler = self.oracle.players[player]
         assert answer.status_code == (401 if gambler.frozen else 200), answer.text
         if not gambler.frozen:
@@ -228,9 +226,9 @@ class CasinoMachine(RuleBasedStateMachine):
         until = now + timedelta(hours=ahead)
         said = until.isoformat()
         if by_organiser:
-            answer = self.organise("PUT", f"/users/{player}/exclusion", until=said, reason="as asked")
+            answer = self.organiser.administer("PUT", f"/users/{player}/exclusion", until=said, reason="as asked")
         else:
-            answer = self.ask(player, "PUT", "/account/limits", self_excluded_until=said)
+            answer = self.send(player, "PUT", "/account/limits", self_excluded_until=said)
         wanted = 401 if gambler.frozen and not by_organiser else gambler.exclude(until, now)
         assert answer.status_code == wanted, (answer.text, wanted)
         self.reached[f"exclude {wanted}"] += 1
@@ -249,7 +247,7 @@ class CasinoMachine(RuleBasedStateMachine):
     )
     def configure(self, game: str, *, is_open: bool | None, dial: int | None) -> None:
         change = {"is_enabled": is_open, "payout_percentage": dial and dial / 100}
-        now = self.organise("PUT", f"/casino/config/{game}", **change).get_json()["game"]
+        now = self.organiser.administer("PUT", f"/casino/config/{game}", **change).get_json()["game"]
         was = self.oracle.games[game]
         is_open, dial = was.is_open if is_open is None else is_open, dial or was.dial
         assert (now["is_enabled"], nb1.hundredths(now["payout_percentage"])) == (is_open, dial)
@@ -258,12 +256,15 @@ class CasinoMachine(RuleBasedStateMachine):
 
     @rule(read_only=st.sampled_from([False, False, False, True]))
     def switch(self, *, read_only: bool) -> None:
-        assert self.organise("PUT", "/switches", read_only=read_only).status_code == 200
+        assert self.organiser.administer("PUT", "/switches", read_only=read_only).status_code == 200
         self.oracle.read_only = read_only
 
     @rule(player=players, freeze=st.sampled_from([False, False, True]))
     def freeze(self, player: str, *, freeze: bool) -> None:
-        assert self.organise("POST", f"/users/{player}/{'freeze' if freeze else 'unfreeze'}").status_code == 200
+        assert (
+            self.organiser.administer("POST", f"/users/{player}/{'freeze' if freeze else 'unfreeze'}").status_code
+            == 200
+        )
         gambler = self.oracle.players[player]
         if gambler.frozen and not freeze:
             self.log_in(player)
@@ -285,7 +286,7 @@ class CasinoMachine(RuleBasedStateMachine):
     def pay(self, payer: str, receiver: str) -> None:
         """Banking goes on, whatever keeps a player from the casino, and counts for no limit."""
         one, other = self.oracle.players[payer], self.oracle.players[receiver]
-        answer = self.ask(payer, "POST", "/transactions", to_account=receiver, amount=1)
+        answer = self.send(payer, "POST", "/transactions", to_account=receiver, amount=1)
         if one.frozen:
             wanted = 401
         elif self.oracle.read_only:
@@ -304,7 +305,7 @@ class CasinoMachine(RuleBasedStateMachine):
         """The answer that was given, whatever has happened since."""
         if request.answer is None:
             return
-        answer = self.send(request, request.bet)
+        answer = self.resend(request, request.bet)
         if answer.status_code != 401:
             assert (answer.status_code, answer.get_json()) == (200, request.answer)
 
@@ -312,9 +313,9 @@ class CasinoMachine(RuleBasedStateMachine):
     def use_the_key_for_another_bet(self, request: Keyed) -> None:
         if request.answer is None:
             return
-        assert self.send(request, request.bet * 2).status_code in {401, 422}
+        assert self.resend(request, request.bet * 2).status_code in {401, 422}
 
-    def send(self, request: Keyed, bet: int) -> TestResponse:
+    def resend(self, request: Keyed, bet: int) -> TestResponse:
         headers = self.tokens[request.player] | request.key
         answer = self.client.post(request.path, json={"bet_amount": bet}, headers=headers)
         assert (answer.status_code == 401) == self.oracle.players[request.player].frozen, answer.text
@@ -328,9 +329,9 @@ class CasinoMachine(RuleBasedStateMachine):
         for number, gambler in self.oracle.players.items():
             if gambler.frozen:
                 continue
-            account = self.ask(number, "GET", "/account").get_json()["account"]
+            account = self.send(number, "GET", "/account").get_json()["account"]
             assert (nb1.hundredths(account["balance"]), account["free_spins"]) == (gambler.balance, gambler.waiting)
-            assert self.ask(number, "GET", "/casino/seed").get_json() == {
+            assert self.send(number, "GET", "/casino/seed").get_json() == {
                 "server_seed_hash": hashlib.sha256(gambler.seed).hexdigest(),
                 "next_server_seed_hash": hashlib.sha256(gambler.next_seed).hexdigest(),
                 "client_seed": gambler.client_seed,
@@ -339,7 +340,7 @@ class CasinoMachine(RuleBasedStateMachine):
             self.limits_are_as_the_oracle_says(number, gambler)
 
     def limits_are_as_the_oracle_says(self, number: str, gambler: Gambler) -> None:
-        now, shown = datetime.now(UTC), self.ask(number, "GET", "/account/limits").get_json()
+        now, shown = datetime.now(UTC), self.send(number, "GET", "/account/limits").get_json()
         waits = gambler.raised is not None and gambler.raised[1] > now
         limit, later = gambler.limit_at(now), gambler.raised[0] if gambler.raised and waits else None
         assert shown["daily_loss_limit"] == (None if limit is None else limit / 100)
@@ -356,7 +357,9 @@ class CasinoMachine(RuleBasedStateMachine):
     def adjust(self, number: str, amount: int) -> None:
         if not amount:
             return
-        answer = self.organise("POST", f"/users/{number}/adjust-balance", amount=amount / 100, reason="so that it has")
+        answer = self.organiser.administer(
+            "POST", f"/users/{number}/adjust-balance", amount=amount / 100, reason="so that it has"
+        )
         assert answer.status_code == (403 if self.oracle.read_only else 200), answer.text
         if not self.oracle.read_only:
             if number == HOUSE_NUMBER:
@@ -364,15 +367,11 @@ class CasinoMachine(RuleBasedStateMachine):
             else:
                 self.oracle.players[number].balance += amount
 
-    def ask(self, number: str, method: str, path: str, **body: object) -> TestResponse:
-        return LoggedIn(self.client, number, self.tokens[number]).ask(method, path, **body)
-
-    def organise(self, method: str, path: str, **body: object) -> TestResponse:
-        return self.client.open(f"/api/admin{path}", method=method, json=body, headers=self.organiser.headers)
+    def send(self, number: str, method: str, path: str, **fields: object) -> TestResponse:
+        return LoggedIn(self.client, number, self.tokens[number]).send(method, path, **fields)
 
     def log_in(self, number: str) -> None:
-        with self.app.test_request_context(), current_bank().transaction() as connection:
-            self.tokens[number] = {"Authorization": f"Bearer {begin_session(connection, self.ids[number])}"}
+        self.tokens[number] = open_session(self.app, self.ids[number])
 
     def seeds(self, number: str) -> tuple[bytes, bytes]:
         with self.owner.connect() as connection:
@@ -399,7 +398,7 @@ def settings(settings: ServingSettings) -> ServingSettings:
 
 @pytest.mark.parametrize("how", [CI, pytest.param(SOAK, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])])
 def test_any_sequence_is_as_in_plain_python(
-    app: Flask, owner: Engine, organiser: LoggedIn, books: Callable[[], None], how: how_long
+    app: Flask, owner: Engine, organiser: LoggedIn, books: Books, how: how_long
 ) -> None:
     reached: Counter[str] = Counter()
     machine = cast("type[RuleBasedStateMachine]", lambda: CasinoMachine(app, owner, organiser, reached))

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from neobank.application import create_app
 from neobank.settings import Limit, ServingSettings
 from tests.service.gambling import GLITCH, STARLIGHT, played, rotate, spin
-from tests.service.support import LoggedIn
+from tests.service.support import LoggedIn, bank_of
 
 ROUND = {
     *("id", "timestamp", "game", "set", "stops", "grid", "dial", "config_version", "sheet", "nonce", "client_seed"),
@@ -42,23 +42,23 @@ CONFIG = {"game_name", "is_enabled", "payout_percentage", "config_version", "upd
 
 def test_each_route_has_its_fields(organiser: LoggedIn, neo: LoggedIn) -> None:
     rounds = [played(neo, GLITCH, 10)["round"], played(neo, STARLIGHT, 5)["round"]]
-    page = neo.ask("GET", "/casino/rounds").get_json()
+    page = neo.send("GET", "/casino/rounds").get_json()
     assert set(page) == {"rounds", "next"}
-    assert page["rounds"] == [neo.ask("GET", f"/casino/rounds/{it}").get_json() for it in reversed(rounds)]
+    assert page["rounds"] == [neo.send("GET", f"/casino/rounds/{it}").get_json() for it in reversed(rounds)]
     assert [set(it) for it in page["rounds"]] == [ROUND, ROUND]
     assert [(it["game"], len(it["stops"]), len(it["grid"])) for it in page["rounds"]] == [
         ("starlight_smuggler", 5, 3),
         ("glitch_grid", 3, 1),
     ]
-    games = neo.ask("GET", "/casino/games").get_json()["games"]
+    games = neo.send("GET", "/casino/games").get_json()["games"]
     assert [set(it) for it in games] == [GAME, GAME]
     assert [it["exact_return"] for it in games] == ["51/50", "51/50"]
     assert [len(it["lines"]) for it in games] == [1, 9]
-    assert set(neo.ask("GET", "/casino/seed").get_json()) == SEEDS
+    assert set(neo.send("GET", "/casino/seed").get_json()) == SEEDS
     assert set(rotate(neo, client_seed="mine")) == SEEDS | {"revealed"}
-    assert set(neo.ask("GET", "/account/limits").get_json()) == LIMITS
-    assert set(neo.ask("PUT", "/account/limits", daily_loss_limit=10).get_json()) == LIMITS
-    config = organiser.client.get("/api/admin/casino/config", headers=organiser.headers).get_json()["games"]
+    assert set(neo.send("GET", "/account/limits").get_json()) == LIMITS
+    assert set(neo.send("PUT", "/account/limits", daily_loss_limit=10).get_json()) == LIMITS
+    config = organiser.administer("GET", "/casino/config").get_json()["games"]
     assert [set(it) for it in config] == [CONFIG, CONFIG]
 
 
@@ -101,7 +101,7 @@ def test_each_status_is_documented(client: FlaskClient, method: str, path: str, 
 )
 def test_who_is_not_logged_in_is_told_so(client: FlaskClient, method: str, path: str) -> None:
     stranger = LoggedIn(client, "", {})
-    assert stranger.ask(method, path).status_code == 401
+    assert stranger.send(method, path).status_code == 401
 
 
 def test_spins_of_both_games_are_counted_as_one_and_seeds_apart(
@@ -112,6 +112,6 @@ def test_spins_of_both_games_are_counted_as_one_and_seeds_apart(
     worker = create_app(replace(settings, rate_limits={Limit.SPINS: "2/day", Limit.SEEDS: "1/day"}))
     phone = replace(neo, client=worker.test_client())
     assert [spin(phone, game, 10)[0] for game in (GLITCH, STARLIGHT, GLITCH, STARLIGHT)] == [200, 200, 429, 429]
-    assert [phone.ask("POST", "/casino/seed").status_code for _ in range(2)] == [200, 429]
-    assert len(phone.ask("GET", "/casino/rounds").get_json()["rounds"]) == 2
-    worker.extensions["neobank"].engine.dispose()
+    assert [phone.send("POST", "/casino/seed").status_code for _ in range(2)] == [200, 429]
+    assert len(phone.send("GET", "/casino/rounds").get_json()["rounds"]) == 2
+    bank_of(worker).engine.dispose()

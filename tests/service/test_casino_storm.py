@@ -6,7 +6,6 @@ every win that was told is in the books.
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
@@ -17,16 +16,15 @@ from neobank.casino.games import GAMES
 from neobank.casino.seeds import ensure_seeds, rotate
 from neobank.casino.spins import spin
 from neobank.casino.verification import verify_rounds
-from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER, SYSTEM_ID
-from neobank.ledger.operations import Kind, pay
+from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER, SYSTEM_ID, SYSTEM_NUMBER
+from neobank.ledger.operations import Kind
 from neobank.players.operations import register
 from tests.service.casino_storm import ZONE, Table, play
 from tests.service.gambling import STARLIGHT, house, rig, seed_that
-from tests.service.support import Database
+from tests.service.support import Books, Database, below_floor, transfer
 
 PROCESSES = 8
 PLAYERS = 3
-SYSTEM_NUMBER = "NC-SYST-EM00"
 ROUNDS = text("SELECT id, account_id, bet, win FROM rounds WHERE id > :after ORDER BY id")
 NEWEST = text("SELECT coalesce(max(id), 0) FROM rounds")
 FREE_SPINS = text("""
@@ -34,7 +32,6 @@ FREE_SPINS = text("""
         (SELECT coalesce(sum(remaining), 0) FROM free_spins WHERE free_spins.account_id = round.account_id)
     FROM rounds AS round GROUP BY round.account_id
 """)
-BELOW = text("SELECT account_id, shard, balance FROM balances WHERE balance < floor")
 SPREAD = text("UPDATE balances SET balance = :each WHERE account_id = :house")
 HOUSES = {"rich": 1_000_000_000, "short": 20_000_000, "nearly broke": 160_000}
 """What the house has when a wave begins, in hundredths: ¤10 million, ¤200 000, ¤1600; as much on each shard."""
@@ -67,15 +64,7 @@ def table(database: Database, owner: Engine, fresh: object) -> Table:
 
 def move(owner: Engine, debit: int, credit: str, amount: int) -> None:
     with owner.begin() as connection:
-        pay(
-            connection,
-            debit=debit,
-            credit_number=credit,
-            amount=amount,
-            kind=Kind.ADMIN_ADJUSTMENT,
-            memo="",
-            actor=SYSTEM_ID,
-        )
+        transfer(connection, debit, credit, amount, Kind.ADMIN_ADJUSTMENT)
 
 
 def set_house(owner: Engine, wanted: int) -> None:
@@ -93,7 +82,7 @@ def set_house(owner: Engine, wanted: int) -> None:
     [(1, 60), pytest.param(10, 1500, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])],
 )
 def test_playing_at_once_keeps_every_promise(
-    table: Table, owner: Engine, engine: Engine, books: Callable[[], None], waves: int, operations: int
+    table: Table, owner: Engine, engine: Engine, books: Books, waves: int, operations: int
 ) -> None:
     seen: Counter[str] = Counter()
     with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
@@ -112,7 +101,7 @@ def test_playing_at_once_keeps_every_promise(
                 }
                 assert kept == told, seen
                 assert all(waiting == left for waiting, left in connection.execute(FREE_SPINS))
-                assert connection.execute(BELOW).all() == []
+                assert below_floor(connection) == []
             check_every_round(table, engine)
             books()
     assert {f"{name}: {what}" for name in HOUSES for what in ("paid", "rotated")} <= set(seen), seen

@@ -1,14 +1,11 @@
 """`neobank verify` sees a forged round, a gap, and a seed that was exchanged, and says which it is."""
 
-import subprocess
-import sys
-
 import pytest
 from sqlalchemy import Engine, text
 
 from neobank.casino.verification import verify_rounds
 from tests.service.gambling import GLITCH, STARLIGHT, played, rotate, seed_that, set_seed
-from tests.service.support import Database, LoggedIn
+from tests.service.support import Database, LoggedIn, neobank
 
 SEEDS = {"old": "(SELECT min(id) FROM seeds)", "used": "(SELECT seed_id FROM casino_players)"}
 
@@ -26,13 +23,7 @@ def gambled(owner: Engine, neo: LoggedIn) -> LoggedIn:
 
 
 def verify(database: Database) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "neobank.cli", "verify"],
-        env={"DATABASE_URL": database.url("application").render_as_string(hide_password=False)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = neobank("verify", DATABASE_URL=database.setting("application"))
     return done.returncode, done.stdout + done.stderr
 
 

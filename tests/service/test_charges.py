@@ -9,30 +9,14 @@ from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
 from neobank.vendors import charges
-from tests.service.support import LoggedIn, Terminal, counted
+from tests.service.statements import recorded
+from tests.service.support import Join, LoggedIn, NewTerminal, Terminal, bank_of
 
 pytestmark = pytest.mark.usefixtures("books")
 
-Join = Callable[[str], LoggedIn]
-
-
-@pytest.fixture
-def bar(player: Join) -> LoggedIn:
-    return player("Bar")
-
-
-@pytest.fixture
-def till(terminal: Callable[..., Terminal], bar: LoggedIn) -> Terminal:
-    return terminal(account=bar.number)
-
-
-def balance(of: LoggedIn) -> float:
-    found: float = of.ask("GET", "/account").get_json()["account"]["balance"]
-    return found
-
 
 def opened(till: Terminal, **body: object) -> dict[str, object]:
-    answer = till.ask("POST", "/charges", **{"amount": 12.5, "memo": "Two beers"} | body)  # type: ignore[arg-type]
+    answer = till.send("POST", "/charges", **{"amount": 12.5, "memo": "Two beers"} | body)
     assert answer.status_code == 201, answer.text
     found: dict[str, object] = answer.get_json()
     return found
@@ -44,7 +28,7 @@ def approve(by: LoggedIn, charge: dict[str, object], once: str | None = None) ->
 
 
 def state(till: Terminal, charge: dict[str, object]) -> str:
-    found: str = till.ask("GET", f"/charges/{charge['id']}").get_json()["status"]
+    found: str = till.send("GET", f"/charges/{charge['id']}").get_json()["status"]
     return found
 
 
@@ -58,9 +42,9 @@ def test_a_terminal_asks_and_a_player_pays(till: Terminal, player: Join, bar: Lo
     charge = opened(till, player=neo.number)
     assert charge["status"] == "pending"
     assert charge["approve_url"] == f"/charges/{charge['code']}"
-    [listed] = neo.ask("GET", "/charges", status="pending").get_json()["charges"]
+    [listed] = neo.send("GET", "/charges", status="pending").get_json()["charges"]
     assert listed == charge
-    polled = till.ask("GET", f"/charges/{charge['id']}")
+    polled = till.send("GET", f"/charges/{charge['id']}")
     assert polled.get_json() == charge
     assert int(polled.headers["Retry-After"]) > 0
     paid = approve(neo, charge)
@@ -72,21 +56,21 @@ def test_a_terminal_asks_and_a_player_pays(till: Terminal, player: Join, bar: Lo
         "Two beers",
         bar.number,
     )
-    polled = till.ask("GET", f"/charges/{charge['id']}")
+    polled = till.send("GET", f"/charges/{charge['id']}")
     assert polled.get_json()["status"] == "approved"
     assert polled.get_json()["transaction"] == transaction
     assert "Retry-After" not in polled.headers
-    assert (balance(neo), balance(bar)) == (987.5, 1012.5)
-    assert neo.ask("GET", "/charges").get_json() == {"charges": []}
+    assert (neo.balance(), bar.balance()) == (987.5, 1012.5)
+    assert neo.send("GET", "/charges").get_json() == {"charges": []}
 
 
 @pytest.mark.parametrize("write", [str.lower, lambda code: f" {code[:4]}-{code[4:]} "])
 def test_without_a_player_whoever_has_the_code_pays(till: Terminal, player: Join, write: Callable[[str], str]) -> None:
     neo = player("Neo")
     charge = opened(till)
-    assert neo.ask("GET", "/charges").get_json() == {"charges": []}
+    assert neo.send("GET", "/charges").get_json() == {"charges": []}
     typed = write(str(charge["code"]))
-    assert neo.ask("GET", f"/charges/{typed}").get_json()["amount"] == 12.5
+    assert neo.send("GET", f"/charges/{typed}").get_json()["amount"] == 12.5
     assert approve(neo, {"code": typed}).status_code == 201
 
 
@@ -94,25 +78,23 @@ def test_a_charge_for_one_is_nobody_else_s(till: Terminal, player: Join) -> None
     neo, smith = player("Neo"), player("Smith")
     charge = opened(till, player=neo.number)
     for answer in (
-        smith.ask("GET", f"/charges/{charge['code']}"),
+        smith.send("GET", f"/charges/{charge['code']}"),
         approve(smith, charge),
-        smith.ask("POST", f"/charges/{charge['code']}/decline"),
-        smith.ask("GET", "/charges/00000000"),
+        smith.send("POST", f"/charges/{charge['code']}/decline"),
+        smith.send("GET", "/charges/00000000"),
     ):
         assert answer.status_code == 404
         assert answer.get_json()["error"] == "There is no such charge, or it is not yours."
     assert state(till, charge) == "pending"
 
 
-def test_a_charge_is_its_vendor_s_own(
-    till: Terminal, player: Join, terminal: Callable[..., Terminal], bar: LoggedIn
-) -> None:
+def test_a_charge_is_its_vendor_s_own(till: Terminal, player: Join, terminal: NewTerminal, bar: LoggedIn) -> None:
     charge = opened(till)
     stranger = terminal(scope="debit", account=player("Smith").number)
     for method, path in [("GET", ""), ("DELETE", ""), ("POST", "/refund")]:
-        assert stranger.ask(method, f"/charges/{charge['id']}{path}").status_code == 404
+        assert stranger.send(method, f"/charges/{charge['id']}{path}").status_code == 404
     second = terminal(account=bar.number)  # the same vendor's other terminal
-    assert second.ask("GET", f"/charges/{charge['id']}").get_json() == charge
+    assert second.send("GET", f"/charges/{charge['id']}").get_json() == charge
 
 
 def test_two_phones_at_once_pay_a_charge_once(till: Terminal, player: Join, bar: LoggedIn) -> None:
@@ -121,7 +103,7 @@ def test_two_phones_at_once_pay_a_charge_once(till: Terminal, player: Join, bar:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda phone: approve(phone, charge), phones))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 15
-    assert balance(bar) == 1012.5
+    assert bar.balance() == 1012.5
 
 
 def test_one_phone_that_sends_twice_is_given_one_answer(till: Terminal, player: Join, bar: LoggedIn) -> None:
@@ -130,12 +112,12 @@ def test_one_phone_that_sends_twice_is_given_one_answer(till: Terminal, player: 
         answers = list(pool.map(lambda _: approve(neo, charge, once="k"), range(8)))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.get_json()["transaction"]["id"] for answer in answers}) == 1
-    assert balance(bar) == 1012.5
+    assert bar.balance() == 1012.5
 
 
 def test_a_terminal_on_bad_wifi_opens_one_charge(till: Terminal, engine: Engine) -> None:
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: till.ask("POST", "/charges", once="k", amount=3), range(20)))
+        answers = list(pool.map(lambda _: till.send("POST", "/charges", once="k", amount=3), range(20)))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.get_json()["id"] for answer in answers}) == 1
     with engine.connect() as connection:
@@ -145,21 +127,21 @@ def test_a_terminal_on_bad_wifi_opens_one_charge(till: Terminal, engine: Engine)
 def test_cancelling_and_paying_at_once_have_one_winner(till: Terminal, player: Join, bar: LoggedIn) -> None:
     neo = player("Neo")
     for _ in range(10):
-        charge, before = opened(till, amount=1), balance(bar)
+        charge, before = opened(till, amount=1), bar.balance()
         with ThreadPoolExecutor(2) as pool:
             paid = pool.submit(approve, neo, charge)
-            cancelled = pool.submit(till.ask, "DELETE", f"/charges/{charge['id']}")
+            cancelled = pool.submit(till.send, "DELETE", f"/charges/{charge['id']}")
             statuses = (paid.result().status_code, cancelled.result().status_code)
         assert statuses in {(201, 409), (409, 200)}
-        assert balance(bar) - before == (1 if statuses[0] == 201 else 0)
+        assert bar.balance() - before == (1 if statuses[0] == 201 else 0)
         assert state(till, charge) == ("approved" if statuses[0] == 201 else "cancelled")
 
 
 def test_what_is_over_stays_over(till: Terminal, player: Join, owner: Engine) -> None:
     neo = player("Neo")
     declined, cancelled, expired, approved = (opened(till) for _ in range(4))
-    assert neo.ask("POST", f"/charges/{declined['code']}/decline").get_json()["status"] == "declined"
-    assert till.ask("DELETE", f"/charges/{cancelled['id']}").get_json()["status"] == "cancelled"
+    assert neo.send("POST", f"/charges/{declined['code']}/decline").get_json()["status"] == "declined"
+    assert till.send("DELETE", f"/charges/{cancelled['id']}").get_json()["status"] == "cancelled"
     assert approve(neo, approved).status_code == 201
     pass_time(owner)
     for charge, status in [
@@ -171,38 +153,38 @@ def test_what_is_over_stays_over(till: Terminal, player: Join, owner: Engine) ->
         assert state(till, charge) == status
         for answer in (
             approve(neo, charge),
-            neo.ask("POST", f"/charges/{charge['code']}/decline"),
-            till.ask("DELETE", f"/charges/{charge['id']}"),
+            neo.send("POST", f"/charges/{charge['code']}/decline"),
+            till.send("DELETE", f"/charges/{charge['id']}"),
         ):
             assert answer.status_code == 409
             assert status in answer.get_json()["error"]
-    assert balance(neo) == 987.5
+    assert neo.balance() == 987.5
 
 
 def test_a_charge_is_refunded_once_and_never_by_more(till: Terminal, player: Join, bar: LoggedIn) -> None:
     neo, charge = player("Neo"), opened(till)
-    assert till.ask("POST", f"/charges/{charge['id']}/refund").status_code == 409
+    assert till.send("POST", f"/charges/{charge['id']}/refund").status_code == 409
     approve(neo, charge)
-    too_much = till.ask("POST", f"/charges/{charge['id']}/refund", amount=12.51)
+    too_much = till.send("POST", f"/charges/{charge['id']}/refund", amount=12.51)
     assert too_much.status_code == 400
     assert "12.50" in too_much.get_json()["error"]
     with ThreadPoolExecutor(8) as pool:
         path = f"/charges/{charge['id']}/refund"
-        answers = list(pool.map(lambda _: till.ask("POST", path, amount=10.5), range(8)))
+        answers = list(pool.map(lambda _: till.send("POST", path, amount=10.5), range(8)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
     [refund] = [it.get_json()["transaction"] for it in answers if it.status_code == 201]
     assert (refund["type"], refund["amount"], refund["to_account"]) == ("refund", 10.5, neo.number)
-    assert (balance(neo), balance(bar)) == (998, 1002)
-    assert till.ask("GET", f"/charges/{charge['id']}").get_json()["refunded"] is True
+    assert (neo.balance(), bar.balance()) == (998, 1002)
+    assert till.send("GET", f"/charges/{charge['id']}").get_json()["refunded"] is True
 
 
 def test_all_of_it_is_refunded_where_nothing_is_said_and_the_same_again_is_one(till: Terminal, player: Join) -> None:
     neo, charge = player("Neo"), opened(till)
     approve(neo, charge)
     path = f"/charges/{charge['id']}/refund"
-    first, second = (till.ask("POST", path, once="r") for _ in range(2))
+    first, second = (till.send("POST", path, once="r") for _ in range(2))
     assert first.get_json() == second.get_json()
-    assert balance(neo) == 1000
+    assert neo.balance() == 1000
 
 
 def test_a_payment_is_refunded_or_reversed_but_never_both(
@@ -216,22 +198,22 @@ def test_a_payment_is_refunded_or_reversed_but_never_both(
 
         def undo(turn: int, charge: dict[str, object] = charge, reversal: str = reversal) -> TestResponse:
             if turn % 2:
-                return till.ask("POST", f"/charges/{charge['id']}/refund")
+                return till.send("POST", f"/charges/{charge['id']}/refund")
             return till.client.post(reversal, json={"reason": "Oops"}, headers=organiser.headers)
 
         with ThreadPoolExecutor(6) as pool:
             answers = list(pool.map(undo, range(6)))
         assert sorted(answer.status_code for answer in answers)[1:] == [409] * 5
-        assert (balance(neo), balance(bar)) == (1000, 1000)
+        assert (neo.balance(), bar.balance()) == (1000, 1000)
 
 
 def test_a_vendor_without_the_money_refunds_nothing(till: Terminal, player: Join, bar: LoggedIn) -> None:
     neo, charge = player("Neo"), opened(till)
     approve(neo, charge)
-    bar.ask("POST", "/transactions", to_account=neo.number, amount=1012)
-    assert till.ask("POST", f"/charges/{charge['id']}/refund").status_code == 400
-    assert till.ask("GET", f"/charges/{charge['id']}").get_json()["refunded"] is False
-    assert balance(bar) == 0.5
+    bar.send("POST", "/transactions", to_account=neo.number, amount=1012)
+    assert till.send("POST", f"/charges/{charge['id']}/refund").status_code == 400
+    assert till.send("GET", f"/charges/{charge['id']}").get_json()["refunded"] is False
+    assert bar.balance() == 0.5
 
 
 @pytest.mark.parametrize(
@@ -252,7 +234,7 @@ def test_a_charge_that_makes_no_sense_is_refused(
     till: Terminal, bar: LoggedIn, change: dict[str, object], named: str
 ) -> None:
     body = {"amount": 1} | {key: bar.number if value == "own" else value for key, value in change.items()}
-    refused = till.ask("POST", "/charges", **body)  # type: ignore[arg-type]
+    refused = till.send("POST", "/charges", **body)
     assert refused.status_code == 400
     assert named in refused.get_json()["error"]
 
@@ -275,16 +257,16 @@ def test_read_only_stops_approvals_and_refunds(till: Terminal, player: Join, own
     with owner.begin() as connection:
         connection.execute(text("UPDATE switches SET read_only = true"))
     assert approve(neo, charge).status_code == 403
-    assert till.ask("POST", f"/charges/{paid['id']}/refund").status_code == 403
+    assert till.send("POST", f"/charges/{paid['id']}/refund").status_code == 403
     assert state(till, charge) == "pending"
 
 
 def test_polling_is_two_statements_and_approving_five(app: Flask, till: Terminal, player: Join) -> None:
     neo, charge = player("Neo"), opened(till)
-    with counted(app) as sent:
+    with recorded(bank_of(app).engine) as sent:
         state(till, charge)
     assert len(sent) == 2, sent
-    with counted(app) as sent:
+    with recorded(bank_of(app).engine) as sent:
         approve(neo, charge)
     assert len(sent) == 5, sent
 

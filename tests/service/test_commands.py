@@ -9,16 +9,7 @@ from sqlalchemy import Engine, text
 
 from neobank.contract import CONTRACT
 from neobank.settings import UpgradeSettings
-from tests.service.support import Database
-
-SECRET = "s3cr3t-that-nobody-may-see"
-DEAD = "postgresql://neobank_0:" + SECRET + "@127.0.0.1:1/neobank"
-GOOD = {"SECRET_KEY": "k" * 32, "DATABASE_URL": DEAD}
-
-
-def neobank(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "neobank.cli", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+from tests.service.support import DEAD_URL, SECRET_PASSWORD, SERVING, Database, neobank
 
 
 def gunicorn(**environment: str) -> subprocess.CompletedProcess[str]:
@@ -30,18 +21,18 @@ def assert_one_line(result: subprocess.CompletedProcess[str], said: str) -> None
     assert result.returncode != 0
     assert said in result.stderr
     assert "Traceback" not in result.stderr
-    assert SECRET not in result.stdout + result.stderr
+    assert SECRET_PASSWORD not in result.stdout + result.stderr
     assert len(result.stderr.strip().splitlines()[-1:]) == 1
 
 
 BAD_URLS = [
     ("", "DATABASE_URL is not set"),
-    ("nonsense " + SECRET, "DATABASE_URL is not a URL"),
-    (f"mysql://u:{SECRET}@h/d", "DATABASE_URL is not a full PostgreSQL URL"),
-    (f"postgresql://u:{SECRET}@h", "DATABASE_URL is not a full PostgreSQL URL"),
-    (f"postgresql://u:{SECRET}@h:port/d", "DATABASE_URL is not a URL"),
-    (DEAD, "127.0.0.1"),
-    (DEAD.replace("127.0.0.1:1", "no.such.host.invalid"), "no.such.host.invalid"),
+    ("nonsense " + SECRET_PASSWORD, "DATABASE_URL is not a URL"),
+    (f"mysql://u:{SECRET_PASSWORD}@h/d", "DATABASE_URL is not a full PostgreSQL URL"),
+    (f"postgresql://u:{SECRET_PASSWORD}@h", "DATABASE_URL is not a full PostgreSQL URL"),
+    (f"postgresql://u:{SECRET_PASSWORD}@h:port/d", "DATABASE_URL is not a URL"),
+    (DEAD_URL, "127.0.0.1"),
+    (DEAD_URL.replace("127.0.0.1:1", "no.such.host.invalid"), "no.such.host.invalid"),
 ]
 
 
@@ -57,7 +48,7 @@ def test_a_bad_url_is_one_line(url: str, said: str) -> None:
 
 @pytest.mark.parametrize("words", [UPGRADE, ("verify",)], ids=["upgrade", "verify"])
 def test_a_wrong_password_is_one_line(database: Database, words: tuple[str, ...]) -> None:
-    url = database.url("application").set(password=SECRET).render_as_string(hide_password=False)
+    url = database.url("application").set(password=SECRET_PASSWORD).render_as_string(hide_password=False)
     result = neobank(*words, DATABASE_URL=url, DATABASE_OWNER_URL=url)
     assert_one_line(result, "password authentication failed")
 
@@ -66,7 +57,7 @@ def test_a_wrong_password_is_one_line(database: Database, words: tuple[str, ...]
     ("change", "said"),
     [
         ({"SECRET_KEY": ""}, "SECRET_KEY"),
-        ({"SECRET_KEY": SECRET}, "SECRET_KEY"),
+        ({"SECRET_KEY": SECRET_PASSWORD}, "SECRET_KEY"),
         ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({"PORT": "0"}, "PORT"),
         ({"PORT": "http"}, "PORT"),
@@ -87,7 +78,7 @@ def test_a_wrong_password_is_one_line(database: Database, words: tuple[str, ...]
     ],
 )
 def test_the_server_refuses_bad_settings(change: dict[str, str], said: str) -> None:
-    assert_one_line(gunicorn(**(GOOD | change)), said)
+    assert_one_line(gunicorn(**(SERVING | change)), said)
 
 
 @pytest.mark.parametrize(
@@ -95,19 +86,19 @@ def test_the_server_refuses_bad_settings(change: dict[str, str], said: str) -> N
     [
         ({}, "DATABASE_OWNER_URL is not set"),
         ({"DATABASE_OWNER_URL": "x"}, "DATABASE_OWNER_URL is not a URL"),
-        ({"DATABASE_OWNER_URL": DEAD, "ADMIN_NAME": "Boss"}, "ADMIN_NAME and ADMIN_PASSWORD"),
-        ({"DATABASE_OWNER_URL": DEAD, "CASINO_BANKROLL": "lots"}, "CASINO_BANKROLL"),
-        ({"DATABASE_OWNER_URL": DEAD, "CASINO_BANKROLL": "-5"}, "CASINO_BANKROLL"),
-        ({"DATABASE_OWNER_URL": DEAD}, "Connection refused"),
+        ({"DATABASE_OWNER_URL": DEAD_URL, "ADMIN_NAME": "Boss"}, "ADMIN_NAME and ADMIN_PASSWORD"),
+        ({"DATABASE_OWNER_URL": DEAD_URL, "CASINO_BANKROLL": "lots"}, "CASINO_BANKROLL"),
+        ({"DATABASE_OWNER_URL": DEAD_URL, "CASINO_BANKROLL": "-5"}, "CASINO_BANKROLL"),
+        ({"DATABASE_OWNER_URL": DEAD_URL}, "Connection refused"),
     ],
 )
 def test_an_upgrade_refuses_bad_settings(change: dict[str, str], said: str) -> None:
-    assert_one_line(neobank(*UPGRADE, **(GOOD | change)), said)
+    assert_one_line(neobank(*UPGRADE, **(SERVING | change)), said)
 
 
 def test_verify_agrees_with_sound_books(database: Database, fresh: UpgradeSettings) -> None:
     del fresh
-    result = neobank("verify", DATABASE_URL=database.url("application").render_as_string(hide_password=False))
+    result = neobank("verify", DATABASE_URL=database.setting("application"))
     assert (result.returncode, result.stderr) == (0, "")
     assert "All balances agree" in result.stdout
     assert "sum of all balances ¤0.00" in result.stdout
@@ -130,7 +121,7 @@ def test_verify_names_every_account_that_was_tampered_with(
     del fresh
     with owner.begin() as connection:
         connection.execute(text(tampering))
-    result = neobank("verify", DATABASE_URL=database.url("application").render_as_string(hide_password=False))
+    result = neobank("verify", DATABASE_URL=database.setting("application"))
     assert result.returncode != 0
     assert said in result.stdout
     assert "the books are wrong" in result.stderr

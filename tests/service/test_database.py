@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from neobank.database import connect, transaction
-from tests.service.support import Database, end_backend
+from tests.service.support import Database, backend_pid, end_backend
 
 COUNT = text(
     "INSERT INTO rate_limit_counters (key_hash, hits, ends_at) VALUES ('\\x00', 1, now()) ON CONFLICT DO NOTHING"
@@ -26,11 +26,6 @@ def single(database: Database, owner: Engine) -> Iterator[Engine]:
         connection.execute(text("TRUNCATE rate_limit_counters"))
     yield engine
     engine.dispose()
-
-
-def process(connection: Connection) -> int:
-    found: int = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
-    return found
 
 
 def counted(owner: Engine) -> int:
@@ -78,7 +73,7 @@ def test_a_statement_commits_on_the_connection_that_replaces_a_dead_one(
 
 def test_turning_from_statements_to_transactions_and_back_sends_nothing(single: Engine, engine: Engine) -> None:
     with single.connect() as connection:
-        mine = process(connection)
+        mine = backend_pid(connection)
         connection.execute(LAST)
     with single.connect() as connection, transaction(connection):
         assert last_sent(engine, mine) == str(LAST)

@@ -1,7 +1,5 @@
 """Profiles, factions, looking somebody up, and the search in one's own transactions."""
 
-from collections.abc import Callable
-
 import pytest
 from alembic import command
 from flask.testing import FlaskClient
@@ -10,30 +8,24 @@ from sqlalchemy import Engine, text
 from neobank import migrations
 from neobank.payments import search
 from neobank.settings import UpgradeSettings
-from tests.service.support import LoggedIn
+from tests.service.support import Join, LoggedIn, reset_schema
 
-Join = Callable[[str], LoggedIn]
 FACTIONS = ["CorpSec", "Runners", "Syndicate", "Technocrats"]
-
-
-def account(of: LoggedIn) -> dict[str, object]:
-    found: dict[str, object] = of.ask("GET", "/account").get_json()["account"]
-    return found
 
 
 def test_a_profile_is_changed_field_by_field(player: Join) -> None:
     neo, smith = player("Neo"), player("Smith")
-    before = account(smith)
-    changed = neo.ask("PUT", "/account/profile", faction=" corpsec")
+    before = smith.account()
+    changed = neo.send("PUT", "/account/profile", faction=" corpsec")
     assert changed.status_code == 200
-    assert changed.get_json()["account"] == account(neo)
-    assert account(neo)["faction"] == "CorpSec"
-    neo.ask("PUT", "/account/profile", profile_picture="\U0001f60e", faction="")
-    assert (account(neo)["faction"], account(neo)["profile_picture"]) == ("CorpSec", "\U0001f60e")
-    assert neo.ask("PUT", "/account/profile", profile_picture=None).status_code == 200
-    assert neo.ask("PUT", "/account/profile").status_code == 200
-    assert account(neo)["profile_picture"] == "\U0001f60e"
-    assert account(smith) == before
+    assert changed.get_json()["account"] == neo.account()
+    assert neo.account()["faction"] == "CorpSec"
+    neo.send("PUT", "/account/profile", profile_picture="\U0001f60e", faction="")
+    assert (neo.account()["faction"], neo.account()["profile_picture"]) == ("CorpSec", "\U0001f60e")
+    assert neo.send("PUT", "/account/profile", profile_picture=None).status_code == 200
+    assert neo.send("PUT", "/account/profile").status_code == 200
+    assert neo.account()["profile_picture"] == "\U0001f60e"
+    assert smith.account() == before
 
 
 PICTURES = [
@@ -80,14 +72,14 @@ NO_PICTURES = [
 def test_a_picture_is_one_emoji_or_an_https_address(player: Join) -> None:
     neo = player("Neo")
     for picture in PICTURES:
-        answer = neo.ask("PUT", "/account/profile", profile_picture=picture)
+        answer = neo.send("PUT", "/account/profile", profile_picture=picture)
         assert answer.status_code == 200, (picture, answer.text)
         assert answer.get_json()["account"]["profile_picture"] == picture
     for no_picture in NO_PICTURES:
-        answer = neo.ask("PUT", "/account/profile", profile_picture=no_picture)
+        answer = neo.send("PUT", "/account/profile", profile_picture=no_picture)
         assert answer.status_code == 400, no_picture
         assert "profile_picture" in answer.get_json()["detail"]
-    assert account(neo)["profile_picture"] == PICTURES[-1]
+    assert neo.account()["profile_picture"] == PICTURES[-1]
 
 
 @pytest.mark.parametrize(
@@ -106,11 +98,11 @@ def test_a_picture_is_one_emoji_or_an_https_address(player: Join) -> None:
 )
 def test_a_refused_profile_changes_nothing(player: Join, change: dict[str, object], named: str) -> None:
     neo = player("Neo")
-    before = account(neo)
-    answer = neo.ask("PUT", "/account/profile", **change)
+    before = neo.account()
+    answer = neo.send("PUT", "/account/profile", **change)
     assert answer.status_code == 400
     assert named in answer.get_json()["detail"]
-    assert account(neo) == before
+    assert neo.account() == before
 
 
 def test_who_joins_a_faction_joins_one_that_exists(client: FlaskClient) -> None:
@@ -125,8 +117,8 @@ def test_who_joins_a_faction_joins_one_that_exists(client: FlaskClient) -> None:
 def test_factions_are_listed_with_their_members(player: Join) -> None:
     neo, trinity = player("Neo"), player("Trinity")
     for member in (neo, trinity):
-        member.ask("PUT", "/account/profile", faction="Runners")
-    answer = neo.ask("GET", "/factions")
+        member.send("PUT", "/account/profile", faction="Runners")
+    answer = neo.send("GET", "/factions")
     assert answer.get_json() == {
         "factions": [{"name": name, "member_count": 2 if name == "Runners" else 0} for name in FACTIONS]
     }
@@ -137,10 +129,8 @@ def test_factions_of_before_are_kept_and_those_that_read_the_same_are_one(
 ) -> None:
     config = migrations._config()
     before = ["CorpSec", "corpsec ", "Zion", "ZION", "Zion", None]
+    reset_schema(owner)
     with owner.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-        connection.execute(text("GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics"))
         config.attributes["connection"] = connection
         command.upgrade(config, "0002")
         for name, faction in enumerate(before):
@@ -164,9 +154,9 @@ def test_factions_of_before_are_kept_and_those_that_read_the_same_are_one(
 @pytest.mark.parametrize("by", ["account_number", "name"])
 def test_a_player_is_looked_up_before_paying(player: Join, by: str) -> None:
     neo, trinity = player("Neo"), player("Trinity")
-    trinity.ask("PUT", "/account/profile", faction="Runners", profile_picture="\U0001f576")
+    trinity.send("PUT", "/account/profile", faction="Runners", profile_picture="\U0001f576")
     value = {"account_number": f" {trinity.number.lower()}", "name": " \uff34RINITY"}[by]
-    answer = neo.ask("GET", "/players/lookup", **{by: value})
+    answer = neo.send("GET", "/players/lookup", **{by: value})
     assert answer.status_code == 200
     assert answer.get_json() == {
         "character_name": "Trinity",
@@ -198,12 +188,12 @@ def test_a_player_is_looked_up_before_paying(player: Join, by: str) -> None:
 def test_a_look_up_of_nobody_says_so(player: Join, query: dict[str, str], status: int) -> None:
     neo = player("Neo")
     player("Trinity")
-    answer = neo.ask("GET", "/players/lookup", **query)
+    answer = neo.send("GET", "/players/lookup", **query)
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
 
 
 def found(of: LoggedIn, q: str, **more: object) -> list[float]:
-    answer = of.ask("GET", "/account/transactions/search", q=q, **more)
+    answer = of.send("GET", "/account/transactions/search", q=q, **more)
     assert (answer.status_code, answer.get_json()["query"]) == (200, q)
     return [transaction["amount"] for transaction in answer.get_json()["transactions"]]
 
@@ -216,8 +206,8 @@ def test_a_search_finds_memo_number_and_name_folded_newest_first(player: Join) -
         (3, trinity, ""),
         (4, smith, "STRASSE_1"),
     ]:
-        assert neo.ask("POST", "/transactions", to_account=to.number, amount=amount, memo=memo).status_code == 201
-    smith.ask("POST", "/transactions", to_account=trinity.number, amount=5, memo="strasse of others")
+        assert neo.send("POST", "/transactions", to_account=to.number, amount=amount, memo=memo).status_code == 201
+    smith.send("POST", "/transactions", to_account=trinity.number, amount=5, memo="strasse of others")
     assert found(neo, "stra\u00dfe") == [4, 1]
     assert found(neo, "STRASSE", limit=1) == [4]
     assert found(neo, "hotel") == [2]
@@ -231,14 +221,14 @@ def test_a_search_finds_memo_number_and_name_folded_newest_first(player: Join) -
     assert found(trinity, "neo") == [3, 1]
     assert found(smith, "others") == [5]
     assert found(neo, "others") == []
-    whole = neo.ask("GET", "/account/transactions").get_json()["transactions"]
-    assert neo.ask("GET", "/account/transactions/search", q="trin").get_json()["transactions"] == [whole[1], whole[3]]
+    whole = neo.send("GET", "/account/transactions").get_json()["transactions"]
+    assert neo.send("GET", "/account/transactions/search", q="trin").get_json()["transactions"] == [whole[1], whole[3]]
 
 
 def test_a_search_looks_at_the_newest_only(player: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     neo, trinity = player("Neo"), player("Trinity")
     for amount in (1, 2, 3):
-        neo.ask("POST", "/transactions", to_account=trinity.number, amount=amount)
+        neo.send("POST", "/transactions", to_account=trinity.number, amount=amount)
     monkeypatch.setattr(search, "SEARCHED", 2)
     assert found(neo, "trinity") == [3, 2]
 
@@ -258,7 +248,7 @@ def test_a_search_looks_at_the_newest_only(player: Join, monkeypatch: pytest.Mon
     ],
 )
 def test_a_search_for_nothing_is_refused(player: Join, query: dict[str, str]) -> None:
-    answer = player("Neo").ask("GET", "/account/transactions/search", **query)
+    answer = player("Neo").send("GET", "/account/transactions/search", **query)
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
 
 

@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,9 +15,8 @@ from neobank.casino.rounds import problems
 from neobank.settings import UpgradeSettings
 from tests.bank import Bank, Player
 from tests.service import nb1
-from tests.service.conftest import ADMINISTRATOR
 from tests.service.serving import gunicorn
-from tests.service.support import Database
+from tests.service.support import ADMINISTRATOR, Database, neobank
 from tools.postgres import REPOSITORY
 
 DOCUMENT = REPOSITORY / "docs" / "fairness.md"
@@ -96,13 +92,7 @@ def test_every_round_of_eight_players_is_fair(database: Database, fresh: Upgrade
                 each.result()
         for one in gamblers:
             assert_fair(one, SPINS // PLAYERS)
-    verified = subprocess.run(
-        [sys.executable, "-m", "neobank.cli", "verify"],
-        env={**os.environ, "DATABASE_URL": database.url("application").render_as_string(hide_password=False)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    verified = neobank("verify", DATABASE_URL=database.setting("application"))
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert f"The {SPINS} rounds of " in verified.stdout
 

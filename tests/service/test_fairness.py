@@ -3,10 +3,7 @@
 import hashlib
 import hmac
 import json
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +14,7 @@ from neobank.casino.fairness import Drawn, Seeds, _draw, block, commitment, draw
 from neobank.casino.game import Game
 from neobank.casino.games import GAMES
 from neobank.casino.rounds import problems
+from tests.service.support import neobank
 
 GLITCH, STARLIGHT = GAMES["glitch_grid"], GAMES["starlight_smuggler"]
 SEEDS = Seeds(bytes(range(32)), "neo")
@@ -194,22 +192,15 @@ def test_what_can_not_be_verified_says_why(change: dict[str, object], named: str
         read(**change)
 
 
-@pytest.fixture(name="verifier")
-def fixture_verifier() -> Callable[[bytes], tuple[int, str, str]]:
-    def run(text: bytes) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "neobank.cli", "verify-round"]
-        done = subprocess.run(command, input=text, capture_output=True, env={}, timeout=60, check=False)
-        return done.returncode, done.stdout.decode(), done.stderr.decode()
-
-    return run
-
-
-def test_the_command_needs_neither_server_nor_settings(verifier: Callable[[bytes], tuple[int, str, str]]) -> None:
-    code, said, _ = verifier(json.dumps(SHOWN).encode())
-    assert (code, said) == (0, "Round 5 is right: tight strips, stops 12, 24, 27, 32, 11, win ¤100.00.\n")
-    code, _, said = verifier(json.dumps(SHOWN | {"win": 5}).encode())
-    assert code == 1
-    assert said.startswith("neobank: round 5 is not what its seeds make of it: win is ¤5.00")
+def test_the_command_needs_neither_server_nor_settings() -> None:
+    right = neobank("verify-round", stdin=json.dumps(SHOWN))
+    assert (right.returncode, right.stdout) == (
+        0,
+        "Round 5 is right: tight strips, stops 12, 24, 27, 32, 11, win ¤100.00.\n",
+    )
+    wrong = neobank("verify-round", stdin=json.dumps(SHOWN | {"win": 5}))
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("neobank: round 5 is not what its seeds make of it: win is ¤5.00")
 
 
 @pytest.mark.parametrize("nonsense", [b"", b"[]", b"{", b"\xff", b'{"id": NaN}', b"5", b"null"])

@@ -1,7 +1,5 @@
 """Free spins: each is played once, whoever asks at once, and they wait through whatever happens to the service."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,9 +9,9 @@ from sqlalchemy import Engine, text
 from neobank.casino.games import GAMES
 from neobank.settings import UpgradeSettings
 from tests.service import nb1
-from tests.service.gambling import STARLIGHT, configure, played, rig, rotate, seed_that, set_seed, spin, user
+from tests.service.gambling import STARLIGHT, configure, played, rig, rotate, seed_that, set_seed, spin
 from tests.service.serving import gunicorn
-from tests.service.support import Database, LoggedIn
+from tests.service.support import Database, LoggedIn, neobank
 
 IMPORT = text(
     "INSERT INTO free_spins (account_id, game, remaining, line_bet, version_id, dial, sheet)"
@@ -24,12 +22,12 @@ IMPORT = text(
 
 
 def history(who: LoggedIn) -> list[nb1.Shown]:
-    found: list[nb1.Shown] = who.ask("GET", "/casino/rounds", limit=100).get_json()["rounds"]
+    found: list[nb1.Shown] = who.send("GET", "/casino/rounds", limit=100).get_json()["rounds"]
     return found[::-1]
 
 
 def dials(who: LoggedIn) -> dict[int, object]:
-    listed = who.ask("GET", "/casino/games").get_json()["games"]
+    listed = who.send("GET", "/casino/games").get_json()["games"]
     return {it["version"]: it["payout_percentage"] for game in listed for it in game["versions"]}
 
 
@@ -56,7 +54,7 @@ def test_one_key_from_two_phones_plays_one_free_spin(owner: Engine, neo: LoggedI
         asked = [phones.submit(spin, neo, STARLIGHT, 5, "the same") for _ in range(4)]
         first, *others = [each.result() for each in asked]
     assert others == [first] * 3
-    assert user(neo)["free_spins"] == 4
+    assert neo.account()["free_spins"] == 4
 
 
 def test_they_wait_through_a_restart_of_the_service(
@@ -85,10 +83,10 @@ def test_imported_ones_are_played_at_five_a_line_and_the_dial_of_then(
     with owner.begin() as connection:
         connection.execute(IMPORT, {"number": neo.number, "sheet": GAMES["starlight_smuggler"].sheet})
     configure(organiser, "starlight_smuggler", payout_percentage=150)
-    assert user(neo)["free_spins"] == 3
+    assert neo.account()["free_spins"] == 3
     for left in (2, 1, 0):
         body = played(neo, STARLIGHT, 500)
-        shown = neo.ask("GET", f"/casino/rounds/{body['round']}").get_json()
+        shown = neo.send("GET", f"/casino/rounds/{body['round']}").get_json()
         assert (body["free_spins_remaining"], body["bet_per_line"], shown["dial"]) == (left, 5, 102)
     assert played(neo, STARLIGHT, 5)["was_free_spin"] is False
 
@@ -98,16 +96,11 @@ def test_they_outlive_the_seeds_that_a_restore_retires(database: Database, owner
     set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
     played(neo, STARLIGHT, 5)
     played(neo, STARLIGHT, 5)
-    before = neo.ask("GET", "/casino/seed").get_json()
-    restored = subprocess.run(
-        [sys.executable, "-m", "neobank.cli", "db", "restored"],
-        env={"DATABASE_OWNER_URL": database.url("owner").render_as_string(hide_password=False)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    before = neo.send("GET", "/casino/seed").get_json()
+    restored = neobank("db", "restored", DATABASE_OWNER_URL=database.setting("owner"))
+    assert restored.returncode == 0, restored.stderr
     assert restored.stdout == "The seeds of 1 players are retired; each has new ones.\n"
-    after = neo.ask("GET", "/casino/seed").get_json()
+    after = neo.send("GET", "/casino/seed").get_json()
     hashes = {"server_seed_hash", "next_server_seed_hash"}
     assert not {before[it] for it in hashes} & {after[it] for it in hashes}
     assert (after["nonce"], after["client_seed"]) == (0, before["client_seed"])

@@ -3,9 +3,6 @@
 import hashlib
 import itertools
 import random
-import subprocess
-import sys
-from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from importlib.resources import files
@@ -18,6 +15,8 @@ from neobank.casino.engine import play
 from neobank.casino.exact import DIAL_DEFAULT, DIAL_MAXIMUM, DIAL_MINIMUM, distribution, figures, largest_award
 from neobank.casino.game import Bets, Game, Scatter
 from neobank.casino.games import GAMES, SHEETS
+from tests.service.grids import walked
+from tests.service.support import neobank
 
 GLITCH, STARLIGHT = GAMES["glitch_grid"], GAMES["starlight_smuggler"]
 
@@ -133,12 +132,6 @@ def test_starlight_pays_the_longest_run_from_the_left_and_its_lines_add() -> Non
     assert pays("@RMRM", "M@BMB", "BM@BM") == (0, 3, True)
 
 
-def walked(game: Game, *, loose: bool) -> Counter[tuple[int, bool]]:
-    """Play every grid there is."""
-    stops = itertools.product(*(range(len(strip)) for strip in game.strips(loose=loose)))
-    return Counter((outcome.award, outcome.triggers) for outcome in (play(game, at, loose=loose) for at in stops))
-
-
 def drawn_game(chance: random.Random) -> Game:
     """Draw a small game of any shape: lines, a wild or none, a scatter or none, awards for runs of any length."""
     reels, rows = chance.randint(1, 4), chance.randint(1, 3)
@@ -210,10 +203,10 @@ def test_return_and_variance_are_those_of_a_paid_spin_with_its_free_ones(seed: i
 
 
 def test_the_report_shows_the_exact_figures() -> None:
-    command = [sys.executable, "-m", "neobank.cli", "casino", "report", "--dial", "102.5"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    report = neobank("casino", "report", "--dial", "102.5")
+    assert report.returncode == 0, report.stderr
     for expected in (*PINNED.values(), "17/160 = 10.62%", "41/40", "290 x", "2/125"):
-        assert expected in shown
+        assert expected in report.stdout
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,10 @@ from werkzeug.test import TestResponse
 from neobank.application import create_app
 from neobank.players import passwords
 from neobank.settings import ServingSettings
-from tests.service.support import LoggedIn
+from tests.service.support import Join, LoggedIn
 
 pytestmark = pytest.mark.usefixtures("books")
 
-Join = Callable[[str], LoggedIn]
 THREADS = 6
 ROOM = THREADS // 2
 DEADLINE = 60

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from neobank.application import create_app
 from neobank.settings import ServingSettings
 from neobank.web.headers import HEADERS, HSTS
-from tests.service.support import LoggedIn
+from tests.service.support import Join
 
 PANEL = "https://panel.example.org"
 POLICY = "Content-Security-Policy"
@@ -89,7 +89,7 @@ def ask(client: FlaskClient, origin: str, method: str = "PUT") -> TestResponse:
     )
 
 
-def test_a_configured_page_may_ask_and_read(shared: FlaskClient, player: Callable[[str], LoggedIn]) -> None:
+def test_a_configured_page_may_ask_and_read(shared: FlaskClient, player: Join) -> None:
     allowed = ask(shared, PANEL)
     assert allowed.status_code == 200
     assert allowed.headers["Access-Control-Allow-Origin"] == PANEL

@@ -2,17 +2,15 @@
 
 import csv
 import io
-from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
-from tests.service.support import LoggedIn
+from tests.service.support import Join, LoggedIn
 
 pytestmark = pytest.mark.usefixtures("books")
 
-Join = Callable[[str], LoggedIn]
 PLAYERS = text("SELECT count(*) FROM players")
 
 

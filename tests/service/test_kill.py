@@ -2,30 +2,17 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from neobank.settings import UpgradeSettings
 from tests.bank import Body, Player
-from tests.service.conftest import ADMINISTRATOR
 from tests.service.flood import Flood
-from tests.service.serving import Served, children, gunicorn
-from tests.service.support import Database
+from tests.service.serving import Served, children
+from tests.service.support import ADMINISTRATOR, Books, Database
 from tools.postgres import Postgres
-
-Books = Callable[[], None]
-
-
-@pytest.fixture
-def served(database: Database, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Served]:
-    del fresh
-    with gunicorn(database.url("application"), tmp_path / "gunicorn.log") as running:
-        yield running
 
 
 def kill_all(server: Postgres) -> None:

@@ -1,7 +1,6 @@
 """The ledger's promises: no money appears or vanishes, no overdraft, no deadlock, and no way round them."""
 
 import random
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,15 +16,13 @@ from neobank.ledger.operations import (
     BalanceLimit,
     Entry,
     InsufficientFunds,
-    Kind,
     SameAccount,
     UnknownAccount,
     history,
-    pay,
 )
 from neobank.players.operations import OPENING_BALANCE
 from neobank.settings import UpgradeSettings
-from tests.service.support import open_players
+from tests.service.support import Books, open_players, transfer
 
 pytestmark = pytest.mark.usefixtures("fresh", "books")
 
@@ -45,9 +42,7 @@ def move(engine: Engine, debit: int, credit: int, amount: int) -> int:
     """Pay in a transaction of its own; gives what the payer has left."""
     with engine.begin() as connection:
         number = number_of(connection, credit)
-        return pay(
-            connection, debit=debit, credit_number=number, amount=amount, kind=Kind.TRANSFER, memo="", actor=debit
-        ).debit_balance
+        return transfer(connection, debit, number, amount).debit_balance
 
 
 @pytest.fixture
@@ -89,15 +84,7 @@ def test_a_refused_transfer_leaves_no_trace(
 
 def test_an_unknown_account_is_named(engine: Engine, players: list[int]) -> None:
     with pytest.raises(UnknownAccount, match="NC-NONE-0000"), engine.begin() as connection:
-        pay(
-            connection,
-            debit=players[0],
-            credit_number="NC-NONE-0000",
-            amount=1,
-            kind=Kind.TRANSFER,
-            memo="",
-            actor=players[0],
-        )
+        transfer(connection, players[0], "NC-NONE-0000", 1)
 
 
 def test_no_balance_outgrows_what_json_can_say(engine: Engine, owner: Engine, players: list[int]) -> None:
@@ -154,22 +141,14 @@ def test_random_transfers_at_once_keep_every_promise(engine: Engine, players: li
 @given(shares=st.lists(st.integers(0, 10), min_size=32, max_size=32), amount=st.integers(1, 330))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_several_shards_pay_like_one(owner: Engine, players: list[int], shares: list[int], amount: int) -> None:
-    with owner.connect() as connection, connection.begin() as transaction:
+    with owner.connect() as connection, connection.begin() as rolled_back:
         for shard, share in enumerate(shares):
             connection.execute(
                 update(Balance).where(Balance.account_id == HOUSE_ID, Balance.shard == shard).values(balance=share)
             )
         number = number_of(connection, players[0])
         try:
-            posted = pay(
-                connection,
-                debit=HOUSE_ID,
-                credit_number=number,
-                amount=amount,
-                kind=Kind.TRANSFER,
-                memo="",
-                actor=HOUSE_ID,
-            )
+            posted = transfer(connection, HOUSE_ID, number, amount)
         except InsufficientFunds:
             assert amount > sum(shares)
         else:
@@ -177,7 +156,7 @@ def test_several_shards_pay_like_one(owner: Engine, players: list[int], shares: 
             assert posted.debit_balance == sum(shares) - amount
             assert balances(connection, [HOUSE_ID]) == [sum(shares) - amount]
         finally:
-            transaction.rollback()
+            rolled_back.rollback()
 
 
 def test_history_is_whole_in_order_and_in_pages(engine: Engine, players: list[int]) -> None:
@@ -218,21 +197,11 @@ def test_the_serving_role_can_only_post_transfers(engine: Engine, statement: str
         connection.execute(text(statement))
 
 
-def test_a_temporary_table_can_not_stand_in_for_the_books(
-    owner: Engine, players: list[int], books: Callable[[], None]
-) -> None:
+def test_a_temporary_table_can_not_stand_in_for_the_books(owner: Engine, players: list[int], books: Books) -> None:
     with owner.begin() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE balances (LIKE public.balances)"))
         number = number_of(connection, players[1])
-        posted = pay(
-            connection,
-            debit=players[0],
-            credit_number=number,
-            amount=1,
-            kind=Kind.TRANSFER,
-            memo="",
-            actor=players[0],
-        )
+        posted = transfer(connection, players[0], number, 1)
         connection.execute(text("DROP TABLE pg_temp.balances"))
     assert posted.debit_balance == OPENING_BALANCE - 1
     books()

@@ -1,6 +1,6 @@
 """The ledger's SQL functions, called with what no route would send: each refuses by itself, and nothing has moved."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import cast
 
 import pytest
@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from neobank.ledger.models import HOUSE_ID, SYSTEM_ID
 from neobank.ledger.money import MAX_BALANCE
 from neobank.players.operations import OPENING_BALANCE
-from tests.service.support import open_players
+from tests.service.support import Books, open_players
 
 pytestmark = pytest.mark.usefixtures("fresh", "books")
 
@@ -30,8 +30,13 @@ def players(engine: Engine) -> list[int]:
         return open_players(connection, 3)
 
 
-def constraint(error: DBAPIError) -> str | None:
-    diagnostics = getattr(error.orig, "diag", None)
+def violated(engine: Engine, statement: TextClause, values: Mapping[str, object]) -> str | None:
+    """Assert that a statement is refused and changes nothing; return the constraint that refused it."""
+    before = state(engine)
+    with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
+        connection.execute(statement, values)
+    assert state(engine) == before
+    diagnostics = getattr(refused.value.orig, "diag", None)
     return cast("str | None", getattr(diagnostics, "constraint_name", None))
 
 
@@ -79,17 +84,13 @@ BAD_BATCHES: list[tuple[str, Arguments, str | None]] = [
 def test_post_transfers_refuses_and_moves_nothing(
     engine: Engine, players: list[int], arguments: Arguments, refusal: str | None
 ) -> None:
-    before = state(engine)
     ids = [
         [players[number] if number in range(3) else number for number in cast("list[int]", arguments[side])]
         for side in ("debits", "credits")
     ]
     values = {"kind": "transfer", "memo": "", "actor": players[0]} | arguments | {"debits": ids[0], "credits": ids[1]}
-    with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
-        connection.execute(POST_MANY, values)
-    if refusal:
-        assert constraint(refused.value) == refusal
-    assert state(engine) == before
+    constraint = violated(engine, POST_MANY, values)
+    assert refusal is None or constraint == refusal
 
 
 BAD_TRANSFERS: list[tuple[str, Arguments, str | None]] = [
@@ -115,7 +116,6 @@ BAD_TRANSFERS: list[tuple[str, Arguments, str | None]] = [
 def test_post_transfer_refuses_and_moves_nothing(
     engine: Engine, players: list[int], arguments: Arguments, refusal: str | None
 ) -> None:
-    before = state(engine)
     good: Arguments = {
         "debit": players[0],
         "credit": players[1],
@@ -124,28 +124,21 @@ def test_post_transfer_refuses_and_moves_nothing(
         "memo": "",
         "actor": players[0],
     }
-    with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
-        connection.execute(POST, good | arguments)
-    if refusal:
-        assert constraint(refused.value) == refusal
-    assert state(engine) == before
+    constraint = violated(engine, POST, good | arguments)
+    assert refusal is None or constraint == refusal
 
 
 @pytest.mark.parametrize("kind", ["transfer", "vendor_charge", "refund", "opening_balance", "casino_bet", "anything"])
 def test_who_is_frozen_pays_nobody_alone_or_among_others(engine: Engine, players: list[int], kind: str) -> None:
     with engine.begin() as connection:
         connection.execute(SET_FROZEN, {"account": players[2], "frozen": True})
-    before = state(engine)
     common: Arguments = {"kind": kind, "memo": "", "actor": players[0]}
     statements: list[tuple[TextClause, Arguments]] = [
         (POST, {"debit": players[2], "credit": players[0], "amount": 1}),
         (POST_MANY, {"debits": players, "credits": [*players[1:], players[0]], "amounts": [1, 1, 1]}),
     ]
     for statement, values in statements:
-        with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
-            connection.execute(statement, common | values)
-        assert constraint(refused.value) == "account_not_frozen"
-    assert state(engine) == before
+        assert violated(engine, statement, common | values) == "account_not_frozen"
 
 
 @pytest.mark.parametrize("kind", ["admin_adjustment", "reversal"])
@@ -159,17 +152,13 @@ def test_organisers_still_correct_who_is_frozen(engine: Engine, players: list[in
 def test_a_read_only_bank_moves_nothing_for_the_service(engine: Engine, owner: Engine, players: list[int]) -> None:
     with owner.begin() as connection:
         connection.execute(text("UPDATE switches SET read_only = true"))
-    before = state(engine)
     common: Arguments = {"kind": "admin_adjustment", "memo": "", "actor": players[0]}
     statements: list[tuple[TextClause, Arguments]] = [
         (POST, {"debit": SYSTEM_ID, "credit": players[0], "amount": 1}),
         (POST_MANY, {"debits": [SYSTEM_ID], "credits": [players[0]], "amounts": [1]}),
     ]
     for statement, values in statements:
-        with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
-            connection.execute(statement, common | values)
-        assert constraint(refused.value) == "bank_not_read_only"
-    assert state(engine) == before
+        assert violated(engine, statement, common | values) == "bank_not_read_only"
 
 
 def test_nothing_to_post_is_nothing(engine: Engine, players: list[int]) -> None:
@@ -201,9 +190,7 @@ def test_set_frozen_tells_whether_it_changed_anything(
 
 @pytest.mark.parametrize("account", [SYSTEM_ID, HOUSE_ID])
 def test_the_bank_s_own_accounts_are_never_frozen(engine: Engine, account: int) -> None:
-    with pytest.raises(DBAPIError) as refused, engine.begin() as connection:
-        connection.execute(SET_FROZEN, {"account": account, "frozen": True})
-    assert constraint(refused.value) == "only_players_freeze"
+    assert violated(engine, SET_FROZEN, {"account": account, "frozen": True}) == "only_players_freeze"
 
 
 @pytest.mark.parametrize("function", ["refuse_payment(false, false, 'transfer')", "net_amounts('{}', '{}', '{}')"])
@@ -212,9 +199,7 @@ def test_the_parts_are_not_the_service_s_to_call(engine: Engine, function: str) 
         connection.execute(text(f"SELECT {function}"))
 
 
-def test_many_transfers_pass_through_who_has_nothing(
-    engine: Engine, players: list[int], books: Callable[[], None]
-) -> None:
+def test_many_transfers_pass_through_who_has_nothing(engine: Engine, players: list[int], books: Books) -> None:
     """What counts is what they come to: between, an account may owe."""
     values: Arguments = {
         "debits": [players[0], players[1], HOUSE_ID],

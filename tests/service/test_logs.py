@@ -13,9 +13,8 @@ import pytest
 from neobank.application import create_app
 from neobank.settings import ServingSettings, UpgradeSettings
 from tests.service import faulty
-from tests.service.conftest import ADMINISTRATOR, SECRET_KEY
 from tests.service.serving import Served, gunicorn
-from tests.service.support import Database
+from tests.service.support import ADMINISTRATOR, SECRET_KEY, Database
 
 SECRETS = {
     "password": "a-password-that-registers",
@@ -52,7 +51,9 @@ class Talk:
     served: Served
     secrets: dict[str, str]
 
-    def ask(self, method: str, path: str, body: object = None, token: str = "", **headers: str) -> tuple[int, str, str]:
+    def send(
+        self, method: str, path: str, body: object = None, token: str = "", **headers: str
+    ) -> tuple[int, str, str]:
         """Give status, body and request id, whatever the status."""
         sent = {"Content-Type": "application/json", **{name.replace("_", "-"): it for name, it in headers.items()}}
         if token:
@@ -68,7 +69,7 @@ class Talk:
                 return error.code, error.read().decode(), error.headers["X-Request-ID"]
 
     def log_in(self, name: str, password: str) -> str:
-        status, body, _ = self.ask("POST", "/api/v1/auth/login", {"character_name": name, "password": password})
+        status, body, _ = self.send("POST", "/api/v1/auth/login", {"character_name": name, "password": password})
         assert status == 200, body
         token: str = json.loads(body)["access_token"]
         self.secrets[f"token of {name} {len(self.secrets)}"] = token
@@ -85,42 +86,44 @@ class Talk:
 def talk_of_players(talk: Talk) -> None:
     s = talk.secrets
     who = {"character_name": "Neo", "password": s["password"]}
-    talk.ask("POST", "/api/v1/auth/register", {**who, "password": s["short password"], "code": s["event code"]})
-    assert talk.ask("POST", "/api/v1/auth/register", {**who, "code": s["event code"]})[0] == 201
-    assert talk.ask("POST", "/api/v1/auth/login", {**who, "password": s["wrong password"]})[0] == 401
-    talk.ask("POST", "/api/v1/auth/login", f'{{"password": "{s["wrong password"]}"')
-    talk.ask("POST", "/api/v1/auth/login", {"password": [s["wrong password"]], s["wrong password"]: 1})
+    talk.send("POST", "/api/v1/auth/register", {**who, "password": s["short password"], "code": s["event code"]})
+    assert talk.send("POST", "/api/v1/auth/register", {**who, "code": s["event code"]})[0] == 201
+    assert talk.send("POST", "/api/v1/auth/login", {**who, "password": s["wrong password"]})[0] == 401
+    talk.send("POST", "/api/v1/auth/login", f'{{"password": "{s["wrong password"]}"')
+    talk.send("POST", "/api/v1/auth/login", {"password": [s["wrong password"]], s["wrong password"]: 1})
     token = talk.log_in("Neo", s["password"])
     change = {"current_password": s["password"], "new_password": s["new password"]}
-    assert talk.ask("PUT", "/api/v1/account/password", {**change, "current_password": s["wrong password"]}, token)[0]
-    assert talk.ask("PUT", "/api/v1/account/password", change, token)[0] == 200
+    assert talk.send("PUT", "/api/v1/account/password", {**change, "current_password": s["wrong password"]}, token)[0]
+    assert talk.send("PUT", "/api/v1/account/password", change, token)[0] == 200
     payment = {"to_account": "NC-CASA-0000", "amount": 1.5, "memo": s["memo"]}
-    paid = talk.ask("POST", "/api/v1/transactions", payment, token, Idempotency_Key=s["idempotency key"])
+    paid = talk.send("POST", "/api/v1/transactions", payment, token, Idempotency_Key=s["idempotency key"])
     assert paid[0] == 201, paid
-    talk.ask("GET", f"/api/v1/account/transactions/search?q={s['word in a query']}", token=token)
-    talk.ask("GET", f"/api/v1/{s['word in a path']}?token={token}", token=token)
-    talk.ask("GET", f"/api/v1/charges/{s['word in a path']}", token=token)
-    talk.ask("GET", "/api/v1/account", token=s["token that is none"])
-    talk.ask("GET", "/health", X_Request_ID=s["forged request id"])
+    talk.send("GET", f"/api/v1/account/transactions/search?q={s['word in a query']}", token=token)
+    talk.send("GET", f"/api/v1/{s['word in a path']}?token={token}", token=token)
+    talk.send("GET", f"/api/v1/charges/{s['word in a path']}", token=token)
+    talk.send("GET", "/api/v1/account", token=s["token that is none"])
+    talk.send("GET", "/health", X_Request_ID=s["forged request id"])
 
 
 def talk_of_organisers(talk: Talk) -> None:
     s = talk.secrets
     assert isinstance(ADMINISTRATOR.password, str)
     token = talk.log_in(ADMINISTRATOR.name, ADMINISTRATOR.password)
-    key = json.loads(talk.ask("POST", "/api/admin/api-keys", {"description": "bar", "scope": "pay"}, token)[1])["key"]
+    key = json.loads(talk.send("POST", "/api/admin/api-keys", {"description": "bar", "scope": "pay"}, token)[1])["key"]
     s["vendor key"] = key
     bought = {"from_account": "NC-0000-0000", "to_account": "NC-CASA-0000", "amount": 1}
-    talk.ask("POST", "/api/v1/external/transactions", bought, X_API_Key=key)
-    talk.ask("POST", "/api/v1/external/transactions", bought, X_API_Key=key + "x")
-    status, imported, _ = talk.ask("POST", "/api/admin/users/import", "name\nTrinity\n", token, Content_Type="text/csv")
+    talk.send("POST", "/api/v1/external/transactions", bought, X_API_Key=key)
+    talk.send("POST", "/api/v1/external/transactions", bought, X_API_Key=key + "x")
+    status, imported, _ = talk.send(
+        "POST", "/api/admin/users/import", "name\nTrinity\n", token, Content_Type="text/csv"
+    )
     assert status in {200, 201}, imported
     s["imported password"] = imported.splitlines()[1].split(",")[2]
     number = imported.splitlines()[1].split(",")[1]
     reset = {"new_password": s["password that organisers set"]}
-    assert talk.ask("POST", f"/api/admin/users/{number}/reset-password", reset, token)[0] == 200
-    talk.ask("PUT", "/api/admin/switches", {"registration": "code", "event_code": s["event code"]}, token)
-    talk.ask("PUT", "/api/admin/switches", {"registration": "open"}, token)
+    assert talk.send("POST", f"/api/admin/users/{number}/reset-password", reset, token)[0] == 200
+    talk.send("PUT", "/api/admin/switches", {"registration": "code", "event_code": s["event code"]}, token)
+    talk.send("PUT", "/api/admin/switches", {"registration": "open"}, token)
 
 
 def talk_nonsense(talk: Talk) -> None:
@@ -150,7 +153,7 @@ def told(database: Database, upgraded: UpgradeSettings, tmp_path_factory: pytest
         talk_of_organisers(talk)
         talk_nonsense(talk)
         for fault in ("mistake", "outage"):
-            status, body, request_id = talk.ask("GET", f"/fault/{fault}", token=talk.secrets["token that is none"])
+            status, body, request_id = talk.send("GET", f"/fault/{fault}", token=talk.secrets["token that is none"])
             assert (fault, status) in {("mistake", 500), ("outage", 503)}, body
             assert (request_id in json.loads(body)["detail"]) == (fault == "mistake")
             assert SECRETS["exception"] not in body

@@ -5,7 +5,7 @@ And no refused operation leaves a trace: not in the ledger, not among the kept a
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -31,10 +31,8 @@ from werkzeug.test import TestResponse
 from neobank.errors import BankError
 from neobank.ledger.operations import Kind, NewTransfer, pay_many
 from neobank.players.operations import register
-from neobank.web.authentication import begin_session
-from neobank.web.bank import current_bank
 from tests.service.oracle import HOUSE, SYSTEM, Asked, Oracle, created
-from tests.service.support import LoggedIn
+from tests.service.support import Books, LoggedIn, open_session
 
 BALANCES = text(
     "SELECT number, sum(balance)::bigint FROM accounts JOIN balances ON account_id = accounts.id "
@@ -176,7 +174,7 @@ class BankMachine(RuleBasedStateMachine):
         return keyed
 
     @rule(target=charges, vendor=players, player=st.none() | players, amount=amounts)
-    def ask(self, vendor: str, player: str | None, amount: int) -> object:
+    def request_payment(self, vendor: str, player: str | None, amount: int) -> object:
         wanted = 403 if vendor in self.oracle.frozen else 400 if player == vendor else 201
         body = {"amount": amount / 100, "player": player}
         answer, _ = self.post("/api/v1/external/charges", body, self.keys[vendor], vendor, wanted, with_key=True)
@@ -200,7 +198,7 @@ class BankMachine(RuleBasedStateMachine):
     @rule(target=charges, vendor=players, player=players, amount=st.integers(1, 300))
     def sell(self, vendor: str, player: str, amount: int) -> object:
         """What charges are for: a terminal asks, and whoever stands in front of it approves."""
-        charge = self.ask(vendor, None, amount)
+        charge = self.request_payment(vendor, None, amount)
         if isinstance(charge, Charge):
             self.approve(charge, player, with_key=False)
         return charge
@@ -343,7 +341,7 @@ class BankMachine(RuleBasedStateMachine):
 
     def organise(self, path: str, body: dict[str, object] | None = None, method: str = "POST") -> TestResponse:
         """Do what is audited and moves no money."""
-        answer = self.client.open(f"/api/admin{path}", method=method, json=body or {}, headers=self.organiser.headers)
+        answer = self.organiser.administer(method, path, **body or {})
         self.oracle.rows["audit"] += answer.status_code < 400
         return answer
 
@@ -356,8 +354,7 @@ class BankMachine(RuleBasedStateMachine):
             self.ids[number] = connection.execute(ID_OF, {"number": number}).scalar_one()
 
     def log_in(self, number: str) -> None:
-        with self.app.test_request_context(), current_bank().transaction() as connection:
-            self.tokens[number] = {"Authorization": f"Bearer {begin_session(connection, self.ids[number])}"}
+        self.tokens[number] = open_session(self.app, self.ids[number])
 
     def held(self, numbers: list[str]) -> dict[str, int]:
         with self.engine.connect() as connection:
@@ -375,7 +372,7 @@ SOAK = settings(CI, max_examples=2000, stateful_step_count=60, derandomize=False
 
 @pytest.mark.parametrize("how", [CI, pytest.param(SOAK, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])])
 def test_any_sequence_of_operations_is_as_in_plain_python(
-    app: Flask, engine: Engine, organiser: LoggedIn, books: Callable[[], None], how: settings
+    app: Flask, engine: Engine, organiser: LoggedIn, books: Books, how: settings
 ) -> None:
     reached: Reached = defaultdict(set)
     machine = cast("type[RuleBasedStateMachine]", lambda: BankMachine(app, engine, organiser, reached))

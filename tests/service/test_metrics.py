@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -21,10 +20,9 @@ from neobank.errors import BankError
 from neobank.ledger.operations import Kind, pay
 from neobank.migrations import upgrade
 from neobank.settings import UpgradeSettings
-from neobank.web.bank import Bank  # noqa: TC001  # beside the fixtures' types
 from tests.bank import Player
 from tests.service.serving import THREADS, WORKERS, Exporter, Samples, Served, exporter, gunicorn, scraped
-from tests.service.support import Database, LoggedIn, Terminal
+from tests.service.support import Database, Join, LoggedIn, NewTerminal, bank_of, neobank
 from tools.postgres import free_port
 
 TRANSFERS = "neobank_transfers_total kind="
@@ -57,7 +55,7 @@ def metrics(served: Served, folder: Path, tmp_path: Path) -> Iterator[Exporter]:
 @pytest.fixture
 def figures(database: Database, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Exporter]:
     del fresh
-    url = database.url("metrics").render_as_string(hide_password=False)
+    url = database.setting("metrics")
     with exporter(tmp_path / "figures.log", "figures", DATABASE_URL=url) as command:
         yield command
 
@@ -164,7 +162,7 @@ def test_a_new_start_counts_from_nothing(
 @pytest.fixture
 def counted(app: Flask) -> Callable[[], Samples]:
     """Read an application's own metrics."""
-    bank: Bank = app.extensions["neobank"]
+    bank = bank_of(app)
     return lambda: scraped(generate_latest(bank.metrics.registry).decode())
 
 
@@ -175,7 +173,7 @@ def moves(samples: Samples) -> dict[str, tuple[float, float]]:
 
 
 def test_what_is_rolled_back_is_not_counted(app: Flask, counted: Callable[[], Samples], organiser: LoggedIn) -> None:
-    bank: Bank = app.extensions["neobank"]
+    bank = bank_of(app)
     house = {"debit": 9000000000000000002, "credit_number": organiser.number, "memo": "", "actor": 9000000000000000002}
 
     def move(*, amount: int) -> None:
@@ -200,17 +198,16 @@ def test_what_is_rolled_back_is_not_counted(app: Flask, counted: Callable[[], Sa
 def test_many_transfers_and_answers_given_again_are_counted_as_what_they_are(
     counted: Callable[[], Samples],
     organiser: LoggedIn,
-    player: Callable[[str], LoggedIn],
-    terminal: Callable[..., Terminal],
+    player: Join,
+    terminal: NewTerminal,
 ) -> None:
     neo, trinity = player("Neo"), player("Trinity")
     before = moves(counted())
     assert before == {"opening_balance": (2, 200_000)}
     for who in (neo, trinity):
-        who.ask("PUT", "/account/profile", faction="Runners")
-    credit = {"amount": 2, "reason": "well done"}
-    path = "/api/admin/factions/Runners/add-credits"
-    assert organiser.client.post(path, json=credit, headers=organiser.headers).status_code < 300
+        who.send("PUT", "/account/profile", faction="Runners")
+    credited = organiser.administer("POST", "/factions/Runners/add-credits", amount=2, reason="well done")
+    assert credited.status_code < 300
     bar = terminal(scope="debit", account=trinity.number)
     for _ in range(3):
         assert bar.pay(neo.number, trinity.number, 1.25, once="the same").status_code == 201
@@ -269,14 +266,7 @@ def test_an_older_images_view_is_part_of_the_new_one(owner: Engine, fresh: Upgra
 )
 def test_a_bad_setting_is_one_line(tmp_path: Path, words: str, change: dict[str, str], said: str) -> None:
     environment = {"METRICS_FOLDER": str(tmp_path), "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d"} | change
-    result = subprocess.run(
-        [sys.executable, "-m", "neobank.cli", words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    result = neobank(words, **environment)
     assert (result.returncode, result.stdout) == (1, "")
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1

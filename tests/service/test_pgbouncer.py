@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,9 @@ from sqlalchemy import URL, Engine, text
 from neobank.settings import UpgradeSettings
 from tests import pooling
 from tests.infra.program import DIGEST_IMAGE, merged, run, stack_file
-from tests.service.conftest import ADMINISTRATOR
 from tests.service.flood import Flood
 from tests.service.serving import Served, gunicorn
-from tests.service.support import Database
+from tests.service.support import ADMINISTRATOR, Books, Database
 from tools.postgres import as_nobody, free_port
 
 CONNECTIONS = 3
@@ -88,7 +87,7 @@ def served(pooled: Pooler, engine: Engine, fresh: UpgradeSettings, tmp_path: Pat
 
 
 def test_a_flood_through_it_moves_each_payment_once(
-    served: Served, engine: Engine, owner: Engine, database: Database, books: Callable[[], None]
+    served: Served, engine: Engine, owner: Engine, database: Database, books: Books
 ) -> None:
     bank = served.bank
     players = [bank.join(f"Player {index}") for index in range(6)]
@@ -106,7 +105,7 @@ def test_a_flood_through_it_moves_each_payment_once(
 
 
 def test_its_end_in_mid_flood_loses_and_doubles_nothing(
-    pooled: Pooler, served: Served, engine: Engine, books: Callable[[], None]
+    pooled: Pooler, served: Served, engine: Engine, books: Books
 ) -> None:
     bank = served.bank
     players = [bank.join(f"Player {index}") for index in range(6)]
@@ -120,7 +119,7 @@ def test_its_end_in_mid_flood_loses_and_doubles_nothing(
     books()
 
 
-def test_keys_sessions_and_charges_work_through_it(served: Served, books: Callable[[], None]) -> None:
+def test_keys_sessions_and_charges_work_through_it(served: Served, books: Books) -> None:
     bank = served.bank
     neo, bar = bank.join("Neo"), bank.join("Bar")
     payment: dict[str, object] = {"to_account": bar.number, "amount": 7}

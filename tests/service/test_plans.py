@@ -1,6 +1,6 @@
 """What a query reads does not grow with the bank: it is on an index, and touches as many pages of much as of little."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
@@ -11,8 +11,9 @@ from neobank.ledger.operations import history
 from neobank.vendors.charges import MAX_LISTED
 from tests.service.gambling import GLITCH, played
 from tests.service.growth import GROWING, grow
-from tests.service.plans import Plan, explain, overheard
-from tests.service.support import LoggedIn, Terminal, open_players
+from tests.service.plans import Plan, explain
+from tests.service.statements import recorded
+from tests.service.support import Join, LoggedIn, NewTerminal, bank_of, open_players
 from tools.bench.bank import add_history
 
 MIDDLE = text("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM transfers WHERE debit_account_id = :account")
@@ -75,7 +76,7 @@ class Readers:
     def plan(self, path: str) -> Plan:
         """Ask, and explain all that the answer took."""
         by = "organiser" if path.startswith("/api/admin") else "terminal" if "/external/" in path else "neo"
-        with overheard(self.app.extensions["neobank"].engine) as sent:
+        with recorded(bank_of(self.app).engine) as sent:
             answer = self.app.test_client().get(path.format(**self.named), headers=self.headers[by])
         assert answer.status_code == 200, (path, answer.text)
         with self.engine.connect() as connection:
@@ -87,13 +88,13 @@ def readers(
     app: Flask,
     engine: Engine,
     owner: Engine,
-    player: Callable[[str], LoggedIn],
+    player: Join,
     organiser: LoggedIn,
-    terminal: Callable[..., Terminal],
+    terminal: NewTerminal,
 ) -> Readers:
     neo, trinity = player("Neo"), player("Trinity")
     till = terminal(account=trinity.number, scope="debit")
-    *_, asked = [till.ask("POST", "/charges", amount=1, player=neo.number).get_json() for _ in range(MAX_LISTED)]
+    *_, asked = [till.send("POST", "/charges", amount=1, player=neo.number).get_json() for _ in range(MAX_LISTED)]
     round_id = played(neo, GLITCH, 10)["round"]
     with engine.begin() as connection:
         busy = connection.execute(text("SELECT id FROM accounts WHERE number = :it"), {"it": neo.number}).scalar_one()
@@ -155,7 +156,7 @@ def add_transfers(owner: Engine, rows: int, accounts: list[int]) -> None:
 def plan_of_history(engine: Engine, account_id: int, page: str) -> Plan:
     with engine.connect() as connection:
         middle = connection.execute(MIDDLE, {"account": account_id}).scalar_one()
-        with overheard(connection) as sent:
+        with recorded(connection) as sent:
             history(connection, account_id, limit=11, before=middle if page == "deep" else None)
         return explain(connection, sent)
 

@@ -10,11 +10,12 @@ import pytest
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Engine, text
 
 from neobank.casino.protection import Limits, casino_day, in_iso, next_day
-from tests.service.gambling import GLITCH, STARLIGHT, Join, configure, played, seed_that, set_seed, spin, user
-from tests.service.support import LoggedIn
+from tests.service.gambling import GLITCH, STARLIGHT, configure, played, seed_that, set_seed, spin
+from tests.service.statements import Statement, before_each
+from tests.service.support import Join, LoggedIn, bank_of
 
 pytestmark = pytest.mark.usefixtures("fair")
 
@@ -57,7 +58,7 @@ def test_every_moment_is_within_its_day(zone: ZoneInfo, moment: datetime) -> Non
 
 
 def limit(who: LoggedIn, **change: object) -> dict[str, object]:
-    answer = who.ask("PUT", "/account/limits", **change)
+    answer = who.send("PUT", "/account/limits", **change)
     assert answer.status_code == 200, answer.text
     found: dict[str, object] = answer.get_json()
     return found
@@ -80,11 +81,11 @@ def test_a_bet_may_reach_the_limit_and_not_a_hundredth_more(owner: Engine, neo: 
         lose(owner, 9_001, today())
         status, body = spin(neo, GLITCH, 10)
         assert status == 403
-        day_ends = datetime.fromisoformat(neo.ask("GET", "/account/limits").get_json()["day_ends"])
+        day_ends = datetime.fromisoformat(neo.send("GET", "/account/limits").get_json()["day_ends"])
         assert f"¤100.00: bet less, or wait for {in_iso(day_ends)}" in str(body["detail"])
         lose(owner, 9_000, today())
         assert spin(neo, GLITCH, 10)[0] == 200
-        neo.ask("POST", "/casino/seed", client_seed=neo.number)
+        neo.send("POST", "/casino/seed", client_seed=neo.number)
 
 
 def test_what_was_lost_counts_on_its_own_day_alone(owner: Engine, neo: LoggedIn) -> None:
@@ -92,7 +93,7 @@ def test_what_was_lost_counts_on_its_own_day_alone(owner: Engine, neo: LoggedIn)
     lose(owner, 10_000, today())
     assert spin(neo, GLITCH, 10)[0] == 403
     lose(owner, 10_000, today() - timedelta(days=1))
-    assert neo.ask("GET", "/account/limits").get_json()["net_today"] == 0
+    assert neo.send("GET", "/account/limits").get_json()["net_today"] == 0
     body = played(neo, GLITCH, 10)
     assert body["net_today"] == 10 - body["win_amount"]  # type: ignore[operator]
 
@@ -112,7 +113,7 @@ def test_free_spins_are_played_beyond_the_limit_and_their_wins_count(owner: Engi
         body = played(neo, STARLIGHT, 5)
         net = body["net_today"]
         assert body["was_free_spin"]
-    shown = neo.ask("GET", "/casino/rounds", limit=5).get_json()["rounds"]
+    shown = neo.send("GET", "/casino/rounds", limit=5).get_json()["rounds"]
     assert net == 10_000 - sum(it["win"] for it in shown)
     assert spin(neo, STARLIGHT, 5)[0] == 403
 
@@ -133,7 +134,7 @@ def test_a_lower_limit_holds_at_once_and_a_higher_one_after_a_day(owner: Engine,
     with owner.begin() as connection:
         connection.execute(LATER, {"by": "1 minute"})
     assert spin(neo, GLITCH, 10)[0] == 200
-    assert neo.ask("GET", "/account/limits").get_json()["daily_loss_limit"] == 200
+    assert neo.send("GET", "/account/limits").get_json()["daily_loss_limit"] == 200
 
 
 @pytest.mark.parametrize("lower", [50, 49.5])
@@ -144,7 +145,7 @@ def test_a_limit_that_is_set_again_cancels_a_raise(owner: Engine, neo: LoggedIn,
     assert (shown["daily_loss_limit"], shown["pending_from"]) == (lower, None)
     with owner.begin() as connection:
         connection.execute(LATER, {"by": "25 hours"})
-    assert neo.ask("GET", "/account/limits").get_json()["daily_loss_limit"] == lower
+    assert neo.send("GET", "/account/limits").get_json()["daily_loss_limit"] == lower
 
 
 def test_a_limit_is_gone_a_day_after_its_removal(owner: Engine, neo: LoggedIn) -> None:
@@ -159,8 +160,8 @@ def test_a_limit_is_gone_a_day_after_its_removal(owner: Engine, neo: LoggedIn) -
 
 
 def test_a_limit_is_set_or_removed_and_not_both(neo: LoggedIn) -> None:
-    assert neo.ask("PUT", "/account/limits", daily_loss_limit=5, remove_daily_loss_limit=True).status_code == 400
-    assert neo.ask("GET", "/account/limits").get_json()["daily_loss_limit"] is None
+    assert neo.send("PUT", "/account/limits", daily_loss_limit=5, remove_daily_loss_limit=True).status_code == 400
+    assert neo.send("GET", "/account/limits").get_json()["daily_loss_limit"] is None
 
 
 def ahead(**time: float) -> str:
@@ -176,22 +177,21 @@ def test_exclusion_closes_both_games_and_nothing_else_and_only_gets_longer(
     for game, bet in ((GLITCH, 10), (STARLIGHT, 5)):
         status, body = spin(neo, game, bet)
         assert (status, in_iso(datetime.fromisoformat(str(until))) in str(body["detail"])) == (403, True)
-    assert user(neo)["free_spins"] == 5
+    assert neo.account()["free_spins"] == 5
     trinity = player("Trinity")
-    assert neo.ask("POST", "/transactions", to_account=trinity.number, amount=1).status_code == 201
-    assert trinity.ask("POST", "/transactions", to_account=neo.number, amount=1).status_code == 201
+    assert neo.send("POST", "/transactions", to_account=trinity.number, amount=1).status_code == 201
+    assert trinity.send("POST", "/transactions", to_account=neo.number, amount=1).status_code == 201
 
     def organise(until: str) -> int:
-        body = {"until": until, "reason": "as asked"}
-        path = f"/api/admin/users/{neo.number}/exclusion"
-        return organiser.client.put(path, json=body, headers=organiser.headers).status_code
+        path = f"/users/{neo.number}/exclusion"
+        return organiser.administer("PUT", path, until=until, reason="as asked").status_code
 
     for shorter in (ahead(days=1), ahead(seconds=-1), ahead(days=367)):
-        assert neo.ask("PUT", "/account/limits", self_excluded_until=shorter).status_code == 400
+        assert neo.send("PUT", "/account/limits", self_excluded_until=shorter).status_code == 400
         assert organise(shorter) == 400
-        assert neo.ask("GET", "/account/limits").get_json()["self_excluded_until"] == until
+        assert neo.send("GET", "/account/limits").get_json()["self_excluded_until"] == until
     assert organise(ahead(days=3)) == 200
-    longer = neo.ask("GET", "/account/limits").get_json()["self_excluded_until"]
+    longer = neo.send("GET", "/account/limits").get_json()["self_excluded_until"]
     assert longer > until
     assert limit(neo, self_excluded_until=ahead(days=4))["self_excluded_until"] > longer
     with owner.begin() as connection:
@@ -200,8 +200,8 @@ def test_exclusion_closes_both_games_and_nothing_else_and_only_gets_longer(
 
 
 def test_an_exclusion_and_a_limit_are_kept_together_or_not_at_all(neo: LoggedIn) -> None:
-    assert neo.ask("PUT", "/account/limits", daily_loss_limit=5, self_excluded_until=ahead(days=-1)).status_code == 400
-    assert neo.ask("GET", "/account/limits").get_json()["daily_loss_limit"] is None
+    assert neo.send("PUT", "/account/limits", daily_loss_limit=5, self_excluded_until=ahead(days=-1)).status_code == 400
+    assert neo.send("GET", "/account/limits").get_json()["daily_loss_limit"] is None
 
 
 def test_a_moment_that_has_come_ends_what_waited_for_it() -> None:
@@ -214,17 +214,13 @@ def test_a_moment_that_has_come_ends_what_waited_for_it() -> None:
 @contextmanager
 def before_settling(app: Flask, act: Callable[[], None]) -> Iterator[None]:
     """Let something happen once a spin knows what it depends on, and has moved nothing."""
-    engine: Engine = app.extensions["neobank"].engine
 
-    def listener(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-        if "settle_round" in statement:
+    def on_statement(statement: Statement) -> None:
+        if "settle_round" in statement.text:
             act()
 
-    event.listen(engine, "before_cursor_execute", listener)
-    try:
+    with before_each(bank_of(app).engine, on_statement):
         yield
-    finally:
-        event.remove(engine, "before_cursor_execute", listener)
 
 
 def test_a_spin_in_flight_ends_cleanly_when_its_game_is_closed(
@@ -238,11 +234,11 @@ def test_a_spin_in_flight_ends_cleanly_when_its_game_is_closed(
 
     with before_settling(app, close):
         body = played(neo, GLITCH, 10)
-    shown = neo.ask("GET", f"/casino/rounds/{body['round']}").get_json()
+    shown = neo.send("GET", f"/casino/rounds/{body['round']}").get_json()
     assert shown["dial"] == 102  # as it was when the round began
     assert spin(neo, GLITCH, 10)[0] == 400
     configure(organiser, "glitch_grid", is_enabled=True)
-    assert neo.ask("GET", f"/casino/rounds/{played(neo, GLITCH, 10)['round']}").get_json()["dial"] == 50
+    assert neo.send("GET", f"/casino/rounds/{played(neo, GLITCH, 10)['round']}").get_json()["dial"] == 50
 
 
 @pytest.mark.parametrize(
@@ -260,19 +256,19 @@ def test_a_spin_that_is_overtaken_looks_again(
     app: Flask, neo: LoggedIn, method: str, path: str, body: dict[str, object], status: int, key: str
 ) -> None:
     """Another device changes what the round depends on: the one that was looked at is none."""
-    neo.ask("POST", "/casino/seed")
-    before, other = neo.ask("GET", "/casino/seed").get_json(), replace(neo, client=app.test_client())
+    neo.send("POST", "/casino/seed")
+    before, other = neo.send("GET", "/casino/seed").get_json(), replace(neo, client=app.test_client())
     left = [True]
 
     def overtake() -> None:
         if left:
             left.pop()
-            assert other.ask(method, path, **body).status_code in {200, 201}
+            assert other.send(method, path, **body).status_code in {200, 201}
 
     with before_settling(app, overtake):
         found, answer = spin(neo, GLITCH, 10, key)
     assert found == status, answer
-    after = neo.ask("GET", "/casino/seed").get_json()
+    after = neo.send("GET", "/casino/seed").get_json()
     rounds = {200: 1, 403: 0}[status] + path.endswith("/spin")
     if path == "/casino/seed":
         assert (after["server_seed_hash"], after["nonce"]) == (before["next_server_seed_hash"], 1)
@@ -286,7 +282,7 @@ def test_a_spin_that_is_overtaken_looks_again(
 )
 def test_a_spin_in_flight_is_nothing_when_money_stops(app: Flask, owner: Engine, neo: LoggedIn, statement: str) -> None:
     played(neo, GLITCH, 10)
-    before = user(neo)["balance"]
+    before = neo.balance()
 
     def set_(stopped: str) -> None:
         with owner.begin() as connection:
@@ -295,4 +291,4 @@ def test_a_spin_in_flight_is_nothing_when_money_stops(app: Flask, owner: Engine,
     with before_settling(app, lambda: set_("true")):
         assert spin(neo, GLITCH, 10)[0] == 403
     set_("false")
-    assert (user(neo)["balance"], neo.ask("GET", "/casino/seed").get_json()["nonce"]) == (before, 1)
+    assert (neo.balance(), neo.send("GET", "/casino/seed").get_json()["nonce"]) == (before, 1)

@@ -4,9 +4,8 @@ import itertools
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -17,7 +16,7 @@ from flask import Flask
 from limits import RateLimitItemPerDay
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
@@ -25,14 +24,11 @@ from neobank import counters
 from neobank.application import create_app
 from neobank.contract import CONTRACT
 from neobank.settings import NAMES, RATES, Limit, ServingSettings, SettingsError
-from neobank.web.bank import Bank
 from neobank.web.rate_limit_storage import CounterStorage
-from tests.service.support import Database, LoggedIn
-from tests.service.test_commands import DEAD, GOOD, neobank
+from tests.service.statements import Statement, before_each, recorded
+from tests.service.support import DEAD_URL, SERVING, Database, Join, LoggedIn, bank_of, neobank
 
 pytestmark = pytest.mark.usefixtures("books")
-
-Join = Callable[[str], LoggedIn]
 
 
 class Serve(Protocol):
@@ -55,12 +51,7 @@ def serve(app: Flask, settings: ServingSettings, owner: Engine) -> Iterator[Serv
 
     yield start
     for worker in started:
-        bank(worker).engine.dispose()
-
-
-def bank(worker: Flask) -> Bank:
-    found: Bank = worker.extensions["neobank"]
-    return found
+        bank_of(worker).engine.dispose()
 
 
 def pay(worker: Flask, payer: LoggedIn, amount: object = 0.01, address: str = "10.0.0.1") -> TestResponse:
@@ -87,18 +78,6 @@ def wait_in_effect(owner: Engine, seconds: int) -> None:
     with owner.begin() as connection:
         statement = text("UPDATE rate_limit_counters SET ends_at = ends_at - :seconds * interval '1 second'")
         connection.execute(statement, {"seconds": seconds})
-
-
-@contextmanager
-def statements(engine: Engine) -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def see(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        seen.append(statement)
-
-    event.listen(engine, "before_cursor_execute", see)
-    yield seen
-    event.remove(engine, "before_cursor_execute", see)
 
 
 @pytest.mark.parametrize("state", ["nothing counted yet", "a window that is over"])
@@ -213,29 +192,27 @@ def test_a_forged_header_gains_nothing(
 
 def test_a_check_is_one_statement(serve: Serve, player: Join) -> None:
     unlimited, limited, neo = serve(), serve(payments="2/day"), player("Neo")
-    with statements(bank(unlimited).engine) as without:
+    with recorded(bank_of(unlimited).engine) as without:
         assert pay(unlimited, neo).status_code == 201
     for status, expected in [(201, len(without) + 1), (201, len(without) + 1), (429, 2)]:
-        with statements(bank(limited).engine) as seen:
+        with recorded(bank_of(limited).engine) as seen:
             assert pay(limited, neo).status_code == status
         assert len(seen) == expected, seen
-        assert sum("rate_limit_counters" in statement for statement in seen) == 1
+        assert sum("rate_limit_counters" in statement.text for statement in seen) == 1
 
 
 def test_a_count_that_fails_is_the_outage_s_answer_and_nothing_moves(serve: Serve, player: Join) -> None:
     worker, neo = serve(payments="9/day"), player("Neo")
 
-    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if "rate_limit_counters" in statement:
-            raise OperationalError(statement, None, Exception("gone"))
+    def fail(statement: Statement) -> None:
+        if "rate_limit_counters" in statement.text:
+            raise OperationalError(statement.text, None, Exception("gone"))
 
-    event.listen(bank(worker).engine, "before_cursor_execute", fail)
-    answer = pay(worker, neo)
-    event.remove(bank(worker).engine, "before_cursor_execute", fail)
+    with before_each(bank_of(worker).engine, fail):
+        answer = pay(worker, neo)
     assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
     assert answer.headers["Retry-After"]
-    account = worker.test_client().get("/api/v1/account", headers=neo.headers).get_json()["account"]
-    assert account["balance"] == 1000
+    assert neo.balance() == 1000
     assert pay(worker, neo).status_code == 201
 
 
@@ -281,8 +258,7 @@ def test_only_counters_that_are_over_are_cleared(serve: Serve, database: Databas
         storage.incr("over", 60)
         wait_in_effect(owner, 60)
         storage.incr("open", 60)
-        url = database.url("application").render_as_string(hide_password=False)
-        cleared = neobank("expire", DATABASE_URL=url)
+        cleared = neobank("expire", DATABASE_URL=database.setting("application"))
         assert cleared.returncode == 0, cleared.stderr
         assert cleared.stdout == "Removed 1 counters, 0 sessions, 0 answers and 0 unpaid charges.\n"
         assert (storage.get("over"), storage.get("open")) == (0, 1)
@@ -296,15 +272,15 @@ def test_no_count_is_written_to_the_log_of_the_database(owner: Engine) -> None:
 
 def test_switched_off_nothing_is_counted(serve: Serve, player: Join) -> None:
     worker, neo = serve(), player("Neo")
-    with statements(bank(worker).engine) as seen:
+    with recorded(bank_of(worker).engine) as seen:
         assert {pay(worker, neo).status_code for _ in range(40)} == {201}
-    assert not [statement for statement in seen if "rate_limit_counters" in statement]
+    assert not [statement for statement in seen if "rate_limit_counters" in statement.text]
 
 
 @pytest.mark.parametrize("value", ["off", "on"])
 def test_switched_off_the_server_says_so_at_every_log_level(value: str) -> None:
     program = str(Path(sys.executable).with_name(CONTRACT.serve[0]))
-    environment = GOOD | {"DATABASE_URL": DEAD, "LOG_LEVEL": "error", NAMES.rate_limits: value}
+    environment = SERVING | {"DATABASE_URL": DEAD_URL, "LOG_LEVEL": "error", NAMES.rate_limits: value}
     command = [program, "--check-config", *CONTRACT.serve[1:]]
     started = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert started.returncode == 0, started.stderr
@@ -322,13 +298,13 @@ def test_switched_off_the_server_says_so_at_every_log_level(value: str) -> None:
     ],
 )
 def test_the_limits_are_settings(value: str, rates: Mapping[Limit, str]) -> None:
-    assert ServingSettings.from_environment(GOOD | {NAMES.rate_limits: value}).rate_limits == rates
+    assert ServingSettings.from_environment(SERVING | {NAMES.rate_limits: value}).rate_limits == rates
 
 
 @pytest.mark.parametrize("value", ["OFF", "0", "payments", "payments=30", "payments=-1/day", "payments=1/day;", "=,="])
 def test_limits_that_make_no_sense_are_refused(value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{NAMES.rate_limits} is .*: it takes on, off"):
-        ServingSettings.from_environment(GOOD | {NAMES.rate_limits: value})
+        ServingSettings.from_environment(SERVING | {NAMES.rate_limits: value})
 
 
 def test_the_limits_of_the_routes_are_those_of_the_contract() -> None:
@@ -339,4 +315,4 @@ def test_the_limits_of_the_routes_are_those_of_the_contract() -> None:
 
 def test_the_wrong_item_of_the_limits_is_named() -> None:
     with pytest.raises(SettingsError, match=r", in which 'payment=60/minute' is invalid: .*\(names: registrations, "):
-        ServingSettings.from_environment(GOOD | {NAMES.rate_limits: "logins=9/hour,payment=60/minute"})
+        ServingSettings.from_environment(SERVING | {NAMES.rate_limits: "logins=9/hour,payment=60/minute"})

@@ -6,14 +6,13 @@ from dataclasses import replace
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine
 from werkzeug.test import TestResponse
 
 from neobank.application import create_app
 from neobank.settings import RATES, ServingSettings
-from tests.service.support import Database, LoggedIn, Terminal, counted, end_backend
-
-Join = Callable[[str], LoggedIn]
+from tests.service.statements import Statement, before_each, listening, recorded
+from tests.service.support import Books, Database, Join, LoggedIn, NewTerminal, bank_of, end_backend
 
 
 @pytest.fixture
@@ -29,8 +28,7 @@ def worker(settings: ServingSettings, fresh: object) -> Iterator[Flask]:
 
 
 def pool(app: Flask) -> Engine:
-    engine: Engine = app.extensions["neobank"].engine
-    return engine
+    return bank_of(app).engine
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def requests(client: FlaskClient, neo: LoggedIn, trinity: LoggedIn, key: str) ->
 
 
 def test_the_first_request_after_a_restart_succeeds_whatever_it_is(
-    worker: Flask, restart: Callable[[], None], player: Join, terminal: Callable[..., Terminal]
+    worker: Flask, restart: Callable[[], None], player: Join, terminal: NewTerminal
 ) -> None:
     neo, trinity, key = player("Neo"), player("Trinity"), terminal(scope="pay").key
     for name, send in requests(worker.test_client(), neo, trinity, key).items():
@@ -77,21 +75,19 @@ def test_the_first_request_after_a_restart_succeeds_whatever_it_is(
 
 
 def test_a_payment_whose_connection_dies_is_not_tried_again(
-    worker: Flask, player: Join, engine: Engine, books: Callable[[], None]
+    worker: Flask, player: Join, engine: Engine, books: Books
 ) -> None:
     neo, trinity = player("Neo"), player("Trinity")
 
-    def cut(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-        if "post_payment" in statement:
-            end_backend(engine, connection)
+    def cut(statement: Statement) -> None:
+        if "post_payment" in statement.text:
+            end_backend(engine, statement.connection)
 
     pay = {"to_account": trinity.number, "amount": 1}
-    event.listen(pool(worker), "before_cursor_execute", cut)
-    with counted(worker) as sent:
+    with before_each(pool(worker), cut), recorded(pool(worker)) as sent:
         answer = worker.test_client().post("/api/v1/transactions", json=pay, headers=neo.headers)
-    event.remove(pool(worker), "before_cursor_execute", cut)
     assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
-    assert sum("post_payment" in statement for statement in sent) == 1
+    assert sum("post_payment" in statement.text for statement in sent) == 1
     account = worker.test_client().get("/api/v1/account", headers=neo.headers)
     assert (account.status_code, account.get_json()["account"]["balance"]) == (200, 1000)
     books()
@@ -109,9 +105,8 @@ def test_a_connection_that_dies_just_before_its_transaction_is_an_outage_as_any_
         if not connection.connection.driver_connection.autocommit:  # type: ignore[union-attr]
             end_backend(engine, connection)
 
-    event.listen(pool(worker), "begin", cut)
-    answer = worker.test_client().post("/api/v1/transactions", json=pay, headers=once)
-    event.remove(pool(worker), "begin", cut)
+    with listening(pool(worker), "begin", cut):
+        answer = worker.test_client().post("/api/v1/transactions", json=pay, headers=once)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     assert worker.test_client().post("/api/v1/transactions", json=pay, headers=once).status_code == 201
 
@@ -119,12 +114,10 @@ def test_a_connection_that_dies_just_before_its_transaction_is_an_outage_as_any_
 def test_a_database_that_stays_away_is_asked_twice_and_no_more(worker: Flask, player: Join, engine: Engine) -> None:
     neo = player("Neo")
 
-    def cut(connection: Connection, *_: object) -> None:
-        end_backend(engine, connection)
+    def cut(statement: Statement) -> None:
+        end_backend(engine, statement.connection)
 
-    event.listen(pool(worker), "before_cursor_execute", cut)
-    with counted(worker) as sent:
+    with before_each(pool(worker), cut), recorded(pool(worker)) as sent:
         answer = worker.test_client().get("/api/v1/account", headers=neo.headers)
-    event.remove(pool(worker), "before_cursor_execute", cut)
     assert answer.status_code == 503
     assert len(sent) == 2

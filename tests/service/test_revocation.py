@@ -1,28 +1,17 @@
 """What one worker ends is over at once on the other, which knew it a moment ago: sessions, keys, rights, open doors."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
-from neobank.settings import UpgradeSettings
 from tests.bank import Bank, Player
-from tests.service.conftest import ADMINISTRATOR
-from tests.service.serving import Served, gunicorn
-from tests.service.support import Database
+from tests.service.serving import Served
+from tests.service.support import ADMINISTRATOR
 
 FIRST_SESSION = text(
     "SELECT min(sessions.id) FROM sessions JOIN accounts ON accounts.id = account_id WHERE number = :number"
 )
-
-
-@pytest.fixture
-def served(database: Database, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Served]:
-    del fresh
-    with gunicorn(database.url("application"), tmp_path / "gunicorn.log") as running:
-        yield running
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_the_metrics_role_sees_figures_and_no_account(database: Database, fresh:
 def test_any_number_may_upgrade_an_empty_database_at_once(database: Database, owner: Engine) -> None:
     reset_schema(owner)
     command = [sys.executable, "-m", "neobank.cli", "db", "upgrade"]
-    environment = {"DATABASE_OWNER_URL": database.url("owner").render_as_string(hide_password=False)}
+    environment = {"DATABASE_OWNER_URL": database.setting("owner")}
     running = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(5)
     ]

@@ -24,8 +24,7 @@ from schemathesis.engine.recorder import ScenarioRecorder
 from sqlalchemy import Engine, text
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tests.service.conftest import SECRET_KEY
-from tests.service.support import LoggedIn, Terminal
+from tests.service.support import SECRET_KEY, Join, LoggedIn, NewTerminal
 
 SEED: Final = 20_261_123
 EXAMPLES: Final = 10
@@ -193,9 +192,9 @@ def run(app: Settled, paths: str, *, seed: int = SEED, examples: int = EXAMPLES)
 def settled(
     app: Flask,
     owner: Engine,
-    player: Callable[[str], LoggedIn],
+    player: Join,
     organiser: LoggedIn,
-    terminal: Callable[..., Terminal],
+    terminal: NewTerminal,
 ) -> Callable[[str], Settled]:
     """Give the bank with the accounts of the document's examples in it, ready for an actor."""
     renamed = text("UPDATE accounts SET number = :number WHERE name = :name")

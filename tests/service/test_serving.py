@@ -1,27 +1,18 @@
 """The bank as it is served: several workers, many clients at once, a database that goes away and comes back."""
 
 import random
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from neobank.settings import UpgradeSettings
-from tests.bank import Bank, Player
-from tests.service.serving import gunicorn
-from tests.service.support import Database
+from tests.bank import Player
+from tests.service.serving import Served
+from tests.service.support import Books, Database
 
 
-@pytest.fixture
-def server(database: Database, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Bank]:
-    del fresh
-    with gunicorn(database.url("application"), tmp_path / "gunicorn.log") as served:
-        yield served.bank
-
-
-def test_sixteen_clients_at_once_lose_and_create_nothing(server: Bank, books: Callable[[], None]) -> None:
+def test_sixteen_clients_at_once_lose_and_create_nothing(served: Served, books: Books) -> None:
+    server = served.bank
     players = [server.join(f"Player {index}") for index in range(6)]
 
     def wander(seed: int) -> dict[Player, float]:
@@ -45,8 +36,9 @@ def test_sixteen_clients_at_once_lose_and_create_nothing(server: Bank, books: Ca
     books()
 
 
-def test_a_rush_of_new_players_leaves_payments_alone(server: Bank, books: Callable[[], None]) -> None:
+def test_a_rush_of_new_players_leaves_payments_alone(served: Served, books: Books) -> None:
     """Whoever is told to come back does so; no payment ever is."""
+    server = served.bank
     payer, receiver = server.join("Neo"), server.join("Trinity")
     with ThreadPoolExecutor(24) as pool:
         joining = [pool.submit(server.join, f"Player {index}") for index in range(40)]
@@ -61,8 +53,9 @@ def test_a_rush_of_new_players_leaves_payments_alone(server: Bank, books: Callab
 
 
 def test_a_database_that_restarts_is_a_503_and_then_forgotten(
-    server: Bank, database: Database, engine: Engine, owner: Engine
+    served: Served, database: Database, engine: Engine, owner: Engine
 ) -> None:
+    server = served.bank
     if database.embedded is None:
         pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that is not ours to stop")
     payer, receiver = server.join("Neo"), server.join("Trinity")

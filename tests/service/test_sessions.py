@@ -1,7 +1,6 @@
 """Sessions and passwords: a token that ended is dead everywhere, and nobody sees or ends another's."""
 
 import re
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -13,9 +12,9 @@ from neobank.application import create_app
 from neobank.players import passwords
 from neobank.settings import ServingSettings
 from neobank.web.authentication import MAX_DEVICE
-from tests.service.support import LoggedIn, counted
+from tests.service.statements import recorded
+from tests.service.support import Books, Join, LoggedIn, bank_of
 
-Join = Callable[[str], LoggedIn]
 NEW = "a longer way around"
 
 
@@ -32,13 +31,13 @@ def again(of: LoggedIn, name: str, device: str = "Phone") -> LoggedIn:
 
 
 def alive(session: LoggedIn) -> bool:
-    status = session.ask("GET", "/account").status_code
+    status = session.send("GET", "/account").status_code
     assert status in {200, 401}
     return status == 200
 
 
 def listed(session: LoggedIn) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = session.ask("GET", "/account/sessions").get_json()["sessions"]
+    found: list[dict[str, object]] = session.send("GET", "/account/sessions").get_json()["sessions"]
     return found
 
 
@@ -49,12 +48,12 @@ def test_a_token_is_dead_at_once_after_log_out_on_every_worker(
     phone = again(neo, "Neo")
     other_worker = LoggedIn(create_app(settings).test_client(), neo.number, neo.headers)
     assert alive(other_worker)
-    answer = neo.ask("POST", "/auth/logout")
+    answer = neo.send("POST", "/auth/logout")
     assert (answer.status_code, answer.data) == (204, b"")
     assert not alive(neo)
     assert not alive(other_worker)
     assert alive(phone)
-    assert neo.ask("POST", "/auth/logout").status_code == 401
+    assert neo.send("POST", "/auth/logout").status_code == 401
     assert client.post("/api/v1/auth/logout").status_code == 401
 
 
@@ -86,12 +85,12 @@ def test_a_player_ends_one_session_or_all_others(player: Join) -> None:
     neo = player("Neo")
     phone, tablet, desk = (again(neo, "Neo") for _ in range(3))
     second = listed(neo)[2]["id"]
-    assert neo.ask("DELETE", f"/account/sessions/{second}").status_code == 204
+    assert neo.send("DELETE", f"/account/sessions/{second}").status_code == 204
     assert [alive(session) for session in (neo, phone, tablet, desk)] == [True, False, True, True]
-    assert neo.ask("DELETE", f"/account/sessions/{second}").status_code == 404
-    assert tablet.ask("DELETE", "/account/sessions").status_code == 204
+    assert neo.send("DELETE", f"/account/sessions/{second}").status_code == 404
+    assert tablet.send("DELETE", "/account/sessions").status_code == 204
     assert [alive(session) for session in (neo, tablet, desk)] == [False, True, False]
-    assert tablet.ask("DELETE", f"/account/sessions/{listed(tablet)[0]['id']}").status_code == 204
+    assert tablet.send("DELETE", f"/account/sessions/{listed(tablet)[0]['id']}").status_code == 204
     assert not alive(tablet)
 
 
@@ -99,17 +98,17 @@ def test_nobody_sees_or_ends_another_s_session(player: Join) -> None:
     neo, smith = player("Neo"), player("Smith")
     theirs, none = listed(neo)[0]["id"], 10**15
     assert theirs not in [session["id"] for session in listed(smith)]
-    refusals = [smith.ask("DELETE", f"/account/sessions/{number}") for number in (theirs, none)]
+    refusals = [smith.send("DELETE", f"/account/sessions/{number}") for number in (theirs, none)]
     assert [refusal.status_code for refusal in refusals] == [404, 404]
     assert refusals[0].get_json() == refusals[1].get_json()
-    smith.ask("DELETE", "/account/sessions")
+    smith.send("DELETE", "/account/sessions")
     assert alive(neo)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "1e3", "9" * 18, "9" * 19, "9" * 5000, "\u0661", "1.0"])
 def test_what_is_no_session_is_not_found(player: Join, number: str) -> None:
     neo = player("Neo")
-    assert neo.ask("DELETE", f"/account/sessions/{number}").status_code == 404
+    assert neo.send("DELETE", f"/account/sessions/{number}").status_code == 404
     assert alive(neo)
 
 
@@ -119,7 +118,7 @@ def test_being_seen_is_noted_once_a_minute_and_costs_no_statement(app: Flask, pl
     assert listed(neo)[0]["last_seen_at"] == before
     with owner.begin() as connection:
         connection.execute(text("UPDATE sessions SET last_seen_at = now() - interval '61 seconds'"))
-    with counted(app) as sent:
+    with recorded(bank_of(app).engine) as sent:
         assert str(listed(neo)[0]["last_seen_at"]) >= str(before)
     assert len(sent) == 2
     with owner.begin() as connection:
@@ -127,20 +126,20 @@ def test_being_seen_is_noted_once_a_minute_and_costs_no_statement(app: Flask, pl
     assert str(listed(neo)[0]["last_seen_at"]) < str(before)
 
 
-def test_a_payment_is_two_statements(app: Flask, player: Join, books: Callable[[], None]) -> None:
+def test_a_payment_is_two_statements(app: Flask, player: Join, books: Books) -> None:
     """Who asks, and the whole payment; no BEGIN, no COMMIT, nothing for the read-only switch."""
     neo, trinity = player("Neo"), player("Trinity")
-    with counted(app) as sent:
-        assert neo.ask("POST", "/transactions", to_account=trinity.number, amount=1).status_code == 201
+    with recorded(bank_of(app).engine) as sent:
+        assert neo.send("POST", "/transactions", to_account=trinity.number, amount=1).status_code == 201
     assert len(sent) == 2, sent
-    assert "post_payment" in sent[1]
+    assert "post_payment" in sent[1].text
     books()
 
 
 def test_a_changed_password_ends_every_other_session(player: Join) -> None:
     neo, smith = player("Neo"), player("Smith")
     phone = again(neo, "Neo")
-    answer = neo.ask("PUT", "/account/password", current_password="password of Neo", new_password=NEW)
+    answer = neo.send("PUT", "/account/password", current_password="password of Neo", new_password=NEW)
     assert (answer.status_code, set(answer.get_json())) == (200, {"message"})
     assert [alive(session) for session in (neo, phone, smith)] == [True, False, True]
     old = {"character_name": "Neo", "password": "password of Neo"}
@@ -170,7 +169,7 @@ def test_a_refused_change_of_password_changes_nothing(
     neo = player("Neo")
     phone = again(neo, "Neo")
     body = {"current_password": "password of Neo", "new_password": NEW} | change
-    answer = neo.ask("PUT", "/account/password", **body)
+    answer = neo.send("PUT", "/account/password", **body)
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
     assert named in answer.get_json()["detail"]
     assert alive(neo)
@@ -207,7 +206,7 @@ def test_of_two_changes_of_password_at_once_one_is_refused(
     phone = again(neo, "Neo")
     overtaken(monkeypatch, owner)
     body = {"current_password": "password of Neo", "new_password": NEW}
-    assert neo.ask("PUT", "/account/password", **body).status_code == 401
+    assert neo.send("PUT", "/account/password", **body).status_code == 401
     assert alive(phone)
 
 
@@ -229,7 +228,7 @@ def test_a_one_time_password_opens_nothing_but_its_change(player: Join, client: 
     who = {"character_name": "Neo", "password": "password of Neo"}
     assert client.post("/api/v1/auth/login", json=who).get_json()["must_change_password"] is True
     body = {"current_password": "password of Neo", "new_password": NEW}
-    assert neo.ask("PUT", "/account/password", **body).status_code == 200
+    assert neo.send("PUT", "/account/password", **body).status_code == 200
     assert alive(neo)
     changed = client.post("/api/v1/auth/login", json=who | {"password": NEW})
     assert changed.get_json()["must_change_password"] is False

@@ -4,14 +4,9 @@ No error but a refusal in words reaches any of them; a deadlock would. Between t
 """
 
 import multiprocessing
-import os
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select, text
@@ -19,16 +14,14 @@ from sqlalchemy import Engine, select, text
 from neobank.audit.verification import verify_chain
 from neobank.ledger.models import Account
 from neobank.players.operations import register
-from tests.service.conftest import ADMINISTRATOR
 from tests.service.storm import Scene, rage
-from tests.service.support import Database
+from tests.service.support import ADMINISTRATOR, Books, Database, below_floor, neobank
 
 PROCESSES = 8
 PLAYERS = 6
 SHARDS = 8
 
 COUNT = text("SELECT count(*) FROM transfers")
-BELOW = text("SELECT account_id, shard, balance FROM balances WHERE balance < floor")
 SPLIT = text("UPDATE accounts SET shards = :shards WHERE id = :account")
 SHARD = text("INSERT INTO balances (account_id, shard, floor) VALUES (:account, :shard, 0)")
 
@@ -56,7 +49,7 @@ def scene(database: Database, engine: Engine, owner: Engine, fresh: object) -> S
     [(3, 80), pytest.param(60, 1000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])],
 )
 def test_everything_at_once_keeps_every_promise(
-    scene: Scene, database: Database, engine: Engine, books: Callable[[], None], waves: int, operations: int
+    scene: Scene, database: Database, engine: Engine, books: Books, waves: int, operations: int
 ) -> None:
     with engine.connect() as connection:
         expected: int = connection.execute(COUNT).scalar_one()
@@ -70,16 +63,10 @@ def test_everything_at_once_keeps_every_promise(
             books()
             with engine.connect() as connection:
                 assert connection.execute(COUNT).scalar_one() == expected, seen
-                assert connection.execute(BELOW).all() == []
+                assert below_floor(connection) == []
                 assert verify_chain(connection).broken_at is None
     assert {"transfer", "spin", "credit", "reverse", "freeze", "sell"} <= set(seen), seen
     assert {"transfer: AccountFrozen", "spin: InsufficientFunds", "reverse: AlreadyUndone"} <= set(seen), seen
-    verified = subprocess.run(
-        [str(Path(sys.executable).with_name("neobank")), "verify"],
-        env={**os.environ, "DATABASE_URL": database.url("application").render_as_string(hide_password=False)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    verified = neobank("verify", DATABASE_URL=database.setting("application"))
     assert verified.returncode == 0, verified.stderr
     assert "All balances agree" in verified.stdout

@@ -10,11 +10,10 @@ from sqlalchemy.exc import IntegrityError
 from neobank import migrations
 from neobank.ledger.operations import ReadOnly
 from neobank.settings import Administrator, UpgradeSettings
-from tests.service.support import LoggedIn, open_players
+from tests.service.support import Join, LoggedIn, open_players
 
 pytestmark = pytest.mark.usefixtures("books")
 
-Join = Callable[[str], LoggedIn]
 Switch = Callable[..., None]
 NEO = {"character_name": "Neo", "password": "white rabbit"}
 
@@ -56,15 +55,15 @@ def test_no_money_moves_while_the_bank_is_read_only(player: Join, switch: Switch
     neo, trinity = player("Neo"), player("Trinity")
     switch(read_only=True)
     payment = {"to_account": trinity.number, "amount": 1}
-    refused = neo.ask("POST", "/transactions", **payment)
+    refused = neo.send("POST", "/transactions", **payment)
     assert (refused.status_code, refused.content_type) == (403, "application/problem+json")
     assert "read-only" in refused.get_json()["detail"]
     assert neo.client.post("/api/v1/auth/register", json=NEO | {"character_name": "Cypher"}).status_code == 403
-    assert neo.ask("GET", "/players/lookup", name="Cypher").status_code == 404
-    assert neo.ask("GET", "/account").get_json()["account"]["balance"] == 1000
-    assert neo.ask("PUT", "/account/profile", faction="Runners").status_code == 200
+    assert neo.send("GET", "/players/lookup", name="Cypher").status_code == 404
+    assert neo.balance() == 1000
+    assert neo.send("PUT", "/account/profile", faction="Runners").status_code == 200
     switch(read_only=False)
-    assert neo.ask("POST", "/transactions", **payment).status_code == 201
+    assert neo.send("POST", "/transactions", **payment).status_code == 201
 
 
 def test_the_database_itself_refuses_whatever_the_service_forgets(engine: Engine, switch: Switch) -> None:

@@ -1,52 +1,33 @@
 """What was paid is undone once: by the vendor's refund or by an organiser's reversal, never by both."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.service.support import LoggedIn, Terminal
+from tests.service.support import Join, LoggedIn, Terminal
 
 pytestmark = pytest.mark.usefixtures("books")
-
-Join = Callable[[str], LoggedIn]
-
-
-@pytest.fixture
-def bar(player: Join) -> LoggedIn:
-    return player("Bar")
-
-
-@pytest.fixture
-def till(terminal: Callable[..., Terminal], bar: LoggedIn) -> Terminal:
-    return terminal(account=bar.number)
 
 
 def paid(till: Terminal, by: LoggedIn) -> tuple[int, int]:
     """Have a charge of 10 approved; gives its id and the payment's."""
-    charge = till.ask("POST", "/charges", amount=10).get_json()
-    approved = by.ask("POST", f"/charges/{charge['code']}/approve")
+    charge = till.send("POST", "/charges", amount=10).get_json()
+    approved = by.send("POST", f"/charges/{charge['code']}/approve")
     assert approved.status_code == 201, approved.text
     return charge["id"], approved.get_json()["transaction"]["id"]
 
 
 def reverse(organiser: LoggedIn, transfer: int) -> TestResponse:
-    path = f"/api/admin/transactions/{transfer}/reverse"
-    return organiser.client.post(path, json={"reason": "Oops"}, headers=organiser.headers)
-
-
-def balance(of: LoggedIn) -> float:
-    found: float = of.ask("GET", "/account").get_json()["account"]["balance"]
-    return found
+    return organiser.administer("POST", f"/transactions/{transfer}/reverse", reason="Oops")
 
 
 def test_what_was_reversed_is_not_refunded(till: Terminal, player: Join, organiser: LoggedIn) -> None:
     neo = player("Neo")
     charge, payment = paid(till, neo)
     assert reverse(organiser, payment).status_code == 200
-    refused = till.ask("POST", f"/charges/{charge}/refund")
-    assert (refused.status_code, balance(neo)) == (409, 1000)
+    refused = till.send("POST", f"/charges/{charge}/refund")
+    assert (refused.status_code, neo.balance()) == (409, 1000)
     assert "reversed" in refused.get_json()["error"]
 
 
@@ -55,9 +36,9 @@ def test_neither_a_refunded_payment_nor_its_refund_is_reversed(
 ) -> None:
     neo = player("Neo")
     charge, payment = paid(till, neo)
-    refund = till.ask("POST", f"/charges/{charge}/refund").get_json()["transaction"]["id"]
+    refund = till.send("POST", f"/charges/{charge}/refund").get_json()["transaction"]["id"]
     assert [reverse(organiser, transfer).status_code for transfer in (payment, refund)] == [409, 409]
-    assert balance(neo) == 1000
+    assert neo.balance() == 1000
 
 
 def test_a_refund_and_a_reversal_at_once_undo_once(till: Terminal, player: Join, organiser: LoggedIn) -> None:
@@ -65,9 +46,9 @@ def test_a_refund_and_a_reversal_at_once_undo_once(till: Terminal, player: Join,
     for _ in range(5):
         charge, payment = paid(till, neo)
         with ThreadPoolExecutor(4) as pool:
-            asked = [pool.submit(till.ask, "POST", f"/charges/{charge}/refund") for _ in range(2)]
+            asked = [pool.submit(till.send, "POST", f"/charges/{charge}/refund") for _ in range(2)]
             asked += [pool.submit(reverse, organiser, payment) for _ in range(2)]
             statuses = sorted(each.result().status_code for each in asked)
         assert statuses[0] in {200, 201}
         assert statuses[1:] == [409] * 3
-        assert balance(neo) == 1000
+        assert neo.balance() == 1000

@@ -1,6 +1,6 @@
 """Terminals: what a key opens and what it does not, and money that moves once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,24 +11,10 @@ from sqlalchemy import Engine, text
 
 from neobank.application import create_app
 from neobank.vendors import keys
-from tests.service.support import LoggedIn, Terminal, counted
+from tests.service.statements import recorded
+from tests.service.support import Join, LoggedIn, NewTerminal, Terminal, bank_of
 
 pytestmark = pytest.mark.usefixtures("books")
-
-Join = Callable[[str], LoggedIn]
-
-
-NewTerminal = Callable[..., Terminal]
-
-
-@pytest.fixture
-def bar(player: Join) -> LoggedIn:
-    return player("Bar")
-
-
-def balance(of: LoggedIn) -> float:
-    found: float = of.ask("GET", "/account").get_json()["account"]["balance"]
-    return found
 
 
 def test_a_key_is_for_asking_from_the_organiser_s_own_account_where_nothing_is_said(
@@ -50,15 +36,15 @@ def test_a_key_is_kept_as_a_hash_that_no_secret_key_changes(
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT api_keys::text FROM api_keys")).scalars().all()
     assert all(made.key not in row for row in rows)
-    other = create_app(replace(app.extensions["neobank"].settings, secret_key=b"x" * 32))
-    answer = replace(made, client=other.test_client()).ask("GET", f"/account/{bar.number}/balance")
+    other = create_app(replace(bank_of(app).settings, secret_key=b"x" * 32))
+    answer = replace(made, client=other.test_client()).send("GET", f"/account/{bar.number}/balance")
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("key", ["", "nbk_", "nbk_" + "A" * 43, "Bearer x", "é", "x" * 5000])
 def test_no_other_key_opens_anything(client: FlaskClient, key: str) -> None:
     for method, path in [("GET", "/charges/1"), ("POST", "/charges"), ("POST", "/transactions")]:
-        answer = Terminal(client, key, 0).ask(method, path)
+        answer = Terminal(client, key, 0).send(method, path)
         assert answer.status_code == 401
         assert answer.content_type == "application/problem+json"
         assert "X-API-Key" in answer.get_json()["error"]
@@ -67,29 +53,29 @@ def test_no_other_key_opens_anything(client: FlaskClient, key: str) -> None:
 def test_a_player_s_token_is_no_key_and_a_key_is_no_token(terminal: NewTerminal, bar: LoggedIn) -> None:
     made = terminal(account=bar.number)
     token = bar.headers["Authorization"].removeprefix("Bearer ")
-    assert replace(made, key=token).ask("GET", "/charges/1").status_code == 401
-    assert replace(bar, headers={"Authorization": f"Bearer {made.key}"}).ask("GET", "/account").status_code == 401
+    assert replace(made, key=token).send("GET", "/charges/1").status_code == 401
+    assert replace(bar, headers={"Authorization": f"Bearer {made.key}"}).send("GET", "/account").status_code == 401
 
 
 def test_a_revoked_key_is_dead_at_once_on_every_worker(
     app: Flask, terminal: NewTerminal, organiser: LoggedIn, bar: LoggedIn
 ) -> None:
     made = terminal(account=bar.number)
-    second = replace(made, client=create_app(app.extensions["neobank"].settings).test_client())
-    assert second.ask("GET", f"/account/{bar.number}/balance").status_code == 200
+    second = replace(made, client=create_app(bank_of(app).settings).test_client())
+    assert second.send("GET", f"/account/{bar.number}/balance").status_code == 200
     path = f"/api/admin/api-keys/{made.id}"
     assert organiser.client.delete(path, headers=organiser.headers).get_json()["message"].endswith("is revoked.")
-    assert second.ask("GET", f"/account/{bar.number}/balance").status_code == 401
+    assert second.send("GET", f"/account/{bar.number}/balance").status_code == 401
     assert organiser.client.delete(path, headers=organiser.headers).status_code == 404
 
 
 def test_a_key_ends_when_its_time_is_up(terminal: NewTerminal, owner: Engine, bar: LoggedIn) -> None:
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     made = terminal(account=bar.number, expires_at=soon)
-    assert made.ask("GET", f"/account/{bar.number}/balance").status_code == 200
+    assert made.send("GET", f"/account/{bar.number}/balance").status_code == 200
     with owner.begin() as connection:
         connection.execute(text("UPDATE api_keys SET expires_at = now()"))
-    assert made.ask("GET", f"/account/{bar.number}/balance").status_code == 401
+    assert made.send("GET", f"/account/{bar.number}/balance").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -116,7 +102,7 @@ def test_a_key_that_makes_no_sense_is_refused(organiser: LoggedIn, change: dict[
     refused = organiser.client.post("/api/admin/api-keys", json=body, headers=organiser.headers)
     assert refused.status_code == 400, refused.text
     assert named in refused.get_json()["error"]
-    assert organiser.client.get("/api/admin/api-keys", headers=organiser.headers).get_json() == {"api_keys": []}
+    assert organiser.administer("GET", "/api-keys").get_json() == {"api_keys": []}
 
 
 def test_only_organisers_make_keys(player: Join) -> None:
@@ -150,8 +136,8 @@ def test_a_scope_says_whose_money_a_key_moves(
     answer = made.pay(number, trinity.number, 12.5)
     assert answer.status_code == status, answer.text
     moved = 12.5 if status == 201 else 0
-    assert balance(trinity) == 1000 + moved
-    assert balance(bar) + balance(neo) == 2000 - moved
+    assert trinity.balance() == 1000 + moved
+    assert bar.balance() + neo.balance() == 2000 - moved
     if status == 201:
         assert answer.get_json()["transaction"]["from_account"] == number
         assert answer.get_json()["transaction"]["to_name"] == "Trinity"
@@ -174,7 +160,7 @@ def test_a_scope_says_whose_balance_a_key_sees(
 ) -> None:
     neo = player("Neo")
     number = {"own": bar.number, "other": neo.number}.get(of, of)
-    answer = terminal(scope=scope, account=bar.number).ask("GET", f"/account/{number}/balance")
+    answer = terminal(scope=scope, account=bar.number).send("GET", f"/account/{number}/balance")
     assert answer.status_code == status
     if status == 200:
         assert answer.get_json() == {"account_number": number, "balance": 1000}
@@ -186,7 +172,7 @@ def test_an_external_payment_that_can_not_be_moves_nothing(
 ) -> None:
     neo = player("Neo")
     assert terminal(scope="pay", account=bar.number).pay(bar.number, neo.number, amount).status_code == 400
-    assert (balance(bar), balance(neo)) == (1000, 1000)
+    assert (bar.balance(), neo.balance()) == (1000, 1000)
 
 
 def test_the_same_external_payment_again_moves_money_once(player: Join, terminal: NewTerminal, bar: LoggedIn) -> None:
@@ -194,7 +180,7 @@ def test_the_same_external_payment_again_moves_money_once(player: Join, terminal
     first, second = (made.pay(bar.number, neo.number, 5, once="k") for _ in range(2))
     assert first.get_json() == second.get_json()
     assert terminal(scope="pay", account=bar.number).pay(bar.number, neo.number, 5, once="k").status_code == 201
-    assert balance(neo) == 1010  # another key's requests are its own
+    assert neo.balance() == 1010  # another key's requests are its own
 
 
 def test_an_external_payment_is_three_statements_at_most(
@@ -203,7 +189,7 @@ def test_an_external_payment_is_three_statements_at_most(
     neo = player("Neo")
     for scope, payer, statements in [("pay", bar.number, 2), ("debit", neo.number, 3)]:
         made = terminal(scope=scope, account=bar.number)
-        with counted(app) as sent:
+        with recorded(bank_of(app).engine) as sent:
             assert made.pay(payer, bar.number if payer == neo.number else neo.number, 1).status_code == 201
         assert len(sent) == statements, sent
 
@@ -214,7 +200,7 @@ def test_a_frozen_account_s_key_is_dead(engine: Engine, terminal: NewTerminal, b
         connection.execute(
             text("SELECT set_frozen(id, true) FROM accounts WHERE number = :number"), {"number": bar.number}
         )
-    refused = made.ask("GET", f"/account/{bar.number}/balance")
+    refused = made.send("GET", f"/account/{bar.number}/balance")
     assert refused.status_code == 403
     assert "frozen" in refused.get_json()["error"]
 
@@ -222,8 +208,8 @@ def test_a_frozen_account_s_key_is_dead(engine: Engine, terminal: NewTerminal, b
 def test_a_key_of_an_unlucky_length_is_found_by_its_whole(terminal: NewTerminal, bar: LoggedIn) -> None:
     made = terminal(account=bar.number)
     assert len(made.key) == len(keys.PREFIX) + 43
-    assert replace(made, key=made.key[:-1]).ask("GET", "/charges/1").status_code == 401
-    assert replace(made, key=made.key.swapcase()).ask("GET", "/charges/1").status_code == 401
+    assert replace(made, key=made.key[:-1]).send("GET", "/charges/1").status_code == 401
+    assert replace(made, key=made.key.swapcase()).send("GET", "/charges/1").status_code == 401
 
 
 @pytest.fixture(autouse=True)
