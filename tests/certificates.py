@@ -1,4 +1,4 @@
-"""Plays the provider `tls`: from a resource's inputs the key, request or certificate that it would make of them."""
+"""A substitute for the Pulumi provider `tls`: creates the key, request or certificate of a resource from its inputs."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,13 +15,13 @@ OUTPUTS = {
     "tls:index/certRequest:CertRequest": "certRequestPem",
     "tls:index/locallySignedCert:LocallySignedCert": "certPem",
 }
-"""What the program reads of each type."""
+"""The output of each type that the program reads."""
 
 Inputs = Mapping[str, Any]
 
 
 def issue(kind: str, inputs: Inputs) -> str:
-    """Give the PEM that a resource of a type is for."""
+    """Return the PEM text that a resource of this type outputs."""
     makers = {"PrivateKey": _key, "SelfSignedCert": _authority, "CertRequest": _request, "LocallySignedCert": _signed}
     return makers[kind.rpartition(":")[2]](inputs)
 
@@ -60,7 +60,7 @@ def _signed(inputs: Inputs) -> str:
 
 
 def _certificate(subject: x509.Name, issuer: x509.Name, key: Any, inputs: Inputs) -> x509.CertificateBuilder:  # noqa: ANN401
-    """Begin a certificate from what both kinds have in common."""
+    """Build the part of a certificate that an authority and a server have in common."""
     now, uses = datetime.now(UTC), set(inputs["allowedUses"])
     builder = (
         x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number())

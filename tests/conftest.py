@@ -1,7 +1,8 @@
-"""What holds for every test, however the tests were started.
+"""Settings of every test run.
 
-Property tests draw the same examples each time, so that a red run can be run again. A shell without job control starts
-what runs in the background deaf to SIGINT, and whatever the tests start would inherit that: no container does.
+Property tests draw the same examples in each run, so that a failed run can be repeated. A shell without job control
+starts background processes with SIGINT ignored. Child processes of the tests would inherit that, unlike processes in a
+container, so SIGINT gets its default handler here.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""PgBouncer with the program's own configuration, moved from a pod's folders and addresses to this machine's."""
+"""PgBouncer with the configuration of the Pulumi program; a pod's paths and addresses are replaced with local ones."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ CONFIGURATION, USERS, TLS = "pgbouncer.ini", "userlist.txt", "tls"
 
 
 def executable() -> str:
-    """Find the program; where it is missing the test ends, and says so."""
+    """Return the path of PgBouncer; skip or fail the test if it is not installed."""
     found = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
     if found is None:
         no_program("pgbouncer", "pgbouncer")
@@ -18,18 +18,21 @@ def executable() -> str:
 
 
 def write_configuration(program: Program, folder: Path, listen: int, server: int, host: str = "") -> Path:
-    """Write pgbouncer.ini: it listens at a port of this machine, and has the list of users and TLS in the folder."""
+    """Write pgbouncer.ini to a folder that also has userlist.txt and the TLS files.
+
+    PgBouncer listens on the local port `listen` and connects to PostgreSQL on the port `server`.
+    """
     text: str = program.find("ConfigMap", "pgbouncer-config").inputs["data"][CONFIGURATION]
-    named = f"host={program.outputs['databaseHost']} port=5432"
-    moved = {
+    original = f"host={program.outputs['databaseHost']} port=5432"
+    replaced = {
         "/etc/neobank/credentials": str(folder),
         "/etc/neobank/tls": str(folder / TLS),
         "listen_addr = *": "listen_addr = 127.0.0.1",
         "listen_port = 5432": f"listen_port = {listen}",
-        named: f"host={host or program.outputs['databaseHost']} port={server}",
+        original: f"host={host or program.outputs['databaseHost']} port={server}",
     }
-    for what, where in moved.items():
-        assert what in text or what.endswith("tls"), what
-        text = text.replace(what, where)
+    for old, new in replaced.items():
+        assert old in text or old.endswith("tls"), old
+        text = text.replace(old, new)
     (folder / CONFIGURATION).write_text(text, encoding="utf-8")
     return folder / CONFIGURATION

@@ -1,7 +1,7 @@
-"""What the casino must do, said again in plain Python; rounds are computed by the verifier of docs/fairness.md.
+"""A model of the casino in plain Python; rounds are computed by the verifier of docs/fairness.md.
 
-Every operation gives the status that its answer must have; what it changes is changed here when the bank has done it.
-Amounts in hundredths, dials in hundredths of a per cent.
+Each operation returns the status that the bank must respond with. The model changes after the bank has confirmed.
+Amounts are in hundredths, dials in hundredths of a per cent.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from tests.service.nb1 import Result, Shown, play
 
 DAY = timedelta(hours=24)
 LARGEST = {"glitch_grid": 100, "starlight_smuggler": 290}
-"""The largest win in bets of a line."""
+"""The largest win in line bets."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Game:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a round is played at."""
+    """The terms of a round."""
 
     line_bet: int
     dial: int
@@ -42,7 +42,7 @@ class Terms:
 
 @dataclass
 class Gambler:
-    """A player's side of the casino."""
+    """The state of a player in the casino."""
 
     balance: int
     seed: bytes
@@ -50,12 +50,12 @@ class Gambler:
     client_seed: str
     nonce: int = 0
     waiting: int = 0
-    """Free spins."""
+    """Remaining free spins."""
     stored: Terms | None = None
     net_today: int = 0
     limit: int | None = None
     raised: tuple[int | None, datetime] | None = None
-    """A limit to come, and from when on."""
+    """The pending limit, and when it takes effect."""
     excluded_until: datetime | None = None
     frozen: bool = False
 
@@ -80,7 +80,7 @@ class Gambler:
         return 200
 
     def a_day_passes(self) -> None:
-        """Everything that has a time is a day nearer, which is the same."""
+        """Let a day pass: move each stored time a day back."""
         self.net_today = 0
         if self.raised:
             self.raised = (self.raised[0], self.raised[1] - DAY)
@@ -90,7 +90,7 @@ class Gambler:
 
 @dataclass
 class Casino:
-    """The house and its players, by number."""
+    """The house, the games by name and the players by number."""
 
     house: int
     games: dict[str, Game]
@@ -105,7 +105,7 @@ class Casino:
         return Terms(line_bet, game.dial, game.version)
 
     def coming(self, number: str, name: str, terms: Terms) -> Result:
-        """Compute the round that is next; whether it is played does not depend on it."""
+        """Compute the next round. Its outcome does not decide whether it may be played."""
         player = self.players[number]
         return play(self.games[name].sheet, player.seed, player.client_seed, player.nonce, terms.dial)
 
@@ -129,7 +129,7 @@ class Casino:
         return 409 if self.house < LARGEST[name] * terms.line_bet - bet else 200
 
     def spin(self, number: str, name: str, terms: Terms) -> Result:
-        """Play the round that is next."""
+        """Play the next round."""
         player, game, result = self.players[number], self.games[name], self.coming(number, name, terms)
         bet = 0 if terms.free else terms.line_bet * game.lines
         lost = bet - result.award * terms.line_bet

@@ -1,4 +1,4 @@
-"""One of the processes that all play at once on a few accounts; only refusals in words may stop it."""
+"""A process that spins and rotates seeds on a few accounts concurrently with others; only a BankError may refuse it."""
 
 import random
 from collections import Counter
@@ -19,7 +19,7 @@ ZONE = ZoneInfo("UTC")
 
 @dataclass(frozen=True)
 class Table:
-    """Who plays there: ids and numbers of the accounts."""
+    """The database, and the ids and numbers of the players' accounts."""
 
     url: URL
     accounts: tuple[tuple[int, str], ...]
@@ -27,7 +27,7 @@ class Table:
 
 @dataclass
 class Played:
-    """What came of one process's operations: what it was told of each round, and how its operations ended."""
+    """The results of one process: each round as the bank reported it, and how the operations ended."""
 
     rounds: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """Account, bet and win by the round's id."""
@@ -36,7 +36,7 @@ class Played:
 
 def play(table: Table, seed: int, operations: int) -> Played:
     """Run one process's operations."""
-    chance = random.Random(seed)  # noqa: S311  # the same each time
+    chance = random.Random(seed)  # noqa: S311  # a fixed seed repeats the run
     engine = connect(table.url, single_statements=True)
     played = Played()
     for _ in range(operations):
@@ -57,11 +57,11 @@ def play(table: Table, seed: int, operations: int) -> Played:
 def spin_once(engine: Engine, account: int, number: str, chance: random.Random, played: Played) -> None:
     game = chance.choice([*GAMES.values()])
     line_bet = chance.choice([game.bets.minimum, game.bets.step * 10, game.bets.maximum]) * 100
-    whole = transaction if chance.random() < 0.5 else nullcontext  # as with an Idempotency-Key, and without
+    in_transaction = transaction if chance.random() < 0.5 else nullcontext  # as with an Idempotency-Key, and without
 
     def play_once(attempt: int) -> SpinResult:
         played.outcomes[f"attempt {attempt}"] += 1
-        with engine.connect() as connection, whole(connection):
+        with engine.connect() as connection, in_transaction(connection):
             return spin(
                 connection,
                 account_id=account,

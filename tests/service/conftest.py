@@ -1,6 +1,7 @@
-"""A real PostgreSQL, its schema built by the migrations, and the application on it.
+"""A real PostgreSQL server, the schema that the migrations create, and the application.
 
-NEOBANK_TEST_DATABASE_URL names another server to use: the URL of its superuser postgres. It must hold nothing else.
+NEOBANK_TEST_DATABASE_URL makes the tests use another server: it is the URL of the superuser `postgres`. It must be
+empty.
 """
 
 import os
@@ -31,6 +32,7 @@ from tests.service.support import (
     NewTerminal,
     Terminal,
     given_database,
+    log_in,
 )
 from tools.postgres import LOGINS, Postgres
 
@@ -66,7 +68,7 @@ def owner(database: Database, upgraded: UpgradeSettings) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def engine(database: Database, upgraded: UpgradeSettings) -> Iterator[Engine]:
-    """The serving role's own way in."""
+    """Connections of the serving role."""
     del upgraded
     engine = connect(database.url("application"), connections=32)
     yield engine
@@ -75,7 +77,7 @@ def engine(database: Database, upgraded: UpgradeSettings) -> Iterator[Engine]:
 
 @pytest.fixture
 def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
-    """The bank as its first upgrade left it: nobody but the house and the administrator."""
+    """The bank as after its first upgrade, with the house and the administrator as the only accounts."""
     with owner.begin() as connection:
         connection.execute(
             text(
@@ -124,24 +126,20 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def player(client: FlaskClient) -> Join:
-    """Register somebody and log them in."""
+    """Register players and log them in."""
 
     def join(name: str) -> LoggedIn:
         who = {"character_name": name, "password": "password of " + name}
         registered = client.post("/api/v1/auth/register", json=who)
         assert registered.status_code == 201, registered.text
-        token = client.post("/api/v1/auth/login", json=who).get_json()["access_token"]
-        number = registered.get_json()["user"]["account_number"]
-        return LoggedIn(client, number, {"Authorization": f"Bearer {token}"})
+        return log_in(client, name, who["password"])
 
     return join
 
 
 @pytest.fixture
 def organiser(client: FlaskClient) -> LoggedIn:
-    who = {"character_name": ADMINISTRATOR.name, "password": ADMINISTRATOR.password}
-    answer = client.post("/api/v1/auth/login", json=who).get_json()
-    return LoggedIn(client, answer["user"]["account_number"], {"Authorization": f"Bearer {answer['access_token']}"})
+    return log_in(client, ADMINISTRATOR.name, ADMINISTRATOR.password)
 
 
 @pytest.fixture
@@ -158,7 +156,7 @@ def terminal(client: FlaskClient, organiser: LoggedIn) -> NewTerminal:
 
 @pytest.fixture
 def books(engine: Engine) -> Iterator[Books]:
-    """Assert that the books are sound."""
+    """Assert that the books are sound, on each call and at the end of the test."""
 
     def check() -> None:
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
@@ -171,7 +169,7 @@ def books(engine: Engine) -> Iterator[Books]:
 
 @pytest.fixture
 def fair(engine: Engine, books: Books) -> Iterator[None]:
-    """Assert after a test that all rounds are sound, and the books with them."""
+    """Assert at the end of a test that all rounds and the books are sound."""
     del books
     yield
     with engine.connect() as connection:

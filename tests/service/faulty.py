@@ -1,4 +1,4 @@
-"""The bank with routes that fail, each with an exception that quotes a secret."""
+"""The application with additional routes that raise exceptions whose text contains a secret."""
 
 from collections.abc import Iterator
 from typing import Final

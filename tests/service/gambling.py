@@ -1,4 +1,4 @@
-"""What the casino's tests do over HTTP, and the owner's look behind it."""
+"""Casino requests over HTTP, and changes that only the database owner can make."""
 
 from collections.abc import Callable
 
@@ -34,13 +34,13 @@ def rotate(who: LoggedIn, **body: object) -> Answered:
 
 
 def set_seed(owner: Engine, who: LoggedIn, server_seed: bytes) -> None:
-    """Make the next rounds known beforehand; nobody but the owner could."""
+    """Set the player's server seed, so that the next rounds are known. Only the database owner can do this."""
     who.send("GET", "/casino/seed")
     rig(owner, who.number, server_seed)
 
 
 def rig(owner: Engine, number: str, server_seed: bytes) -> None:
-    """Put another seed in the place of the one in use."""
+    """Replace the server seed in use."""
     with owner.begin() as connection:
         connection.execute(
             text(
@@ -52,7 +52,10 @@ def rig(owner: Engine, number: str, server_seed: bytes) -> None:
 
 
 def seed_that(number: str, game: str, wanted: Callable[[int, bool], bool]) -> bytes:
-    """Find a server seed whose first round pays and triggers as wanted, while the client seed is the first one."""
+    """Return a server seed whose first round meets a condition on its award and on whether it awards free spins.
+
+    The client seed has to be the initial one, which is the account number.
+    """
     for candidate in range(100_000):
         seed = candidate.to_bytes(32)
         sheet = GAMES[game.replace("-", "_")]

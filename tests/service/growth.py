@@ -1,4 +1,4 @@
-"""Fills the bank's tables as years would, with the owner's connection: rows alone, for queries to be planned on."""
+"""Fill the tables with as many rows as years of use create, so that query plans can be compared."""
 
 from sqlalchemy import Engine, text
 
@@ -62,11 +62,11 @@ BUSY = {
         FROM rounds, generate_series(:first, :last) AS i WHERE account_id = :account AND nonce = 0
     """),
 }
-"""What one player, who has played a round, and the organisers do a lot of."""
+"""Rows that one player, who has played a round, and the organisers create."""
 
 
 def grow(owner: Engine, first: int, last: int, pair: tuple[int, int]) -> None:
-    """Add rows `first` to `last` of everything, those of history between two, and let PostgreSQL take note."""
+    """Add rows `first` to `last` to each table and as many transfers between two accounts; then run VACUUM ANALYZE."""
     values = {"first": first, "last": last, "account": pair[0], "other": pair[1]}
     with owner.begin() as connection:
         for statement in (PLAYERS, *BUSY.values()):

@@ -1,6 +1,6 @@
-"""A verifier of rounds, written from docs/fairness.md alone: it imports nothing of the bank's.
+"""A verifier of rounds, written from docs/fairness.md alone: it imports nothing of the service.
 
-Rounds and sheets are the JSON of the interface; what is wrong with them comes back in words.
+Rounds and sheets are the JSON of the interface. Each problem is returned as a sentence.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Shown = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Result:
-    """What the seeds make of a round; the award in bets of a line."""
+    """The outcome that the seeds determine; the award is in line bets."""
 
     set: str
     stops: list[int]
@@ -42,7 +42,7 @@ def draw(from_: Iterator[int], n: int) -> int:
 
 
 def play(sheet: Shown, server_seed: bytes, client_seed: str, nonce: int, dial: int) -> Result:
-    """Compute a round; the dial in hundredths of a per cent."""
+    """Compute a round; the dial is in hundredths of a per cent."""
     stream = words(server_seed, sheet["name"].replace("_", "-"), nonce, client_seed)
     set_ = "loose" if draw(stream, 10_000) < dial - 5_000 else "tight"
     strips: list[str] = sheet[set_]
@@ -68,11 +68,11 @@ def line_award(sheet: Shown, cells: Sequence[str]) -> int:
 
 
 def wrong_with(shown: Shown, sheet_text: bytes) -> list[str]:
-    """Recompute a round of a revealed seed by its sheet's bytes."""
+    """Recompute a round of a revealed seed from the bytes of its sheet; return the differences."""
     sheet, seed = json.loads(sheet_text), bytes.fromhex(shown["server_seed"])
     found = play(sheet, seed, shown["client_seed"], shown["nonce"], hundredths(shown["dial"]))
     free, line_bet = shown["was_free_spin"], hundredths(shown["bet_per_line"])
-    right = {
+    expected = {
         "sheet": (shown["sheet"], hashlib.sha256(sheet_text).hexdigest()),
         "game": (shown["game"], sheet["name"]),
         "server_seed_hash": (shown["server_seed_hash"], hashlib.sha256(seed).hexdigest()),
@@ -87,25 +87,25 @@ def wrong_with(shown: Shown, sheet_text: bytes) -> list[str]:
             sheet["scatter"]["spins"] if found.triggers and not free else 0,
         ),
     }
-    return [f"{name} is {said} and not {should}" for name, (said, should) in right.items() if said != should]
+    return [f"{name} is {actual}, expected {wanted}" for name, (actual, wanted) in expected.items() if actual != wanted]
 
 
 def wrong_in_all(history: Sequence[Shown], dials: Mapping[int, Any]) -> list[str]:
-    """Look at all rounds of a player, oldest first, and at the published dials by version."""
+    """Check all rounds of a player, oldest first, against each other and against the published dials by version."""
     wrong: list[str] = []
     nonces: defaultdict[str, list[int]] = defaultdict(list)
-    waiting: dict[str, tuple[int, tuple[object, ...]]] = {}
+    remaining: dict[str, tuple[int, tuple[object, ...]]] = {}
     for shown in history:
         nonces[shown["server_seed_hash"]].append(shown["nonce"])
         if dials.get(shown["config_version"]) != shown["dial"]:
-            wrong.append(f"round {shown['id']}: version {shown['config_version']} has another dial")
-        left, terms = waiting.get(shown["game"], (0, ()))
+            wrong.append(f"round {shown['id']}: version {shown['config_version']} has a different dial")
+        left, terms = remaining.get(shown["game"], (0, ()))
         if shown["was_free_spin"] != (left > 0):
-            wrong.append(f"round {shown['id']}: {left} free spins wait")
+            wrong.append(f"round {shown['id']}: {left} free spins remain")
         elif left and terms != terms_of(shown):
-            wrong.append(f"round {shown['id']}: not at the terms that awarded it")
-        waiting[shown["game"]] = (left - 1, terms) if left else (shown["bonus_spins_awarded"], terms_of(shown))
-    wrong += [f"seed {it}: a nonce is missing" for it, found in nonces.items() if found != [*range(len(found))]]
+            wrong.append(f"round {shown['id']}: its terms differ from those of the round that awarded it")
+        remaining[shown["game"]] = (left - 1, terms) if left else (shown["bonus_spins_awarded"], terms_of(shown))
+    wrong += [f"seed {it}: the nonces have a gap" for it, found in nonces.items() if found != [*range(len(found))]]
     return wrong
 
 

@@ -1,6 +1,6 @@
-"""What the bank must do, said again in plain Python.
+"""A model of the bank in plain Python.
 
-Every operation gives the status that its answer must have; the books change when the bank has confirmed it.
+Each operation returns the status that the bank must respond with. The model's books change after the bank confirms.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ SYSTEM = "NC-SYST-EM00"
 HOUSE = "NC-CASA-0000"
 
 Moves = Sequence[tuple[str, str, int]]
-"""Payer, receiver, hundredths."""
+"""Payer, receiver, amount in hundredths."""
 
 
 @dataclass
 class Sent:
-    """A transfer that may be undone, once."""
+    """A transfer that can be undone once."""
 
     payer: str
     receiver: str
@@ -24,8 +24,8 @@ class Sent:
 
 
 @dataclass
-class Asked:
-    """A charge, and the ids of the transfers that paid it and gave it back."""
+class ChargeState:
+    """A charge, and the id of the transfer that paid it."""
 
     vendor: str
     player: str | None
@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass
 class Oracle:
-    """The books; amounts in hundredths, accounts by number, `rows` what each table must have more than at the start."""
+    """The books: accounts by number, amounts in hundredths, and in `rows` the rows that each table has gained."""
 
     balances: dict[str, int]
     factions: dict[str, str | None] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Oracle:
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("transfers", "answers", "audit"), 0))
 
     def may_move(self, moves: Moves, *, correction: bool = False) -> int:
-        """Tell whether these would be posted as one: 200, or the status of the refusal."""
+        """Return 200 if the bank would post these transfers as one, or else the status of the refusal."""
         if self.read_only or (not correction and any(payer in self.frozen for payer, _, _ in moves)):
             return 403
         after = self._after(moves)
@@ -59,7 +59,7 @@ class Oracle:
         self.rows["transfers"] += len(moves)
 
     def post(self, transfer: int, payer: str, receiver: str, amount: int) -> None:
-        """Take note of one that the bank has confirmed with its id."""
+        """Record a transfer that the bank has confirmed with its id."""
         self.move([(payer, receiver, amount)])
         assert transfer not in self.sent, "two transfers with one id"
         self.sent[transfer] = Sent(payer, receiver, amount)
@@ -69,20 +69,20 @@ class Oracle:
             return 401
         return created(self.may_move([(payer, receiver, amount)]))
 
-    def approve(self, charge: Asked, player: str) -> int:
-        if (refused := self._look(charge, player)) != 200:
+    def approve(self, charge: ChargeState, player: str) -> int:
+        if (refused := self._check(charge, player)) != 200:
             return refused
         return created(self.may_move([(player, charge.vendor, charge.amount)]))
 
-    def decline(self, charge: Asked, player: str) -> int:
-        return self._look(charge, player)
+    def decline(self, charge: ChargeState, player: str) -> int:
+        return self._check(charge, player)
 
-    def cancel(self, charge: Asked) -> int:
+    def cancel(self, charge: ChargeState) -> int:
         if charge.vendor in self.frozen:
             return 403
         return 200 if charge.status == "pending" else 409
 
-    def refund(self, charge: Asked, amount: int) -> int:
+    def refund(self, charge: ChargeState, amount: int) -> int:
         if charge.vendor in self.frozen:
             return 403
         if charge.payment is None or self.sent[charge.payment].undone:
@@ -107,7 +107,7 @@ class Oracle:
     def credit(self, members: Sequence[str]) -> int:
         return 403 if self.read_only and members else 200
 
-    def _look(self, charge: Asked, player: str) -> int:
+    def _check(self, charge: ChargeState, player: str) -> int:
         if player in self.frozen:
             return 401
         if charge.player not in {None, player}:
@@ -123,5 +123,5 @@ class Oracle:
 
 
 def created(status: int) -> int:
-    """Give the status of a route whose success is 201."""
+    """Return the status of a route whose success is 201."""
     return 201 if status == 200 else status

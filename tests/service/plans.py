@@ -1,4 +1,4 @@
-"""What PostgreSQL does for a statement."""
+"""Query plans of the statements that the application sends."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from tests.service.statements import Statement
 
 @dataclass(frozen=True)
 class Plan:
-    """The tables that were read whole, the indexes that were used, the pages that were touched."""
+    """The tables read by a sequential scan, the indexes used, and the number of pages read."""
 
     scanned: set[str]
     indexes: set[str]
@@ -19,15 +19,15 @@ class Plan:
 
 
 def explain(connection: Connection, sent: Iterable[Statement]) -> Plan:
-    """Run statements under EXPLAIN; gives what they did together.
+    """Run statements under EXPLAIN; return the sum of their plans.
 
-    Each runs twice, and the second time counts: the first one reads the catalogue as well, for what it calls.
+    Each runs twice and the second plan counts: the first run also reads catalogue pages.
     """
     whole = Plan(set(), set(), 0)
     for statement in sent:
         explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}"
-        _, said = [connection.exec_driver_sql(explained, statement.values).scalar_one() for _ in range(2)]
-        root = (said if isinstance(said, list) else json.loads(said))[0]["Plan"]
+        _, output = [connection.exec_driver_sql(explained, statement.values).scalar_one() for _ in range(2)]
+        root = (output if isinstance(output, list) else json.loads(output))[0]["Plan"]
         nodes = list(_walk(root))
         whole = Plan(
             whole.scanned | {str(node["Relation Name"]) for node in nodes if node["Node Type"] == "Seq Scan"},

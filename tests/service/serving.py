@@ -1,4 +1,4 @@
-"""A real gunicorn, and the commands that serve metrics beside it."""
+"""The service behind gunicorn, and the commands that serve metrics."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from tests.service.support import SECRET_KEY
 from tools.postgres import REPOSITORY, free_port
 
 Samples = dict[str, float]
-"""Values by name and labels: `neobank_transfers_total kind=transfer`."""
+"""Values by name and labels, such as `neobank_transfers_total kind=transfer`."""
 
 PATIENCE = 60  # seconds
 WORKERS = 2
@@ -30,7 +30,7 @@ THREADS = 8
 
 @dataclass(frozen=True)
 class Served:
-    """A bank behind gunicorn, and the file that it writes to."""
+    """The service behind gunicorn, and its log file."""
 
     bank: Bank
     port: int
@@ -38,18 +38,18 @@ class Served:
     log: Path
 
     def workers(self) -> set[int]:
-        """Give the process ids of the living workers."""
+        """Return the process ids of the running workers."""
         return set(children(self.process.pid))
 
     def kill_worker(self) -> None:
-        """End the oldest worker without a chance to finish, and wait for its successor."""
+        """Kill the oldest worker with SIGKILL and wait for its replacement."""
         victim = min(self.workers())
         os.kill(victim, signal.SIGKILL)
         self.await_workers_without(victim)
 
     @contextmanager
     def only(self, worker: int) -> Iterator[None]:
-        """Let one worker answer everything: the others are stopped until the end of the block."""
+        """Let one worker handle all requests: the others are stopped with SIGSTOP until the end of the block."""
         others = self.workers() - {worker}
         for other in others:
             os.kill(other, signal.SIGSTOP)
@@ -62,7 +62,7 @@ class Served:
                 os.kill(other, signal.SIGCONT)
 
     def await_workers_without(self, dead: int) -> None:
-        """Wait until another worker has taken the place of one, and answers."""
+        """Wait until a worker has been replaced and the service is ready."""
         deadline = time.monotonic() + PATIENCE
         while dead in self.workers() or len(self.workers()) < WORKERS:
             assert time.monotonic() < deadline, self.log.read_text()
@@ -71,7 +71,7 @@ class Served:
 
 
 def children(pid: int) -> list[int]:
-    """Give the process ids of a process's children."""
+    """Return the process ids of a process's children."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -79,7 +79,7 @@ def children(pid: int) -> list[int]:
 def gunicorn(
     database_url: URL, log: Path, *, application: str = CONTRACT.serve[-1], **environment: str
 ) -> Iterator[Served]:
-    """Serve with two workers until the end of the block."""
+    """Serve with two workers of eight threads until the end of the block."""
     port = free_port()
     settings = {
         "PATH": os.environ["PATH"],
@@ -107,12 +107,12 @@ class Exporter:
     process: subprocess.Popen[bytes]
 
     def scrape(self) -> Samples:
-        """Ask for the metrics. Raises OSError where nobody answers."""
+        """Request the metrics. Raise OSError if there is no response."""
         with urllib.request.urlopen(self.address, timeout=PATIENCE) as answer:  # noqa: S310  # loopback
             return scraped(answer.read().decode())
 
     def await_(self, condition: Callable[[Samples], bool]) -> Samples:
-        """Ask until the metrics meet a condition."""
+        """Request the metrics until they meet a condition."""
         deadline = time.monotonic() + PATIENCE
         while not condition(found := self.scrape()):
             assert time.monotonic() < deadline, found
@@ -121,7 +121,7 @@ class Exporter:
 
 
 def scraped(text: str) -> Samples:
-    """Read metrics as Prometheus does."""
+    """Parse metrics as Prometheus does."""
     return {
         " ".join([sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))]): sample.value
         for family in text_string_to_metric_families(text)
@@ -151,7 +151,7 @@ def exporter(log: Path, *words: str, within: Sequence[str] = (), **environment: 
 
 @contextmanager
 def running(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command until the end of the block; pytest shows what it wrote when the test failed."""
+    """Run a command until the end of the block; print its output, which pytest shows if the test fails."""
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=dict(environment), stdout=output, stderr=output)
     try:

@@ -1,4 +1,4 @@
-"""One of the processes that all do everything at once among a few accounts; only refusals in words may stop it."""
+"""A process that runs all kinds of operations on a few accounts concurrently; only a BankError may refuse one."""
 
 import random
 from collections import Counter
@@ -24,7 +24,7 @@ _SET_FROZEN = text("SELECT set_frozen(:account, :frozen)")
 
 @dataclass(frozen=True)
 class Scene:
-    """Who is there: ids and numbers of the accounts, the vendor among them, and how many are in the faction."""
+    """The database, the ids and numbers of the accounts (the vendor's included), and the faction of some of them."""
 
     url: URL
     accounts: tuple[tuple[int, str], ...]
@@ -34,19 +34,19 @@ class Scene:
 
 
 class Storm:
-    """What one process does; `transfers` counts what it was told has been posted."""
+    """The operations of one process; `transfers` counts the transfers that were confirmed."""
 
     def __init__(self, scene: Scene, seed: int) -> None:
         self.scene = scene
-        self.chance = random.Random(seed)  # noqa: S311  # the same each time
+        self.chance = random.Random(seed)  # noqa: S311  # a fixed seed repeats the run
         self.transfers = 0
         self.outcomes: Counter[str] = Counter()
         self.mine: list[int] = []
 
     def run(self, engine: Engine, operations: int) -> None:
-        acts = [self.transfer, self.spin, self.credit, self.reverse, self.freeze, self.sell]
+        operation_kinds = [self.transfer, self.spin, self.credit, self.reverse, self.freeze, self.sell]
         for _ in range(operations):
-            [act] = self.chance.choices(acts, weights=[8, 5, 1, 3, 1, 2])
+            [act] = self.chance.choices(operation_kinds, weights=[8, 5, 1, 3, 1, 2])
             try:
                 act(engine)
             except BankError as refused:
@@ -65,7 +65,7 @@ class Storm:
         return transfer(connection, payer, receiver, amount).transfer_id
 
     def spin(self, engine: Engine) -> None:
-        """A bet and a win, perhaps with others beside them."""
+        """Post a bet and perhaps a win, and perhaps transfers to other players with them."""
         (player, _), *others = self.chance.sample(self.scene.accounts, self.chance.randint(1, 4))
         moves = [NewTransfer(player, HOUSE_ID, self.chance.randint(1, 50_000))]
         moves += [NewTransfer(HOUSE_ID, player, self.chance.randint(1, 90_000))] * self.chance.randint(0, 1)
@@ -92,14 +92,14 @@ class Storm:
             self.transfers += 1
 
     def freeze(self, engine: Engine) -> None:
-        """One account at a time, and soon over: somebody has to go on paying."""
+        """Freeze and unfreeze one account, so that the others can pay meanwhile."""
         account, _ = self.chance.choice(self.scene.accounts)
         for frozen in (True, False):
             values = {"account": account, "frozen": frozen}
             self.organise(engine, lambda connection: connection.execute(_SET_FROZEN, values))  # noqa: B023
 
     def sell(self, engine: Engine) -> None:
-        """A charge, approved and perhaps refunded, each in a transaction of its own."""
+        """Create, approve and perhaps refund a charge, each in its own transaction."""
         vendor, (player, _) = self.scene.vendor, self.chance.choice(self.scene.accounts)
         with engine.connect() as connection, transaction(connection):
             charge = charges.create(connection, vendor=vendor, player_number=None, amount=500, memo="")
@@ -113,7 +113,7 @@ class Storm:
             self.transfers += 1
 
     def organise(self, engine: Engine, act: Callable[[Connection], Made]) -> Made:
-        """Act, with its row in the audit, as organisers do."""
+        """Run an action of an organiser in one transaction with its audit row."""
         with engine.connect() as connection, transaction(connection):
             made = act(connection)
             record(connection, actor=self.scene.organiser, action="storm", target="the bank", details={})
@@ -121,7 +121,7 @@ class Storm:
 
 
 def rage(scene: Scene, seed: int, operations: int) -> tuple[int, Counter[str]]:
-    """Run one process's operations; gives how many transfers were posted, and what came of each operation."""
+    """Run the operations of one process; return how many transfers were posted and how the operations ended."""
     engine = connect(scene.url, single_statements=True)
     storm = Storm(scene, seed)
     storm.run(engine, operations)

@@ -134,7 +134,7 @@ class Terminal:
 
 
 class NewTerminal(Protocol):
-    """Create an API key as an organiser, with these fields."""
+    """Create an API key with these fields as an organiser."""
 
     def __call__(self, **fields: object) -> Terminal: ...
 
@@ -154,6 +154,15 @@ def open_json(
     if method == "GET":
         return client.open(path, method=method, headers=headers, query_string=fields)
     return client.open(path, method=method, headers=headers, json=fields)
+
+
+def log_in(client: FlaskClient, name: str, password: str, device: str | None = None) -> LoggedIn:
+    """Log in with a password; the device is the User-Agent, by default that of the client."""
+    headers = {} if device is None else {"User-Agent": device}
+    answer = client.post("/api/v1/auth/login", json={"character_name": name, "password": password}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    body = answer.get_json()
+    return LoggedIn(client, body["user"]["account_number"], {"Authorization": f"Bearer {body['access_token']}"})
 
 
 def bank_of(app: Flask) -> Bank:
@@ -178,10 +187,13 @@ def neobank(*words: str, stdin: str = "", **environment: str) -> subprocess.Comp
 
 def end_backend(other: Engine, connection: Connection) -> None:
     """End the PostgreSQL backend of a connection, as a restart does, and wait until it has exited."""
+    end_process(other, backend_pid(connection))
+
+
+def end_process(other: Engine, backend: int) -> None:
+    """End the PostgreSQL backend with this process id by another connection, and wait until it has exited."""
     with other.connect() as killer:
-        ended = killer.execute(
-            text("SELECT pg_terminate_backend(:process, 10000)"), {"process": backend_pid(connection)}
-        )
+        ended = killer.execute(text("SELECT pg_terminate_backend(:backend, 10000)"), {"backend": backend})
         assert ended.scalar_one()
 
 
@@ -200,7 +212,7 @@ def open_players(connection: Connection, count: int) -> list[int]:
 
 
 def reset_schema(owner: Engine) -> None:
-    """Empty the database's schema, as roles.sql leaves it before the first upgrade."""
+    """Restore the empty schema that roles.sql creates before the first upgrade."""
     with owner.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))

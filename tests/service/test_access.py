@@ -1,4 +1,4 @@
-"""Every route, tried by everybody whom it is not for: refused, with nothing shown and nothing changed."""
+"""Each route rejects every caller without permission, discloses nothing and changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from tests.service.support import Join, LoggedIn, NewTerminal
 pytestmark = pytest.mark.usefixtures("books")
 
 SECRET = "at midnight by the old mill"
-"""In memos, a device's name, a key's description: whoever it is not for never reads it."""
+"""The text of a memo, a device name and a key description that no unauthorised response may contain."""
 
 
-class For(Enum):
-    """Whom a route is for."""
+class Callers(Enum):
+    """The callers that a route is for."""
 
-    ANYBODY = "anybody"
+    PUBLIC = "public"
     PLAYERS = "players"
     ORGANISERS = "organisers"
     KEYS = "keys"
@@ -30,45 +30,45 @@ class For(Enum):
 
 @dataclass(frozen=True)
 class Route:
-    """How to ask, and what others are answered than the one whom the thing in the path belongs to."""
+    """A request to a route, and the statuses of callers with too few permissions."""
 
-    whom: For
+    callers: Callers
     method: str
     path: str
     body: Mapping[str, object] = field(default_factory=dict)
     another: int | None = None
-    """Another player's or vendor's status; None where the path names nothing that is somebody's."""
+    """The status for another player or vendor; None if the path names nothing that has an owner."""
     narrow: int | None = None
-    """The status of a key that may only ask to be paid; None where it may."""
+    """The status for a key that may only request payments; None if it may use the route."""
 
 
 def of_players(method: str, path: str, another: int | None = None, **body: object) -> Route:
-    return Route(For.PLAYERS, method, f"/api/v1{path}", body, another)
+    return Route(Callers.PLAYERS, method, f"/api/v1{path}", body, another)
 
 
 def of_keys(method: str, path: str, another: int | None = None, narrow: int | None = None, **body: object) -> Route:
-    return Route(For.KEYS, method, f"/api/v1/external{path}", body, another, narrow)
+    return Route(Callers.KEYS, method, f"/api/v1/external{path}", body, another, narrow)
 
 
 def of_organisers(method: str, path: str, **body: object) -> Route:
-    return Route(For.ORGANISERS, method, f"/api/admin{path}", body)
+    return Route(Callers.ORGANISERS, method, f"/api/admin{path}", body)
 
 
-def of_anybody(method: str, path: str) -> Route:
-    return Route(For.ANYBODY, method, path)
+def of_public(method: str, path: str) -> Route:
+    return Route(Callers.PUBLIC, method, path)
 
 
 ROUTES = {
-    "health.live": of_anybody("GET", "/health"),
-    "health.ready": of_anybody("GET", "/health/ready"),
-    "openapi.spec": of_anybody("GET", "/openapi.json"),
-    "docs.get_page": of_anybody("GET", "/docs"),
-    "docs.get_start": of_anybody("GET", "/docs/start.js"),
-    "docs.get_file": of_anybody("GET", "/docs/nothing"),
-    "status.get_status": of_anybody("GET", "/api/v1/status"),
-    "auth.post_registration": of_anybody("POST", "/api/v1/auth/register"),
-    "auth.post_login": of_anybody("POST", "/api/v1/auth/login"),
-    "casino.get_sheet": of_anybody("GET", "/api/v1/casino/sheets/0"),
+    "health.live": of_public("GET", "/health"),
+    "health.ready": of_public("GET", "/health/ready"),
+    "openapi.spec": of_public("GET", "/openapi.json"),
+    "docs.get_page": of_public("GET", "/docs"),
+    "docs.get_start": of_public("GET", "/docs/start.js"),
+    "docs.get_file": of_public("GET", "/docs/nothing"),
+    "status.get_status": of_public("GET", "/api/v1/status"),
+    "auth.post_registration": of_public("POST", "/api/v1/auth/register"),
+    "auth.post_login": of_public("POST", "/api/v1/auth/login"),
+    "casino.get_sheet": of_public("GET", "/api/v1/casino/sheets/0"),
     "auth.post_logout": of_players("POST", "/auth/logout"),
     "account.get_account": of_players("GET", "/account"),
     "account.put_profile": of_players("PUT", "/account/profile"),
@@ -147,7 +147,7 @@ STATE = text("""
 
 @dataclass(frozen=True)
 class Scene:
-    """Trinity, the bar where she owes something, and what the paths name of theirs."""
+    """The player Trinity, a bar with a pending charge for her, and their values in the paths."""
 
     client: FlaskClient
     owner: Engine
@@ -161,19 +161,19 @@ class Scene:
         return self.client.open(path, method=route.method, headers=dict(headers), **fields)  # type: ignore[arg-type]
 
     def refuses(self, endpoint: str, headers: Mapping[str, str], status: int) -> None:
-        """Assert that this is answered with that status, that it tells nothing, and that nothing was changed."""
+        """Assert that a request gets this status, discloses nothing and changes nothing."""
         before = self.state()
         answer = self.send(ROUTES[endpoint], headers)
         assert answer.status_code == status, (endpoint, answer.status_code, answer.text)
         assert answer.content_type == "application/problem+json", endpoint
-        self.keeps_its_secret(endpoint, answer)
+        self.discloses_nothing(endpoint, answer)
         assert self.state() == before, endpoint
 
-    def keeps_its_secret(self, endpoint: str, answer: TestResponse) -> None:
-        shown = answer.text.lower()
-        assert SECRET not in shown, endpoint
-        assert str(self.named["balance"]) not in shown, endpoint
-        assert str(self.named["code"]).lower() not in shown, endpoint
+    def discloses_nothing(self, endpoint: str, answer: TestResponse) -> None:
+        disclosed = answer.text.lower()
+        assert SECRET not in disclosed, endpoint
+        assert str(self.named["balance"]) not in disclosed, endpoint
+        assert str(self.named["code"]).lower() not in disclosed, endpoint
 
     def state(self) -> object:
         with self.owner.connect() as connection:
@@ -187,7 +187,7 @@ def scene(client: FlaskClient, owner: Engine, player: Join, terminal: NewTermina
     login = {"character_name": "Trinity", "password": "password of Trinity"}
     client.post("/api/v1/auth/login", json=login, headers={"User-Agent": SECRET})
     session = trinity.send("GET", "/account/sessions").get_json()["sessions"][0]["id"]
-    paid = trinity.send("POST", "/transactions", to_account=bar.number, amount=0.37, memo=SECRET).get_json()
+    paid = trinity.pay(bar.number, 0.37, memo=SECRET).get_json()
     till = terminal(account=bar.number, description=SECRET)
     charge = till.send("POST", "/charges", amount=3, player=trinity.number, memo=SECRET).get_json()
     named = {
@@ -204,7 +204,7 @@ def scene(client: FlaskClient, owner: Engine, player: Join, terminal: NewTermina
     return Scene(client, owner, bar, named)
 
 
-def test_every_route_has_its_place_in_the_table(app: Flask) -> None:
+def test_the_table_contains_every_route(app: Flask) -> None:
     rules = {rule.endpoint: rule for rule in app.url_map.iter_rules() if rule.endpoint != "static"}
     assert set(rules) == set(ROUTES)
     adapter = app.url_map.bind("bank")
@@ -215,8 +215,8 @@ def test_every_route_has_its_place_in_the_table(app: Flask) -> None:
         assert (route.another is not None) >= bool(owned), endpoint
 
 
-def routes(*whom: For) -> list[str]:
-    return [endpoint for endpoint, route in ROUTES.items() if route.whom in whom]
+def routes(*callers: Callers) -> list[str]:
+    return [endpoint for endpoint, route in ROUTES.items() if route.callers in callers]
 
 
 @pytest.mark.parametrize(
@@ -231,65 +231,65 @@ def routes(*whom: For) -> list[str]:
     ],
     ids=str,
 )
-def test_nobody_gets_in_unknown(scene: Scene, headers: dict[str, str]) -> None:
-    for endpoint in routes(For.PLAYERS, For.ORGANISERS, For.KEYS):
+def test_a_request_without_valid_credentials_is_rejected(scene: Scene, headers: dict[str, str]) -> None:
+    for endpoint in routes(Callers.PLAYERS, Callers.ORGANISERS, Callers.KEYS):
         scene.refuses(endpoint, headers, 401)
 
 
-def test_what_is_for_anybody_asks_for_nothing(scene: Scene) -> None:
-    for endpoint in routes(For.ANYBODY):
+def test_a_public_route_needs_no_credentials(scene: Scene) -> None:
+    for endpoint in routes(Callers.PUBLIC):
         answer = scene.send(ROUTES[endpoint], {})
         assert answer.status_code in {200, 400, 404}, endpoint
-        scene.keeps_its_secret(endpoint, answer)
+        scene.discloses_nothing(endpoint, answer)
 
 
-def test_a_key_is_no_token_and_a_token_is_no_key(scene: Scene, terminal: NewTerminal) -> None:
+def test_a_key_does_not_work_as_a_token_nor_a_token_as_a_key(scene: Scene, terminal: NewTerminal) -> None:
     till = terminal(account=scene.bar.number, scope="debit")
-    for endpoint in routes(For.PLAYERS, For.ORGANISERS):
+    for endpoint in routes(Callers.PLAYERS, Callers.ORGANISERS):
         scene.refuses(endpoint, {"X-API-Key": till.key}, 401)
-    for endpoint in routes(For.KEYS):
+    for endpoint in routes(Callers.KEYS):
         scene.refuses(endpoint, scene.bar.headers, 401)
 
 
-def test_another_player_finds_nothing_of_somebody_else_s(scene: Scene, player: Join) -> None:
+def test_a_player_cannot_use_what_another_player_owns(scene: Scene, player: Join) -> None:
     smith = player("Smith")
-    for endpoint in routes(For.PLAYERS):
+    for endpoint in routes(Callers.PLAYERS):
         another = ROUTES[endpoint].another
         if another is not None:
             scene.refuses(endpoint, smith.headers, another)
         elif ROUTES[endpoint].method == "GET":
             answer = scene.send(ROUTES[endpoint], smith.headers)
             assert answer.status_code == 200, endpoint
-            scene.keeps_its_secret(endpoint, answer)
+            scene.discloses_nothing(endpoint, answer)
 
 
-def test_a_player_is_no_organiser(scene: Scene, player: Join) -> None:
+def test_a_player_cannot_use_the_organisers_routes(scene: Scene, player: Join) -> None:
     smith = player("Smith")
-    for endpoint in routes(For.ORGANISERS):
+    for endpoint in routes(Callers.ORGANISERS):
         scene.refuses(endpoint, smith.headers, 403)
 
 
 @pytest.mark.parametrize("scope", ["charge", "pay"])
-def test_another_vendor_s_key_finds_nothing_of_somebody_else_s(
+def test_a_vendor_s_key_cannot_use_what_another_vendor_owns(
     scene: Scene, player: Join, terminal: NewTerminal, scope: str
 ) -> None:
     key = {"X-API-Key": terminal(account=player("Club").number, scope=scope).key}
-    for endpoint in routes(For.KEYS):
+    for endpoint in routes(Callers.KEYS):
         another = ROUTES[endpoint].another
         if another is not None:
             scene.refuses(endpoint, key, another)
 
 
-def test_a_key_that_only_asks_moves_and_sees_nothing(scene: Scene, terminal: NewTerminal) -> None:
+def test_a_key_that_may_only_request_payments_moves_and_reads_nothing(scene: Scene, terminal: NewTerminal) -> None:
     key = {"X-API-Key": terminal(account=scene.bar.number, scope="charge").key}
-    refused = {endpoint: ROUTES[endpoint].narrow for endpoint in routes(For.KEYS) if ROUTES[endpoint].narrow}
+    refused = {endpoint: ROUTES[endpoint].narrow for endpoint in routes(Callers.KEYS) if ROUTES[endpoint].narrow}
     assert refused
     for endpoint, status in refused.items():
         assert status is not None
         scene.refuses(endpoint, key, status)
 
 
-def test_a_frozen_account_is_shut_out_of_everything(
+def test_a_frozen_account_is_rejected_by_every_route(
     scene: Scene, player: Join, organiser: LoggedIn, terminal: NewTerminal
 ) -> None:
     smith = player("Smith")
@@ -298,25 +298,23 @@ def test_a_frozen_account_is_shut_out_of_everything(
         scene.client.post(f"/api/admin/users/{smith.number}/toggle-admin", headers=organiser.headers).status_code == 200
     )
     assert scene.client.post(f"/api/admin/users/{smith.number}/freeze", headers=organiser.headers).status_code == 200
-    for endpoint in routes(For.PLAYERS, For.ORGANISERS):
+    for endpoint in routes(Callers.PLAYERS, Callers.ORGANISERS):
         scene.refuses(endpoint, smith.headers, 401)
-    for endpoint in routes(For.KEYS):
+    for endpoint in routes(Callers.KEYS):
         scene.refuses(endpoint, {"X-API-Key": till.key}, 403)
 
 
-def test_a_one_time_password_opens_nothing_but_its_change(scene: Scene, organiser: LoggedIn) -> None:
-    """Not even for an organiser: somebody else knows that password."""
+def test_a_one_time_password_only_permits_changing_it(scene: Scene, organiser: LoggedIn) -> None:
+    """The caller is an organiser: their one-time password is known to another person as well."""
     with scene.owner.begin() as connection:
         connection.execute(text("UPDATE players SET must_change_password = is_admin"))
-    for endpoint in routes(For.PLAYERS, For.ORGANISERS):
+    for endpoint in routes(Callers.PLAYERS, Callers.ORGANISERS):
         scene.refuses(endpoint, organiser.headers, 401 if endpoint == "account.put_password" else 403)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
-def test_a_method_that_a_route_does_not_have_changes_nothing(
-    scene: Scene, app: Flask, organiser: LoggedIn, method: str
-) -> None:
-    """Asked as organiser: whoever may do everything may still do nothing in a way that was not meant."""
+def test_an_unsupported_method_changes_nothing(scene: Scene, app: Flask, organiser: LoggedIn, method: str) -> None:
+    """The caller is an organiser, who has all permissions."""
     taken: dict[str, set[str]] = {}
     for rule in app.url_map.iter_rules():
         taken.setdefault(rule.rule, set()).update(rule.methods or ())

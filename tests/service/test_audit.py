@@ -1,4 +1,4 @@
-"""Whoever changes what organisers did is found out."""
+"""The hash chain of the audit log reveals every change."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ ROWS = 6
 
 @pytest.fixture
 def chain(engine: Engine, fresh: object) -> Callable[[], Chain]:
-    """A chain of some rows, and how to look at it."""
+    """Create a chain of some rows; return a function that verifies it."""
     del fresh
     for index in range(ROWS):
         with engine.begin() as connection:
@@ -21,11 +21,11 @@ def chain(engine: Engine, fresh: object) -> Callable[[], Chain]:
             details: dict[str, Detail] = {"index": index, "text": "¤ 'quoted', 3:abc,", "nothing": None}
             record(connection, actor=actor, action="test", target="Ünïcode 🏢", details=details)
 
-    def look() -> Chain:
+    def verified() -> Chain:
         with engine.connect() as connection:
             return verify_chain(connection)
 
-    return look
+    return verified
 
 
 def third(engine: Engine) -> int:
@@ -34,7 +34,7 @@ def third(engine: Engine) -> int:
     return found
 
 
-def test_a_chain_that_nobody_touched_agrees(chain: Callable[[], Chain], engine: Engine) -> None:
+def test_an_unchanged_chain_verifies(chain: Callable[[], Chain], engine: Engine) -> None:
     found = chain()
     assert (found.rows, found.broken_at) == (ROWS, None)
     with engine.connect() as connection:
@@ -54,14 +54,18 @@ def test_a_chain_that_nobody_touched_agrees(chain: Callable[[], Chain], engine: 
         "action = 'testÜ', target = 'nïcode 🏢'",
     ],
 )
-def test_a_changed_row_is_named(chain: Callable[[], Chain], engine: Engine, owner: Engine, change: str) -> None:
+def test_verification_finds_a_changed_row(
+    chain: Callable[[], Chain], engine: Engine, owner: Engine, change: str
+) -> None:
     row = third(engine)
     with owner.begin() as connection:
         connection.execute(text(f"UPDATE audit_logs SET {change} WHERE id = :id"), {"id": row})  # noqa: S608
     assert chain().broken_at == row
 
 
-def test_a_row_that_is_gone_shows_at_the_next(chain: Callable[[], Chain], engine: Engine, owner: Engine) -> None:
+def test_verification_finds_the_row_after_a_deleted_one(
+    chain: Callable[[], Chain], engine: Engine, owner: Engine
+) -> None:
     row = third(engine)
     with owner.begin() as connection:
         connection.execute(text("DELETE FROM audit_logs WHERE id = :id"), {"id": row})
@@ -70,7 +74,7 @@ def test_a_row_that_is_gone_shows_at_the_next(chain: Callable[[], Chain], engine
     assert broken > row
 
 
-def test_rows_that_changed_places_show(chain: Callable[[], Chain], engine: Engine, owner: Engine) -> None:
+def test_verification_detects_a_moved_row(chain: Callable[[], Chain], engine: Engine, owner: Engine) -> None:
     row = third(engine)
     with owner.begin() as connection:
         connection.execute(
@@ -84,7 +88,7 @@ def test_rows_that_changed_places_show(chain: Callable[[], Chain], engine: Engin
     assert chain().broken_at is not None
 
 
-def test_rows_cut_off_at_the_end_show_against_a_noted_head(chain: Callable[[], Chain], owner: Engine) -> None:
+def test_rows_deleted_at_the_end_change_the_head(chain: Callable[[], Chain], owner: Engine) -> None:
     noted = chain().head
     with owner.begin() as connection:
         connection.execute(text("DELETE FROM audit_logs WHERE id = (SELECT max(id) FROM audit_logs)"))
@@ -105,7 +109,7 @@ def test_rows_cut_off_at_the_end_show_against_a_noted_head(chain: Callable[[], C
         "TRUNCATE audit_logs",
     ],
 )
-def test_the_application_can_only_add(chain: Callable[[], Chain], engine: Engine, statement: str) -> None:
+def test_the_serving_role_can_only_append(chain: Callable[[], Chain], engine: Engine, statement: str) -> None:
     with pytest.raises(Exception, match="permission denied"), engine.begin() as connection:
         connection.execute(text(statement))
     assert chain().rows == ROWS

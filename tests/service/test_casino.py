@@ -1,4 +1,4 @@
-"""The casino over HTTP: what a spin answers, moves and records, and what it refuses without a trace."""
+"""The casino over HTTP: the response of a spin, its transfers and its record, and rejections that change nothing."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ from tests.service.support import Join, LoggedIn, bank_of
 pytestmark = pytest.mark.usefixtures("fair")
 
 
-def test_a_spin_answers_every_field_and_moves_exactly_its_bet_and_win(neo: LoggedIn) -> None:
+def test_a_spin_returns_every_field_and_moves_exactly_its_bet_and_win(neo: LoggedIn) -> None:
     glitch, starlight = played(neo, GLITCH, 10), played(neo, STARLIGHT, 5)
     assert set(glitch) == {
         *("reels", "bet", "win_multiplier", "win_amount", "winning_lines", "balance", "round", "net_today"),
@@ -50,7 +50,7 @@ def test_a_spin_answers_every_field_and_moves_exactly_its_bet_and_win(neo: Logge
 
 
 @pytest.mark.parametrize(("game", "line"), [(GLITCH, 10), (STARLIGHT, 5)])
-def test_a_win_is_paid_and_both_sides_of_it_are_in_the_history(
+def test_a_win_is_paid_and_the_history_has_the_bet_and_the_win(
     owner: Engine, neo: LoggedIn, game: str, line: int
 ) -> None:
     set_seed(owner, neo, seed_that(neo.number, game, lambda award, triggers: award >= 15 and not triggers))
@@ -87,7 +87,7 @@ def test_a_win_is_paid_and_both_sides_of_it_are_in_the_history(
         (STARLIGHT, 5.01),
     ],
 )
-def test_a_bet_that_the_game_does_not_take_changes_nothing(neo: LoggedIn, game: str, bet: object) -> None:
+def test_an_invalid_bet_changes_nothing(neo: LoggedIn, game: str, bet: object) -> None:
     status, body = spin(neo, game, bet)
     assert status == 400
     assert neo.balance() == 1000
@@ -95,16 +95,16 @@ def test_a_bet_that_the_game_does_not_take_changes_nothing(neo: LoggedIn, game: 
     assert "bet" in str(body["detail"]).lower()
 
 
-def test_a_bet_that_is_not_there_takes_nothing_though_it_would_win(owner: Engine, neo: LoggedIn) -> None:
+def test_a_bet_above_the_balance_is_rejected_even_if_it_would_win(owner: Engine, neo: LoggedIn) -> None:
     set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda award, _: award >= 50))
     status, body = spin(neo, STARLIGHT, 500)
     assert (status, neo.balance()) == (400, 1000)
-    assert "less than ¤4500.00" in str(body["detail"])
+    assert "¤4500.00" in str(body["detail"])
     assert neo.send("GET", "/casino/seed").get_json()["nonce"] == 0
-    assert played(neo, STARLIGHT, 5)["win_multiplier"] >= 50  # type: ignore[operator]  # the round that nobody saw
+    assert played(neo, STARLIGHT, 5)["win_multiplier"] >= 50  # type: ignore[operator]  # the round of the rejected spin
 
 
-def test_the_same_key_plays_once(neo: LoggedIn) -> None:
+def test_one_idempotency_key_plays_one_round(neo: LoggedIn) -> None:
     answers = [spin(neo, GLITCH, 10, key="first") for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
     assert neo.send("GET", "/casino/seed").get_json()["nonce"] == 1
@@ -113,15 +113,17 @@ def test_the_same_key_plays_once(neo: LoggedIn) -> None:
 
 
 @pytest.mark.parametrize(("key", "statements"), [(None, 3), ("once", 5)])
-def test_a_spin_is_so_many_statements(app: Flask, neo: LoggedIn, key: str | None, statements: int) -> None:
-    """Who asks, what the spin depends on, and its settling; with a key, the claim and the answer."""
+def test_a_spin_sends_three_statements_and_five_with_a_key(
+    app: Flask, neo: LoggedIn, key: str | None, statements: int
+) -> None:
+    """Authentication, the state that a spin depends on, and its settlement; with a key, claim and response."""
     played(neo, GLITCH, 10)
     with recorded(bank_of(app).engine) as sent:
         assert spin(neo, GLITCH, 10, key)[0] == 200
     assert len(sent) == statements, sent
 
 
-def test_free_spins_are_played_at_what_awarded_them_and_award_none(
+def test_free_spins_use_the_terms_of_the_awarding_round_and_award_none(
     owner: Engine, organiser: LoggedIn, neo: LoggedIn
 ) -> None:
     set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
@@ -132,7 +134,7 @@ def test_free_spins_are_played_at_what_awarded_them_and_award_none(
     rotate(neo, client_seed="another")
     before = neo.balance()
     for left in (4, 3, 2, 1, 0):
-        assert spin(neo, STARLIGHT, 7)[0] == 400  # the request's bet is checked for its form
+        assert spin(neo, STARLIGHT, 7)[0] == 400  # the bet of the request is still validated
         body = played(neo, STARLIGHT, 500)
         shown = neo.send("GET", f"/casino/rounds/{body['round']}").get_json()
         assert (body["was_free_spin"], body["total_bet"], body["bet_per_line"]) == (True, 0, 10)
@@ -146,7 +148,7 @@ def test_free_spins_are_played_at_what_awarded_them_and_award_none(
     assert neo.send("GET", f"/casino/rounds/{body['round']}").get_json()["dial"] == 50
 
 
-def test_free_spins_wait_through_closure_and_a_poor_house(
+def test_free_spins_remain_while_the_game_is_closed_or_the_house_cannot_pay(
     owner: Engine, organiser: LoggedIn, neo: LoggedIn, fresh: UpgradeSettings
 ) -> None:
     set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
@@ -163,10 +165,10 @@ def test_free_spins_wait_through_closure_and_a_poor_house(
 
 
 @pytest.mark.parametrize(("spare", "status"), [(0, 200), (-1, 409)])
-def test_the_house_is_asked_for_the_largest_win_to_the_hundredth(
+def test_a_spin_requires_that_the_house_holds_the_largest_win(
     owner: Engine, organiser: LoggedIn, neo: LoggedIn, spare: int, status: int
 ) -> None:
-    """The largest win of ¤10 is ¤1000, of which the bet brings ¤10; whether this round wins does not matter."""
+    """The largest win of a bet of ¤10 is ¤1000, and the bet adds ¤10 to the house. The outcome does not matter."""
     for wanted in (lambda award, _: award == 0, lambda award, _: award > 0):
         set_seed(owner, neo, seed_that(neo.number, GLITCH, wanted))
         give(organiser, HOUSE_NUMBER, (99_000 + spare - house(owner)) / 100)
@@ -177,7 +179,7 @@ def test_the_house_is_asked_for_the_largest_win_to_the_hundredth(
         rotate(neo, client_seed=neo.number)
 
 
-def test_a_closed_game_is_closed_at_once_and_status_says_so(
+def test_a_game_closes_at_once_and_the_status_lists_open_games(
     client: FlaskClient, organiser: LoggedIn, neo: LoggedIn
 ) -> None:
     assert client.get("/api/v1/status").get_json()["games"] == ["glitch_grid", "starlight_smuggler"]
@@ -190,12 +192,12 @@ def test_a_closed_game_is_closed_at_once_and_status_says_so(
     assert spin(neo, STARLIGHT, 5)[0] == 200
 
 
-def test_a_read_only_bank_plays_no_round(organiser: LoggedIn, neo: LoggedIn) -> None:
+def test_no_round_is_played_while_the_bank_is_read_only(organiser: LoggedIn, neo: LoggedIn) -> None:
     organiser.client.put("/api/admin/switches", json={"read_only": True}, headers=organiser.headers)
     assert spin(neo, GLITCH, 10)[0] == 403
 
 
-def test_each_change_of_the_dial_is_a_version_and_is_audited(organiser: LoggedIn, neo: LoggedIn) -> None:
+def test_each_change_of_the_dial_creates_a_version_and_an_audit_row(organiser: LoggedIn, neo: LoggedIn) -> None:
     _, before = configure(organiser, "glitch_grid")
     dials = [50, 150, 99.99, 99.99, 102]
     answers = [configure(organiser, "glitch_grid", payout_percentage=dial) for dial in dials]
@@ -211,18 +213,18 @@ def test_each_change_of_the_dial_is_a_version_and_is_audited(organiser: LoggedIn
 
 
 @pytest.mark.parametrize("dial", [49.99, 150.01, 100.001, "100", True, -1, 1e300])
-def test_a_dial_that_is_none_is_refused(organiser: LoggedIn, dial: object) -> None:
+def test_an_invalid_dial_is_rejected(organiser: LoggedIn, dial: object) -> None:
     assert configure(organiser, "glitch_grid", payout_percentage=dial)[0] == 400
     listed = organiser.administer("GET", "/casino/config").get_json()["games"]
     assert [it["payout_percentage"] for it in listed] == [102, 102]
 
 
-def test_only_organisers_set_games(organiser: LoggedIn, neo: LoggedIn) -> None:
+def test_only_organisers_configure_games(organiser: LoggedIn, neo: LoggedIn) -> None:
     assert configure(neo, "glitch_grid", is_enabled=False)[0] == 403
     assert configure(organiser, "roulette", is_enabled=False)[0] == 404
 
 
-def test_a_round_is_shown_to_its_player_and_its_seed_only_once_retired(
+def test_only_its_player_sees_a_round_and_its_seed_after_rotation(
     player: Join, organiser: LoggedIn, neo: LoggedIn
 ) -> None:
     committed = neo.send("GET", "/casino/seed").get_json()
@@ -249,32 +251,32 @@ def test_a_round_is_shown_to_its_player_and_its_seed_only_once_retired(
 
 
 @pytest.mark.parametrize("client_seed", ["a b", "x" * 65, "\u00e9", "\x7f", "tab\t", 5, "line\n"])
-def test_a_client_seed_that_is_none_is_refused(neo: LoggedIn, client_seed: object) -> None:
+def test_an_invalid_client_seed_is_rejected(neo: LoggedIn, client_seed: object) -> None:
     before = neo.send("GET", "/casino/seed").get_json()
     assert neo.send("POST", "/casino/seed", client_seed=client_seed).status_code == 400
     assert neo.send("GET", "/casino/seed").get_json() == before
 
 
-def test_without_a_client_seed_the_last_stays(neo: LoggedIn) -> None:
+def test_rotation_without_a_client_seed_keeps_the_previous_one(neo: LoggedIn) -> None:
     assert rotate(neo, client_seed="mine")["client_seed"] == "mine"
     assert rotate(neo, client_seed="")["client_seed"] == "mine"
     assert rotate(neo)["client_seed"] == "mine"
 
 
-def test_no_answer_ever_holds_a_seed_in_use(owner: Engine, organiser: LoggedIn, neo: LoggedIn) -> None:
+def test_no_response_contains_a_seed_in_use(owner: Engine, organiser: LoggedIn, neo: LoggedIn) -> None:
     played(neo, GLITCH, 10)
     with owner.connect() as connection:
         used = [bytes(it).hex() for it in connection.execute(text("SELECT server_seed FROM seeds")).scalars()]
     paths = ["/casino/seed", "/casino/rounds", "/casino/rounds/1", "/casino/games", "/account", "/account/limits"]
     paths += ["/account/transactions", "/status", "/account/sessions"]
-    said = "".join(neo.send("GET", path).text for path in paths)
+    responses = "".join(neo.send("GET", path).text for path in paths)
     admin = ["stats", "casino/config", "audit-logs", "transactions", f"users/{neo.number}"]
-    said += "".join(organiser.administer("GET", f"/{it}").text for it in admin)
+    responses += "".join(organiser.administer("GET", f"/{it}").text for it in admin)
     assert len(used) == 2
-    assert not [seed for seed in used if seed in said]
+    assert not [seed for seed in used if seed in responses]
 
 
-def test_rounds_come_in_pages(neo: LoggedIn) -> None:
+def test_rounds_are_paginated(neo: LoggedIn) -> None:
     rounds = [played(neo, GLITCH, 10)["round"] for _ in range(5)]
     seen: list[object] = []
     query: dict[str, object] = {"limit": 2}
@@ -287,7 +289,7 @@ def test_rounds_come_in_pages(neo: LoggedIn) -> None:
     assert seen == rounds[::-1]
 
 
-def test_a_sheet_is_the_very_bytes_that_its_hash_is_of(client: FlaskClient) -> None:
+def test_a_sheet_is_served_as_the_bytes_that_were_hashed(client: FlaskClient) -> None:
     for game in GAMES.values():
         answer = client.get(f"/api/v1/casino/sheets/{game.sheet}")
         assert hashlib.sha256(answer.data).hexdigest() == game.sheet
@@ -295,7 +297,7 @@ def test_a_sheet_is_the_very_bytes_that_its_hash_is_of(client: FlaskClient) -> N
     assert client.get("/api/v1/casino/sheets/00").status_code == 404
 
 
-def test_organisers_top_the_house_up_with_an_audited_transfer(owner: Engine, organiser: LoggedIn) -> None:
+def test_organisers_adjust_the_house_by_an_audited_transfer(owner: Engine, organiser: LoggedIn) -> None:
     before = house(owner)
     status, body = give(organiser, HOUSE_NUMBER.lower(), 1234.56)
     assert status == 200, body
@@ -324,6 +326,6 @@ def test_organisers_top_the_house_up_with_an_audited_transfer(owner: Engine, org
         "SELECT renew_seeds(1, '', '')",
     ],
 )
-def test_the_serving_role_writes_the_casino_through_its_functions_alone(engine: Engine, statement: str) -> None:
+def test_the_serving_role_can_change_casino_tables_only_through_functions(engine: Engine, statement: str) -> None:
     with pytest.raises(Exception, match="permission denied"), engine.begin() as connection:
         connection.execute(text(statement))

@@ -1,7 +1,7 @@
-"""A spin whose connection dies at any point is no round or a whole one, and its retry gives the outcome it had.
+"""A spin whose connection ends at any point plays a complete round or none, and its retry returns the same outcome.
 
-The server ends the connection's backend before each statement, where a try of the house has failed, before COMMIT, and
-after a COMMIT whose answer is lost. Each point is met by a spin of its own, and each spin is then sent again.
+The backend of the connection is ended before each statement, after a failed attempt to settle, before COMMIT, and after
+a COMMIT whose response is lost. Each point is tested with one spin, which is then sent again.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,11 +22,10 @@ from neobank.casino.games import GAMES
 from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER
 from tests.service.gambling import GLITCH, STARLIGHT, Answered, give, house, played, rotate, seed_that, set_seed, spin
 from tests.service.statements import Statement, before_each, listening
-from tests.service.support import LoggedIn, bank_of
+from tests.service.support import LoggedIn, bank_of, end_process
 
 pytestmark = pytest.mark.usefixtures("fair")
 
-END = text("SELECT pg_terminate_backend(:process, 10000)")
 SEED_IN_USE = text(
     "SELECT seeds.server_seed, seeds.client_seed, player.nonce"
     " FROM casino_players AS player JOIN seeds ON seeds.id = player.seed_id"
@@ -45,20 +44,20 @@ RICH = text(
 LOCK = text("SELECT FROM balances WHERE account_id = :house AND balance > 0 FOR UPDATE")
 HOUSE = {"house": HOUSE_ID}
 ENOUGH = 32 * 90_000
-"""Hundredths: more than the ¤990 that a spin of ¤10 asks for, and less than that on each of 32 shards."""
+"""In hundredths: more in total than the ¤990 that a spin of ¤10 requires, and less than that on each of 32 shards."""
 
 FEW = 8
-"""So many rich shards are not scarce: it is worth waiting for one of them."""
+"""The number of shards that each hold enough. They are not scarce, so the spin waits for one of them."""
 
 
 @dataclass
 class Cut:
-    """Counts the points that a spin goes through, and ends the backend at one of them."""
+    """Count the points that a spin passes, and end the backend at one of them."""
 
     other: Engine
     at: int
     settled: Callable[[int], None]
-    """Told how many times the spin has come to its settling, and 0 when it has ended."""
+    """Called with the number of the attempt to settle, and with 0 when the spin has ended."""
     passed: int = 0
     settlings: int = 0
     statements: list[str] = field(default_factory=list)
@@ -81,8 +80,7 @@ class Cut:
 
     def end(self, driver: object) -> None:
         assert isinstance(driver, extensions.connection)
-        with self.other.connect() as killer:
-            assert killer.execute(END, {"process": driver.info.backend_pid}).scalar_one()
+        end_process(self.other, driver.info.backend_pid)
 
 
 @contextmanager
@@ -98,24 +96,24 @@ def cutting(app: Flask, cut: Cut) -> Iterator[None]:
 
 @contextmanager
 def losing_the_answer_to_commit(app: Flask, cut: Cut) -> Iterator[None]:
-    """COMMIT is done, and then the connection is found dead: what SQLAlchemy is told is that it failed."""
+    """Commit and then end the backend, so that SQLAlchemy gets an error for a successful COMMIT."""
     dialect = bank_of(app).engine.dialect
 
     def do_commit(dbapi_connection: extensions.connection) -> None:
         dbapi_connection.commit()
-        cut.end(dbapi_connection.driver_connection)  # type: ignore[attr-defined]  # SQLAlchemy's proxy of it
+        cut.end(dbapi_connection.driver_connection)  # type: ignore[attr-defined]  # SQLAlchemy passes a proxy
         dbapi_connection.cursor().execute("SELECT 1")
 
     with patch.object(dialect, "do_commit", do_commit):
         yield
 
 
-def no_more(_: int) -> None:
-    """Nothing happens when a spin is settled."""
+def do_nothing(_: int) -> None:
+    """Do nothing when a spin is settled."""
 
 
 def hold_the_rich_shards(holder: Connection, settling: int) -> None:
-    """While the spin tries for a free shard there is none; the second time there is."""
+    """Lock all shards with enough money during the first attempt to settle, and release them for the second one."""
     if settling == 1:
         holder.execute(LOCK, HOUSE)
     else:
@@ -124,19 +122,19 @@ def hold_the_rich_shards(holder: Connection, settling: int) -> None:
 
 @dataclass(frozen=True)
 class Table:
-    """What all of these tests look at: one player's spins, and the books before and after."""
+    """A player's spins, and the state of the books before and after them."""
 
     app: Flask
     owner: Engine
     engine: Engine
     neo: LoggedIn
 
-    def look(self) -> dict[str, int]:
+    def state(self) -> dict[str, int]:
         with self.owner.connect() as connection:
             return dict(connection.execute(KEPT).mappings().one())
 
     def coming(self, game: str) -> Outcome:
-        """Compute the next outcome, as nobody but the owner can."""
+        """Compute the next outcome from the seed, which only the database owner can read."""
         with self.owner.connect() as connection:
             seed, client_seed, nonce = connection.execute(SEED_IN_USE).one()
         sheet = GAMES[game.replace("-", "_")]
@@ -144,14 +142,14 @@ class Table:
         return play(sheet, drawn.stops, loose=drawn.loose)
 
     def spin_through(self, game: str, cut: Cut, key: str, *, lost: bool = False) -> Answered:
-        """Spin while the connection is ended, then again with the key; gives the answer of the second."""
+        """Spin while the connection is ended, then again with the same key; return the second response."""
         line = 10 if game == GLITCH else 5
-        before, outcome = self.look(), self.coming(game)
+        before, outcome = self.state(), self.coming(game)
         with losing_the_answer_to_commit(self.app, cut) if lost else cutting(self.app, cut):
             status, body = spin(self.neo, game, line, key)
         cut.settled(0)
         assert status in {200, 503}, body
-        between = self.look()
+        between = self.state()
         moved = {name: between[name] - before[name] for name in before}
         whole = status == 200 or lost
         assert (moved["rounds"], moved["nonces"]) == (int(whole), int(whole)), (cut.passed, status, body)
@@ -161,24 +159,24 @@ class Table:
         assert (again["win_amount"], again["win_multiplier"]) == (outcome.award * line, outcome.award)
         if "free_spins_remaining" in again:
             assert again["scatter_count"] == outcome.scatters
-        after = self.look()
+        after = self.state()
         bet = again.get("total_bet", again.get("bet"))
         assert after["rounds"] == before["rounds"] + 1
         assert after["transfers"] - before["transfers"] == bool(bet) + bool(outcome.award)
         assert after["held"] - before["held"] == (again["win_amount"] - bet) * 100  # type: ignore[operator]
         assert spin(self.neo, game, line, key) == (200, again)
-        assert self.look() == after
+        assert self.state() == after
         return again
 
 
 @pytest.fixture
 def table(app: Flask, owner: Engine, engine: Engine, neo: LoggedIn) -> Table:
-    played(neo, GLITCH, 10)  # with seeds and connections from here on
+    played(neo, GLITCH, 10)  # creates the seeds and opens the connections
     return Table(app, owner, engine, neo)
 
 
 def spread(table: Table, organiser: LoggedIn, statement: object, **values: int) -> None:
-    """Give the house ENOUGH, in the way the statement says."""
+    """Give the house the amount ENOUGH, distributed over its shards by a statement."""
     give(organiser, HOUSE_NUMBER, (ENOUGH - house(table.owner)) / 100)
     with table.owner.begin() as connection:
         connection.execute(statement, HOUSE | values)  # type: ignore[call-overload]
@@ -189,27 +187,27 @@ def spread(table: Table, organiser: LoggedIn, statement: object, **values: int) 
     [(1, 5, 6), (2, 8, 10), (3, 11, 14)],
     ids=["a free shard", "a shard that is waited for", "all shards"],
 )
-def test_a_spin_survives_the_end_of_its_connection_at_any_point(
+def test_a_spin_can_be_retried_after_its_connection_ends_at_any_point(
     table: Table, organiser: LoggedIn, way: int, statements: int, points: int
 ) -> None:
-    """The statements of `test_a_spin_is_so_many_statements`, and three more for each try of the house that fails."""
-    cut = Cut(table.engine, 0, no_more)
+    """Five statements as in test_casino.py, and three more for each failed attempt to settle."""
+    cut = Cut(table.engine, 0, do_nothing)
     for at in range(1, points + 2):
         if way == 3:
             spread(table, organiser, THIN, each=ENOUGH // 32)
         else:
             spread(table, organiser, RICH, total=ENOUGH, few=FEW)
         with table.owner.connect() as holder:
-            hold = partial(hold_the_rich_shards, holder) if way == 2 else no_more
+            hold = partial(hold_the_rich_shards, holder) if way == 2 else do_nothing
             cut = Cut(table.engine, at, hold)
             table.spin_through(GLITCH, cut, f"way {way}, point {at}")
-        # A connection that is found dead before anything is asked of the books is replaced, and all points are passed.
+        # If the first statement finds its connection ended, the connection is replaced and the spin passes all points.
         assert cut.passed == (points + 1 if at == 1 else min(at, points))
     assert len(cut.statements) == statements, cut.statements
 
 
-@pytest.mark.parametrize("free", [False, True], ids=["awards free spins", "is one of them"])
-def test_a_spin_that_awards_or_takes_free_spins_survives_it_too(table: Table, *, free: bool) -> None:
+@pytest.mark.parametrize("free", [False, True], ids=["awards free spins", "uses a free spin"])
+def test_a_spin_that_awards_or_uses_free_spins_can_be_retried_too(table: Table, *, free: bool) -> None:
     neo = table.neo
     seed = seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers)
     left = 0
@@ -218,14 +216,14 @@ def test_a_spin_that_awards_or_takes_free_spins_survives_it_too(table: Table, *,
             rotate(neo, client_seed=neo.number)
             set_seed(table.owner, neo, seed)
             left = 5 if free and played(neo, STARLIGHT, 5) else 0
-        body = table.spin_through(STARLIGHT, Cut(table.engine, at, no_more), f"point {at}")
+        body = table.spin_through(STARLIGHT, Cut(table.engine, at, do_nothing), f"point {at}")
         assert body["was_free_spin"] is free
         left = left - 1 if free else 5
-        assert (body["free_spins_remaining"], table.look()["free"]) == (left, left)
+        assert (body["free_spins_remaining"], table.state()["free"]) == (left, left)
         while left and not free:
             left = int(str(played(neo, STARLIGHT, 5)["free_spins_remaining"]))
 
 
-def test_an_unknown_commit_is_found_by_its_key(table: Table) -> None:
+def test_a_commit_without_a_response_is_found_by_its_key(table: Table) -> None:
     for number in range(3):
-        table.spin_through(GLITCH, Cut(table.engine, 0, no_more), f"lost {number}", lost=True)
+        table.spin_through(GLITCH, Cut(table.engine, 0, do_nothing), f"lost {number}", lost=True)

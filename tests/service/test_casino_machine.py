@@ -1,7 +1,7 @@
-"""Any sequence of what players and organisers do with the casino gives the same rounds and balances as in plain Python.
+"""Any sequence of casino operations produces the same rounds and balances as the model in plain Python.
 
-The oracle knows the seeds, as nobody outside does, and computes every round anew before it is played. A day passes by
-putting all that has a time a day back.
+The model reads the seeds from the database and computes every round before it is played. A day passes by moving all
+stored times back by a day.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("fair")
 
 GLITCH, STARLIGHT = "glitch_grid", "starlight_smuggler"
 LUCKY = "lucky"
-"""The client seed of whoever gets a seed that awards free spins at once."""
+"""The client seed of a player whose server seed awards free spins in its first round."""
 
 SEEDS = text(
     "SELECT seeds.server_seed, next.server_seed FROM casino_players AS player"
@@ -68,7 +68,7 @@ BETS: list[Bet] = [
     lambda bets: bets["maximum"],
     lambda bets: bets["minimum"] + 1,
 ]
-"""What is bet a line; the last is none that the game takes."""
+"""The bets per line; the last one is invalid."""
 
 names = itertools.count()
 limits = st.sampled_from([100, 4_500, 20_000, 1_000_000])
@@ -77,10 +77,9 @@ hours = st.sampled_from([-1, 1, 12, 30, 30, 24 * 367])
 
 @dataclass(frozen=True)
 class Keyed:
-    """A spin under a key, and its answer: none where it was refused.
+    """A spin with an idempotency key, and its response: None if it was rejected.
 
-    Refused ones are kept too, so that what is drawn next never hangs on luck: the same choices have to be possible each
-    time that they are made.
+    Rejected spins are kept too, because Hypothesis has to be able to draw the same choices when it repeats an example.
     """
 
     player: str
@@ -92,7 +91,7 @@ class Keyed:
 
 @cache
 def lucky_seed(dial: int) -> bytes:
-    """Find a server seed whose first round awards free spins."""
+    """Return a server seed whose first round awards free spins."""
     for number in range(100_000):
         if nb1.play(sheet(STARLIGHT), number.to_bytes(32), LUCKY, 0, dial).triggers:
             return number.to_bytes(32)
@@ -105,7 +104,7 @@ def sheet(name: str) -> nb1.Shown:
 
 
 class CasinoMachine(RuleBasedStateMachine):
-    """The application's own routes beside the oracle. Examples share a database, and have players of their own."""
+    """The application's routes and the model. Examples share a database; each has its own players."""
 
     players = Bundle("players")
     keyed = Bundle("keyed")
@@ -163,7 +162,7 @@ class CasinoMachine(RuleBasedStateMachine):
         return Keyed(player, path, line_bet, key, answer.get_json())
 
     def check(self, player: str, game: str, terms: Terms, answer: Mapping[str, object]) -> None:
-        """Hold a round to what the seeds make of it."""
+        """Compare a round with the outcome that the seeds determine."""
         result = self.oracle.spin(player, game, terms)
         self.reached["free" if terms.free else "paid"] += 1
         gambler = self.oracle.players[player]
@@ -202,7 +201,7 @@ class CasinoMachine(RuleBasedStateMachine):
 
     @rule(target=keyed, player=players, times=st.integers(1, 8))
     def play_luckily(self, player: str, times: int) -> object:
-        """Play on a seed whose first round awards free spins; nobody but the owner could have one."""
+        """Play on a server seed whose first round awards free spins; the database owner sets it."""
         self.rotate(player, LUCKY)
         gambler = self.oracle.players[player]
         if not gambler.frozen:
@@ -224,11 +223,13 @@ class CasinoMachine(RuleBasedStateMachine):
     def exclude(self, player: str, ahead: int, *, by_organiser: bool) -> None:
         now, gambler = datetime.now(UTC), self.oracle.players[player]
         until = now + timedelta(hours=ahead)
-        said = until.isoformat()
+        until_text = until.isoformat()
         if by_organiser:
-            answer = self.organiser.administer("PUT", f"/users/{player}/exclusion", until=said, reason="as asked")
+            answer = self.organiser.administer(
+                "PUT", f"/users/{player}/exclusion", until=until_text, reason="on request"
+            )
         else:
-            answer = self.send(player, "PUT", "/account/limits", self_excluded_until=said)
+            answer = self.send(player, "PUT", "/account/limits", self_excluded_until=until_text)
         wanted = 401 if gambler.frozen and not by_organiser else gambler.exclude(until, now)
         assert answer.status_code == wanted, (answer.text, wanted)
         self.reached[f"exclude {wanted}"] += 1
@@ -271,7 +272,7 @@ class CasinoMachine(RuleBasedStateMachine):
         gambler.frozen = freeze
 
     @rule(target=keyed, held=st.sampled_from([1_000_000_000, 140_499, 98_999]), player=players, bets=bets)
-    def play_with_a_house_that_has(self, held: int, player: str, bets: list[tuple[str, Bet]]) -> object:
+    def play_with_a_house_that_holds(self, held: int, player: str, bets: list[tuple[str, Bet]]) -> object:
         self.give_the_house(held)
         return self.spin(player, bets, with_key=False)
 
@@ -284,7 +285,7 @@ class CasinoMachine(RuleBasedStateMachine):
 
     @rule(payer=players, receiver=players)
     def pay(self, payer: str, receiver: str) -> None:
-        """Banking goes on, whatever keeps a player from the casino, and counts for no limit."""
+        """Pay: limits and exclusions of the casino do not affect payments, and payments do not count towards limits."""
         one, other = self.oracle.players[payer], self.oracle.players[receiver]
         answer = self.send(payer, "POST", "/transactions", to_account=receiver, amount=1)
         if one.frozen:
@@ -302,7 +303,7 @@ class CasinoMachine(RuleBasedStateMachine):
 
     @rule(request=keyed)
     def send_again(self, request: Keyed) -> None:
-        """The answer that was given, whatever has happened since."""
+        """Expect the first response, whatever has happened since."""
         if request.answer is None:
             return
         answer = self.resend(request, request.bet)
@@ -322,7 +323,7 @@ class CasinoMachine(RuleBasedStateMachine):
         return answer
 
     @invariant()
-    def all_is_as_the_oracle_says(self) -> None:
+    def the_bank_agrees_with_the_model(self) -> None:
         assert house(self.owner) == self.oracle.house
         assert self.count(ROUNDS) - self.rounds_before == self.oracle.rounds
         assert self.count(KEPT) == 0
@@ -337,9 +338,9 @@ class CasinoMachine(RuleBasedStateMachine):
                 "client_seed": gambler.client_seed,
                 "nonce": gambler.nonce,
             }
-            self.limits_are_as_the_oracle_says(number, gambler)
+            self.limits_agree_with_the_model(number, gambler)
 
-    def limits_are_as_the_oracle_says(self, number: str, gambler: Gambler) -> None:
+    def limits_agree_with_the_model(self, number: str, gambler: Gambler) -> None:
         now, shown = datetime.now(UTC), self.send(number, "GET", "/account/limits").get_json()
         waits = gambler.raised is not None and gambler.raised[1] > now
         limit, later = gambler.limit_at(now), gambler.raised[0] if gambler.raised and waits else None
@@ -347,8 +348,8 @@ class CasinoMachine(RuleBasedStateMachine):
         assert shown["pending_daily_loss_limit"] == (None if later is None else later / 100)
         assert (shown["pending_from"] is not None) == waits
         assert nb1.hundredths(shown["net_today"]) == gambler.net_today
-        said = shown["self_excluded_until"]
-        assert (said and datetime.fromisoformat(said)) == gambler.excluded_until
+        excluded_until = shown["self_excluded_until"]
+        assert (excluded_until and datetime.fromisoformat(excluded_until)) == gambler.excluded_until
 
     def teardown(self) -> None:
         self.switch(read_only=False)
@@ -358,7 +359,7 @@ class CasinoMachine(RuleBasedStateMachine):
         if not amount:
             return
         answer = self.organiser.administer(
-            "POST", f"/users/{number}/adjust-balance", amount=amount / 100, reason="so that it has"
+            "POST", f"/users/{number}/adjust-balance", amount=amount / 100, reason="test"
         )
         assert answer.status_code == (403 if self.oracle.read_only else 200), answer.text
         if not self.oracle.read_only:
@@ -391,13 +392,13 @@ REACHED |= {"paid", "free", "rotate", "limit", "exclude 200", "exclude 400"}
 
 @pytest.fixture
 def settings(settings: ServingSettings) -> ServingSettings:
-    """By a clock that shows about noon, so that the casino's day ends when the oracle says so, and no sooner."""
+    """Use a time zone in which it is about noon, so that no day of the casino ends during the test."""
     ahead = 12 - datetime.now(UTC).hour
     return replace(settings, casino_time_zone=ZoneInfo(f"Etc/GMT{-ahead:+d}"))
 
 
 @pytest.mark.parametrize("how", [CI, pytest.param(SOAK, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])])
-def test_any_sequence_is_as_in_plain_python(
+def test_any_sequence_agrees_with_the_model(
     app: Flask, owner: Engine, organiser: LoggedIn, books: Books, how: how_long
 ) -> None:
     reached: Counter[str] = Counter()

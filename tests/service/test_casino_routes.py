@@ -1,4 +1,4 @@
-"""The casino's routes answer what the interface promises: every field, and every status that is documented."""
+"""The casino's routes return every documented field, and document every status."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ LIMITS = {
 CONFIG = {"game_name", "is_enabled", "payout_percentage", "config_version", "updated_at", "exact_return"}
 
 
-def test_each_route_has_its_fields(organiser: LoggedIn, neo: LoggedIn) -> None:
+def test_each_route_returns_its_fields(organiser: LoggedIn, neo: LoggedIn) -> None:
     rounds = [played(neo, GLITCH, 10)["round"], played(neo, STARLIGHT, 5)["round"]]
     page = neo.send("GET", "/casino/rounds").get_json()
     assert set(page) == {"rounds", "next"}
@@ -99,12 +99,12 @@ def test_each_status_is_documented(client: FlaskClient, method: str, path: str, 
         ("PUT", "/account/limits"),
     ],
 )
-def test_who_is_not_logged_in_is_told_so(client: FlaskClient, method: str, path: str) -> None:
+def test_a_request_without_a_session_is_rejected(client: FlaskClient, method: str, path: str) -> None:
     stranger = LoggedIn(client, "", {})
     assert stranger.send(method, path).status_code == 401
 
 
-def test_spins_of_both_games_are_counted_as_one_and_seeds_apart(
+def test_spins_of_both_games_share_a_rate_limit_and_seeds_have_their_own(
     settings: ServingSettings, owner: Engine, neo: LoggedIn
 ) -> None:
     with owner.begin() as connection:

@@ -1,7 +1,7 @@
-"""Processes that spin and rotate at once on few accounts, with a house that is rich, short, and nearly broke.
+"""Concurrent processes spin and rotate seeds on a few accounts, with a house that is rich, short, and nearly broke.
 
-No error but a refusal in words reaches any of them; a deadlock would. After each wave every round is computed anew, and
-every win that was told is in the books.
+A process fails on any error other than a BankError, and so on a deadlock. After each wave every round is recomputed,
+and every reported win is in the books.
 """
 
 import multiprocessing
@@ -34,12 +34,12 @@ FREE_SPINS = text("""
 """)
 SPREAD = text("UPDATE balances SET balance = :each WHERE account_id = :house")
 HOUSES = {"rich": 1_000_000_000, "short": 20_000_000, "nearly broke": 160_000}
-"""What the house has when a wave begins, in hundredths: ¤10 million, ¤200 000, ¤1600; as much on each shard."""
+"""The house's balance at the start of a wave, in hundredths, equally distributed over its shards."""
 
 
 @pytest.fixture
 def table(database: Database, owner: Engine, fresh: object) -> Table:
-    """A few players who can bet for long, and whom free spins wait for."""
+    """Create a few players with a high balance and free spins."""
     del fresh
     with owner.begin() as connection:
         opened = [register(connection, name=f"P{it}", password_hash="none", faction=None) for it in range(PLAYERS)]
@@ -81,7 +81,7 @@ def set_house(owner: Engine, wanted: int) -> None:
     ("waves", "operations"),
     [(1, 60), pytest.param(10, 1500, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])],
 )
-def test_playing_at_once_keeps_every_promise(
+def test_concurrent_spins_keep_every_invariant(
     table: Table, owner: Engine, engine: Engine, books: Books, waves: int, operations: int
 ) -> None:
     seen: Counter[str] = Counter()
@@ -90,16 +90,16 @@ def test_playing_at_once_keeps_every_promise(
             set_house(owner, held)
             with engine.connect() as connection:
                 before = connection.execute(NEWEST).scalar_one()
-            told: dict[int, tuple[int, int, int]] = {}
+            reported: dict[int, tuple[int, int, int]] = {}
             seeds = range(wave * PROCESSES, (wave + 1) * PROCESSES)
             for played in pool.map(partial(play, table, operations=operations), seeds):
-                told |= played.rounds
+                reported |= played.rounds
                 seen += Counter({f"{name}: {what}": times for what, times in played.outcomes.items()})
             with engine.connect() as connection:
                 kept = {
                     id_: (account, bet, win) for id_, account, bet, win in connection.execute(ROUNDS, {"after": before})
                 }
-                assert kept == told, seen
+                assert kept == reported, seen
                 assert all(waiting == left for waiting, left in connection.execute(FREE_SPINS))
                 assert below_floor(connection) == []
             check_every_round(table, engine)
@@ -112,7 +112,7 @@ def test_playing_at_once_keeps_every_promise(
 
 
 def check_every_round(table: Table, engine: Engine) -> None:
-    """Retire all seeds, so that nothing is hidden, and compute what was played on them."""
+    """Retire all seeds, so that they are revealed, and recompute their rounds."""
     with engine.begin() as connection:
         for account, number in table.accounts:
             rotate(connection, account, number, None)

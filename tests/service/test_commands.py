@@ -1,4 +1,4 @@
-"""`neobank …` with bad settings: one line that names what is wrong, an exit code, no traceback, no password."""
+"""Commands with invalid settings fail with one line that names the problem, without a traceback or a password."""
 
 import subprocess
 import sys
@@ -17,9 +17,9 @@ def gunicorn(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def assert_one_line(result: subprocess.CompletedProcess[str], said: str) -> None:
+def assert_one_line(result: subprocess.CompletedProcess[str], named: str) -> None:
     assert result.returncode != 0
-    assert said in result.stderr
+    assert named in result.stderr
     assert "Traceback" not in result.stderr
     assert SECRET_PASSWORD not in result.stdout + result.stderr
     assert len(result.stderr.strip().splitlines()[-1:]) == 1
@@ -39,22 +39,22 @@ BAD_URLS = [
 UPGRADE = ("db", "upgrade", "--timeout", "0")
 
 
-@pytest.mark.parametrize(("url", "said"), BAD_URLS)
-def test_a_bad_url_is_one_line(url: str, said: str) -> None:
+@pytest.mark.parametrize(("url", "named"), BAD_URLS)
+def test_an_invalid_url_is_reported_in_one_line(url: str, named: str) -> None:
     result = neobank("verify", DATABASE_URL=url)
-    assert_one_line(result, said)
+    assert_one_line(result, named)
     assert len(result.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("words", [UPGRADE, ("verify",)], ids=["upgrade", "verify"])
-def test_a_wrong_password_is_one_line(database: Database, words: tuple[str, ...]) -> None:
+def test_a_wrong_password_is_reported_in_one_line(database: Database, words: tuple[str, ...]) -> None:
     url = database.url("application").set(password=SECRET_PASSWORD).render_as_string(hide_password=False)
     result = neobank(*words, DATABASE_URL=url, DATABASE_OWNER_URL=url)
     assert_one_line(result, "password authentication failed")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "named"),
     [
         ({"SECRET_KEY": ""}, "SECRET_KEY"),
         ({"SECRET_KEY": SECRET_PASSWORD}, "SECRET_KEY"),
@@ -77,12 +77,12 @@ def test_a_wrong_password_is_one_line(database: Database, words: tuple[str, ...]
         ({"CORS_ORIGINS": "https://*.example.org"}, "CORS_ORIGINS"),
     ],
 )
-def test_the_server_refuses_bad_settings(change: dict[str, str], said: str) -> None:
-    assert_one_line(gunicorn(**(SERVING | change)), said)
+def test_the_server_rejects_invalid_settings(change: dict[str, str], named: str) -> None:
+    assert_one_line(gunicorn(**(SERVING | change)), named)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "named"),
     [
         ({}, "DATABASE_OWNER_URL is not set"),
         ({"DATABASE_OWNER_URL": "x"}, "DATABASE_OWNER_URL is not a URL"),
@@ -92,11 +92,11 @@ def test_the_server_refuses_bad_settings(change: dict[str, str], said: str) -> N
         ({"DATABASE_OWNER_URL": DEAD_URL}, "Connection refused"),
     ],
 )
-def test_an_upgrade_refuses_bad_settings(change: dict[str, str], said: str) -> None:
-    assert_one_line(neobank(*UPGRADE, **(SERVING | change)), said)
+def test_an_upgrade_rejects_invalid_settings(change: dict[str, str], named: str) -> None:
+    assert_one_line(neobank(*UPGRADE, **(SERVING | change)), named)
 
 
-def test_verify_agrees_with_sound_books(database: Database, fresh: UpgradeSettings) -> None:
+def test_verify_accepts_sound_books(database: Database, fresh: UpgradeSettings) -> None:
     del fresh
     result = neobank("verify", DATABASE_URL=database.setting("application"))
     assert (result.returncode, result.stderr) == (0, "")
@@ -105,7 +105,7 @@ def test_verify_agrees_with_sound_books(database: Database, fresh: UpgradeSettin
 
 
 @pytest.mark.parametrize(
-    ("tampering", "said"),
+    ("tampering", "named"),
     [
         (
             "UPDATE balances SET balance = balance + 1 WHERE account_id = 9000000000000000002 AND shard = 0",
@@ -115,13 +115,13 @@ def test_verify_agrees_with_sound_books(database: Database, fresh: UpgradeSettin
         ("DELETE FROM transfers", "NC-SYST-EM00"),
     ],
 )
-def test_verify_names_every_account_that_was_tampered_with(
-    database: Database, owner: Engine, fresh: UpgradeSettings, tampering: str, said: str
+def test_verify_names_the_account_of_a_changed_row(
+    database: Database, owner: Engine, fresh: UpgradeSettings, tampering: str, named: str
 ) -> None:
     del fresh
     with owner.begin() as connection:
         connection.execute(text(tampering))
     result = neobank("verify", DATABASE_URL=database.setting("application"))
     assert result.returncode != 0
-    assert said in result.stdout
+    assert named in result.stdout
     assert "the books are wrong" in result.stderr

@@ -1,4 +1,4 @@
-"""One pool, two views: single statements that each commit, and transactions; turning from one to the other is free."""
+"""One connection pool serves autocommit statements and transactions; switching between them sends nothing."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ COUNT = text(
     "INSERT INTO rate_limit_counters (key_hash, hits, ends_at) VALUES ('\\x00', 1, now()) ON CONFLICT DO NOTHING"
 )
 COUNTED = text("SELECT count(*) FROM rate_limit_counters")
-LAST = text("SELECT 'the last that was sent'")
+LAST = text("SELECT 'the last statement'")
 SENT = text("SELECT query FROM pg_stat_activity WHERE pid = :process")
 
 pytestmark = pytest.mark.usefixtures("fresh")
@@ -46,7 +46,7 @@ def last_sent(engine: Engine, process: int) -> str:
     return found
 
 
-def test_a_statement_commits_and_a_transaction_can_be_undone_in_any_order(single: Engine, owner: Engine) -> None:
+def test_statements_commit_and_transactions_roll_back_in_any_order(single: Engine, owner: Engine) -> None:
     for _ in range(2):
         with pytest.raises(DBAPIError, match="division by zero"):
             count_and_fail(single)
@@ -59,7 +59,7 @@ def test_a_statement_commits_and_a_transaction_can_be_undone_in_any_order(single
     assert counted(owner) == 0
 
 
-def test_a_statement_commits_on_the_connection_that_replaces_a_dead_one(
+def test_a_statement_commits_on_the_connection_that_replaces_an_ended_one(
     single: Engine, engine: Engine, owner: Engine
 ) -> None:
     with single.connect() as connection:
@@ -71,7 +71,7 @@ def test_a_statement_commits_on_the_connection_that_replaces_a_dead_one(
         assert counted(owner) == 1
 
 
-def test_turning_from_statements_to_transactions_and_back_sends_nothing(single: Engine, engine: Engine) -> None:
+def test_switching_between_statements_and_transactions_sends_nothing(single: Engine, engine: Engine) -> None:
     with single.connect() as connection:
         mine = backend_pid(connection)
         connection.execute(LAST)

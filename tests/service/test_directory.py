@@ -1,4 +1,4 @@
-"""Profiles, factions, looking somebody up, and the search in one's own transactions."""
+"""Profiles, factions, the lookup of players, and the search in a player's own transactions."""
 
 import pytest
 from alembic import command
@@ -13,7 +13,7 @@ from tests.service.support import Join, LoggedIn, reset_schema
 FACTIONS = ["CorpSec", "Runners", "Syndicate", "Technocrats"]
 
 
-def test_a_profile_is_changed_field_by_field(player: Join) -> None:
+def test_a_profile_update_changes_only_its_fields(player: Join) -> None:
     neo, smith = player("Neo"), player("Smith")
     before = smith.account()
     changed = neo.send("PUT", "/account/profile", faction=" corpsec")
@@ -69,7 +69,7 @@ NO_PICTURES = [
 ]
 
 
-def test_a_picture_is_one_emoji_or_an_https_address(player: Join) -> None:
+def test_a_picture_is_one_emoji_or_an_https_url(player: Join) -> None:
     neo = player("Neo")
     for picture in PICTURES:
         answer = neo.send("PUT", "/account/profile", profile_picture=picture)
@@ -96,7 +96,7 @@ def test_a_picture_is_one_emoji_or_an_https_address(player: Join) -> None:
         ({"faction": "Zion", "profile_picture": "\U0001f60e"}, "Zion"),
     ],
 )
-def test_a_refused_profile_changes_nothing(player: Join, change: dict[str, object], named: str) -> None:
+def test_a_rejected_profile_changes_nothing(player: Join, change: dict[str, object], named: str) -> None:
     neo = player("Neo")
     before = neo.account()
     answer = neo.send("PUT", "/account/profile", **change)
@@ -105,7 +105,7 @@ def test_a_refused_profile_changes_nothing(player: Join, change: dict[str, objec
     assert neo.account() == before
 
 
-def test_who_joins_a_faction_joins_one_that_exists(client: FlaskClient) -> None:
+def test_registration_accepts_existing_factions_only(client: FlaskClient) -> None:
     who = {"character_name": "Neo", "password": "white rabbit"}
     refused = client.post("/api/v1/auth/register", json=who | {"faction": "Zion"})
     assert refused.status_code == 400
@@ -114,7 +114,7 @@ def test_who_joins_a_faction_joins_one_that_exists(client: FlaskClient) -> None:
     assert (joined.status_code, joined.get_json()["user"]["faction"]) == (201, "Runners")
 
 
-def test_factions_are_listed_with_their_members(player: Join) -> None:
+def test_factions_are_listed_with_their_member_counts(player: Join) -> None:
     neo, trinity = player("Neo"), player("Trinity")
     for member in (neo, trinity):
         member.send("PUT", "/account/profile", faction="Runners")
@@ -124,9 +124,7 @@ def test_factions_are_listed_with_their_members(player: Join) -> None:
     }
 
 
-def test_factions_of_before_are_kept_and_those_that_read_the_same_are_one(
-    owner: Engine, upgraded: UpgradeSettings
-) -> None:
+def test_the_migration_keeps_factions_and_merges_equal_spellings(owner: Engine, upgraded: UpgradeSettings) -> None:
     config = migrations._config()
     before = ["CorpSec", "corpsec ", "Zion", "ZION", "Zion", None]
     reset_schema(owner)
@@ -152,7 +150,7 @@ def test_factions_of_before_are_kept_and_those_that_read_the_same_are_one(
 
 
 @pytest.mark.parametrize("by", ["account_number", "name"])
-def test_a_player_is_looked_up_before_paying(player: Join, by: str) -> None:
+def test_a_player_is_found_by_number_or_name(player: Join, by: str) -> None:
     neo, trinity = player("Neo"), player("Trinity")
     trinity.send("PUT", "/account/profile", faction="Runners", profile_picture="\U0001f576")
     value = {"account_number": f" {trinity.number.lower()}", "name": " \uff34RINITY"}[by]
@@ -185,7 +183,7 @@ def test_a_player_is_looked_up_before_paying(player: Join, by: str) -> None:
         ({"id": "1"}, 400),
     ],
 )
-def test_a_look_up_of_nobody_says_so(player: Join, query: dict[str, str], status: int) -> None:
+def test_an_unknown_or_invalid_lookup_is_rejected(player: Join, query: dict[str, str], status: int) -> None:
     neo = player("Neo")
     player("Trinity")
     answer = neo.send("GET", "/players/lookup", **query)
@@ -198,7 +196,7 @@ def found(of: LoggedIn, q: str, **more: object) -> list[float]:
     return [transaction["amount"] for transaction in answer.get_json()["transactions"]]
 
 
-def test_a_search_finds_memo_number_and_name_folded_newest_first(player: Join) -> None:
+def test_a_search_matches_folded_memo_number_and_name_newest_first(player: Join) -> None:
     neo, trinity, smith = player("Neo"), player("Trinity"), player("Agent Sm\u00efth")
     for amount, to, memo in [
         (1, trinity, "Stra\u00dfe 100%"),
@@ -206,8 +204,8 @@ def test_a_search_finds_memo_number_and_name_folded_newest_first(player: Join) -
         (3, trinity, ""),
         (4, smith, "STRASSE_1"),
     ]:
-        assert neo.send("POST", "/transactions", to_account=to.number, amount=amount, memo=memo).status_code == 201
-    smith.send("POST", "/transactions", to_account=trinity.number, amount=5, memo="strasse of others")
+        assert neo.pay(to.number, amount, memo=memo).status_code == 201
+    smith.pay(trinity.number, 5, memo="strasse of others")
     assert found(neo, "stra\u00dfe") == [4, 1]
     assert found(neo, "STRASSE", limit=1) == [4]
     assert found(neo, "hotel") == [2]
@@ -225,10 +223,10 @@ def test_a_search_finds_memo_number_and_name_folded_newest_first(player: Join) -
     assert neo.send("GET", "/account/transactions/search", q="trin").get_json()["transactions"] == [whole[1], whole[3]]
 
 
-def test_a_search_looks_at_the_newest_only(player: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_covers_the_newest_transactions_only(player: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     neo, trinity = player("Neo"), player("Trinity")
     for amount in (1, 2, 3):
-        neo.send("POST", "/transactions", to_account=trinity.number, amount=amount)
+        neo.pay(trinity.number, amount)
     monkeypatch.setattr(search, "SEARCHED", 2)
     assert found(neo, "trinity") == [3, 2]
 
@@ -247,7 +245,7 @@ def test_a_search_looks_at_the_newest_only(player: Join, monkeypatch: pytest.Mon
         {"q": "x", "account": "NC-NONE-0000"},
     ],
 )
-def test_a_search_for_nothing_is_refused(player: Join, query: dict[str, str]) -> None:
+def test_an_invalid_search_is_rejected(player: Join, query: dict[str, str]) -> None:
     answer = player("Neo").send("GET", "/account/transactions/search", **query)
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
 
@@ -265,5 +263,5 @@ def test_a_search_for_nothing_is_refused(player: Join, query: dict[str, str]) ->
         ("DELETE", "/account/sessions/1"),
     ],
 )
-def test_nobody_in_particular_sees_nothing(client: FlaskClient, method: str, path: str) -> None:
+def test_a_request_without_a_session_is_rejected(client: FlaskClient, method: str, path: str) -> None:
     assert client.open("/api/v1" + path, method=method, json={}).status_code == 401

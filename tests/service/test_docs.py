@@ -1,4 +1,4 @@
-"""The page at /docs: all of it comes from the bank, and nothing in it needs more than its policy allows."""
+"""The page at /docs loads only files of the service, and needs no more than its content security policy allows."""
 
 import re
 from html.parser import HTMLParser
@@ -12,7 +12,7 @@ POLICY = "Content-Security-Policy"
 
 
 class Page(HTMLParser):
-    """What a page loads, and what stands in it that a policy without 'unsafe-inline' would not run."""
+    """The URLs that a page loads, and its inline scripts and styles, which the policy forbids."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Page(HTMLParser):
             self.inline.append(tag)
 
 
-def test_the_page_loads_what_the_bank_serves_and_its_policy_allows(client: FlaskClient) -> None:
+def test_the_page_loads_existing_files_and_has_nothing_inline(client: FlaskClient) -> None:
     answer = client.get("/docs")
     assert (answer.status_code, answer.content_type) == (200, "text/html; charset=utf-8")
     page = Page(answer.text)
@@ -41,13 +41,13 @@ def test_the_page_loads_what_the_bank_serves_and_its_policy_allows(client: Flask
         assert len(loaded.data) > 50
 
 
-def test_the_page_reads_the_document(client: FlaskClient) -> None:
+def test_the_page_reads_the_openapi_document(client: FlaskClient) -> None:
     [path] = re.findall(r'url: "([^"]+)"', client.get("/docs/start.js").text)
     assert client.get(path).get_json()["openapi"].startswith("3.1")
     assert "SwaggerUIBundle=" in client.get("/docs/swagger-ui-bundle.js").text.replace(" ", "")
 
 
-def test_the_page_runs_nothing_but_the_bank_s_own(client: FlaskClient) -> None:
+def test_the_policy_allows_only_scripts_of_the_service(client: FlaskClient) -> None:
     answer = client.get("/docs")
     allowed = dict(part.split(" ", 1) for part in answer.headers[POLICY].split("; "))
     assert allowed == {
@@ -65,6 +65,6 @@ def test_the_page_runs_nothing_but_the_bank_s_own(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["swagger-ui.js", "index.html", "LICENSE", "..", "..%2fflask_swagger_ui.py", "a\\b"])
-def test_nothing_else_is_served(client: FlaskClient, name: str) -> None:
+def test_no_other_file_is_served(client: FlaskClient, name: str) -> None:
     answer = client.get(f"/docs/{name}")
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")

@@ -1,4 +1,4 @@
-"""The games: every figure of their sheets, exactly, at every dial; and the fast way to them against every grid."""
+"""The games: the exact figures of their sheets at every dial, and the fast calculation compared with every grid."""
 
 import hashlib
 import itertools
@@ -26,12 +26,12 @@ PINNED = {
 }
 
 
-def test_each_game_is_played_by_its_pinned_sheet() -> None:
-    """Who changes a strip changes the hash: ship the new sheet in casino/sheets, pin it here, and keep the old one."""
+def test_each_game_uses_its_pinned_sheet() -> None:
+    """A changed strip changes the hash: add the new sheet to casino/sheets, pin it here, and keep the previous one."""
     assert {name: game.sheet for name, game in GAMES.items()} == PINNED
 
 
-def test_every_sheet_that_ever_was_is_shipped_whole() -> None:
+def test_every_sheet_that_was_ever_used_is_shipped_unchanged() -> None:
     kept = {entry.name: entry.read_bytes() for entry in files("neobank.casino").joinpath("sheets").iterdir()}
     assert {f"{hashlib.sha256(text).hexdigest()}.json" for text in kept.values()} == set(kept)
     assert {f"{sheet}.json" for sheet in PINNED.values()} <= set(kept)
@@ -40,14 +40,14 @@ def test_every_sheet_that_ever_was_is_shipped_whole() -> None:
     assert {f"{sheet}.json" for sheet in SHEETS} == set(kept)
 
 
-def test_a_changed_strip_is_another_sheet_and_misses_the_exact_return() -> None:
+def test_a_changed_strip_changes_the_sheet_and_the_return() -> None:
     strip = GLITCH.tight[0]
     changed = replace(GLITCH, tight=(strip.replace("S", "P", 1), *GLITCH.tight[1:]))
     assert changed.sheet not in SHEETS
     assert figures(changed, DIAL_MINIMUM).returned != Fraction(1, 2)
 
 
-def test_glitch_grid_s_sheet() -> None:
+def test_the_figures_of_glitch_grid() -> None:
     tight, default, loose = (figures(GLITCH, dial) for dial in (DIAL_MINIMUM, DIAL_DEFAULT, DIAL_MAXIMUM))
     assert (tight.returned, tight.hits) == (Fraction(1, 2), Fraction(17, 160))
     assert (loose.returned, loose.hits) == (Fraction(3, 2), Fraction(233, 800))
@@ -62,7 +62,7 @@ def test_glitch_grid_s_sheet() -> None:
     assert [len(strip) for strip in GLITCH.tight + GLITCH.loose] == [40] * 6
 
 
-def test_starlight_smuggler_s_sheet() -> None:
+def test_the_figures_of_starlight_smuggler() -> None:
     tight, default, loose = (figures(STARLIGHT, dial) for dial in (DIAL_MINIMUM, DIAL_DEFAULT, DIAL_MAXIMUM))
     assert {one.free_spins for one in (tight, default, loose)} == {Fraction(2, 125)}
     assert (tight.line_return, loose.line_return) == (Fraction(25, 54), Fraction(25, 18))
@@ -85,11 +85,11 @@ def test_starlight_smuggler_s_sheet() -> None:
 @pytest.mark.parametrize("game", GAMES.values(), ids=lambda game: game.name)
 @given(dial=st.integers(DIAL_MINIMUM, DIAL_MAXIMUM))
 @settings(max_examples=60, deadline=None)
-def test_the_dial_is_true_to_the_last_fraction(game: Game, dial: int) -> None:
+def test_the_return_equals_the_dial_exactly(game: Game, dial: int) -> None:
     assert figures(game, dial).returned == Fraction(dial, 10_000)
 
 
-def test_the_largest_win_is_what_the_house_is_asked_for() -> None:
+def test_the_largest_awards() -> None:
     assert [largest_award(game) for game in (GLITCH, STARLIGHT)] == [100, 290]
 
 
@@ -111,12 +111,12 @@ def test_the_largest_win_is_what_the_house_is_asked_for() -> None:
         ("PPS", 2),
     ],
 )
-def test_glitch_grid_pays_its_single_highest_award(shown: str, award: int) -> None:
+def test_glitch_grid_pays_its_highest_award_only(shown: str, award: int) -> None:
     reels = tuple(shown)
     assert play(replace(GLITCH, tight=reels, loose=reels), (0, 0, 0), loose=False).award == award
 
 
-def test_starlight_pays_the_longest_run_from_the_left_and_its_lines_add() -> None:
+def test_starlight_pays_the_longest_run_from_the_left_of_each_line() -> None:
     def pays(*rows: str) -> tuple[int, int, bool]:
         reels = tuple("".join(row[reel] for row in rows) for reel in range(5))
         found = play(replace(STARLIGHT, tight=reels, loose=reels), (0,) * 5, loose=False)
@@ -133,7 +133,7 @@ def test_starlight_pays_the_longest_run_from_the_left_and_its_lines_add() -> Non
 
 
 def drawn_game(chance: random.Random) -> Game:
-    """Draw a small game of any shape: lines, a wild or none, a scatter or none, awards for runs of any length."""
+    """Return a random small game with random lines and awards, with or without a wild and a scatter."""
     reels, rows = chance.randint(1, 4), chance.randint(1, 3)
     paying = "abc"[: chance.randint(1, 3)]
     wild = chance.choice([None, paying[0]])
@@ -159,13 +159,13 @@ def drawn_game(chance: random.Random) -> Game:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_the_fast_way_counts_what_walking_every_grid_counts(seed: int) -> None:
+def test_the_fast_distribution_equals_the_one_of_every_grid(seed: int) -> None:
     game = drawn_game(random.Random(seed))  # noqa: S311
     for loose in (False, True):
         assert distribution(game, loose=loose) == walked(game, loose=loose)
 
 
-def test_the_fast_way_counts_all_of_glitch_grid_and_a_short_starlight() -> None:
+def test_the_fast_distribution_is_right_for_glitch_grid_and_a_short_starlight() -> None:
     short = replace(
         STARLIGHT,
         tight=tuple(strip[:6] for strip in STARLIGHT.tight),
@@ -177,8 +177,8 @@ def test_the_fast_way_counts_all_of_glitch_grid_and_a_short_starlight() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_return_and_variance_are_those_of_a_paid_spin_with_its_free_ones(seed: int) -> None:
-    """The moments, by convolving the whole distribution of a paid spin and its free ones."""
+def test_return_and_variance_include_the_free_spins(seed: int) -> None:
+    """The expected moments come from the convolution of the distributions of a paid spin and its free spins."""
     game = drawn_game(random.Random(1000 + seed))  # noqa: S311
     dial = random.Random(seed).randint(DIAL_MINIMUM, DIAL_MAXIMUM)  # noqa: S311
     one: dict[tuple[int, bool], Fraction] = {}
@@ -202,7 +202,7 @@ def test_return_and_variance_are_those_of_a_paid_spin_with_its_free_ones(seed: i
     assert (found.returned, found.variance) == (mean, square - mean**2)
 
 
-def test_the_report_shows_the_exact_figures() -> None:
+def test_the_report_contains_the_exact_figures() -> None:
     report = neobank("casino", "report", "--dial", "102.5")
     assert report.returncode == 0, report.stderr
     for expected in (*PINNED.values(), "17/160 = 10.62%", "41/40", "290 x", "2/125"):
@@ -222,6 +222,6 @@ def test_the_report_shows_the_exact_figures() -> None:
         {"scatter": Scatter("S", 3, 5)},
     ],
 )
-def test_a_game_that_makes_no_sense_is_none(change: dict[str, object]) -> None:
+def test_an_inconsistent_game_is_rejected(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="makes no sense"):
         replace(GLITCH, **change)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Hashing passwords takes its time, and nobody else's: so many may wait for it, and no more."""
+"""Password hashing is slow; only a limited number of requests may wait for it, so that others are not delayed."""
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -23,8 +23,8 @@ DEADLINE = 60
 
 
 def requests(client: FlaskClient, neo: LoggedIn, organiser: LoggedIn) -> dict[str, Callable[[], TestResponse]]:
-    """Give a request for each route that hashes."""
-    who = {"character_name": "Somebody", "password": "white rabbit"}
+    """Return a request for each route that hashes a password."""
+    who = {"character_name": "Newcomer", "password": "white rabbit"}
     change = {"current_password": "password of Neo", "new_password": "another white rabbit"}
     reset = f"/api/admin/users/{neo.number}/reset-password"
     new = {"new_password": "another white rabbit"}
@@ -37,7 +37,7 @@ def requests(client: FlaskClient, neo: LoggedIn, organiser: LoggedIn) -> dict[st
 
 
 @pytest.mark.parametrize("route", ["register", "login", "change", "reset"])
-def test_beyond_half_of_the_threads_nobody_waits_and_payments_go_on(
+def test_at_most_half_of_the_threads_wait_and_payments_succeed(
     settings: ServingSettings, player: Join, organiser: LoggedIn, route: str
 ) -> None:
     neo, trinity = player("Neo"), player("Trinity")
@@ -51,7 +51,7 @@ def test_beyond_half_of_the_threads_nobody_waits_and_payments_go_on(
         waiting = sent
         while len(refused) < count - (ROOM - 1):
             done, waiting = wait(waiting, timeout=DEADLINE, return_when=FIRST_COMPLETED)
-            assert done, f"only {len(refused)} of {count} were told to come back"
+            assert done, f"only {len(refused)} of {count} requests were rejected"
             refused |= done
         for answer in (future.result() for future in refused):
             assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
@@ -64,7 +64,7 @@ def test_beyond_half_of_the_threads_nobody_waits_and_payments_go_on(
         assert all(future.result(DEADLINE).status_code != 503 for future in waiting)
 
 
-def test_whoever_is_refused_takes_no_room(settings: ServingSettings, player: Join) -> None:
+def test_a_rejected_request_does_not_use_up_a_place(settings: ServingSettings, player: Join) -> None:
     player("Neo")
     client = create_app(replace(settings, threads=2)).test_client()
     who = {"character_name": "Neo", "password": "password of Neo"}
@@ -74,7 +74,7 @@ def test_whoever_is_refused_takes_no_room(settings: ServingSettings, player: Joi
 
 
 @pytest.mark.parametrize(("threads", "room"), [(1, 1), (2, 1), (8, 4), (64, 32)])
-def test_there_is_room_for_half_and_always_for_one(threads: int, room: int) -> None:
+def test_half_of_the_threads_may_wait_and_at_least_one(threads: int, room: int) -> None:
     passwords.make_room(threads)
     with ExitStack() as held:
         for _ in range(room):
@@ -86,7 +86,7 @@ def test_there_is_room_for_half_and_always_for_one(threads: int, room: int) -> N
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Collect the memory that each check of a password takes: that, and nothing else, takes its time."""
+    """Collect the memory cost of each password verification, which determines its duration."""
     costs: list[int] = []
     verify = PasswordHasher.verify
 
@@ -98,10 +98,10 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return costs
 
 
-def test_a_refused_log_in_hashes_as_much_whoever_it_names(
+def test_a_rejected_login_hashes_the_same_for_every_name(
     client: FlaskClient, player: Join, organiser: LoggedIn, hashed: list[int]
 ) -> None:
-    """An unknown name, a player, one who is frozen, and those whose password is for one time and may be quick."""
+    """One-time passwords have cheaper hashes, so those accounts could be recognised by a faster rejection."""
     player("Neo")
     for name, action in [("Frozen", "freeze"), ("Reset", "reset-password")]:
         path = f"/api/admin/users/{player(name).number}/{action}"
@@ -122,6 +122,6 @@ def test_a_refused_log_in_hashes_as_much_whoever_it_names(
     assert costs == [[19 * 1024]] * len(answers)
 
 
-def test_the_parameters_are_owasp_s() -> None:
+def test_the_parameters_are_those_of_owasp() -> None:
     found = extract_parameters(passwords.hash_password("white rabbit"))
     assert (found.type, found.memory_cost, found.time_cost, found.parallelism) == (Type.ID, 19 * 1024, 2, 1)

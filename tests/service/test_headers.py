@@ -1,4 +1,4 @@
-"""What every answer tells a browser, whatever became of the request; and pages of which origins may ask."""
+"""Security headers of every response, and the origins whose pages may send requests (CORS)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ POLICY = "Content-Security-Policy"
 
 
 def mistaken(client: FlaskClient) -> TestResponse:
-    """Let a view meet a defect of the bank's own."""
+    """Send a request whose view raises an unexpected exception."""
     with patch("neobank.switches.routes.read_switches", side_effect=ZeroDivisionError):
         return client.get("/api/v1/status")
 
@@ -37,7 +37,7 @@ ANSWERS: dict[int, Callable[[FlaskClient], TestResponse]] = {
 
 
 @pytest.mark.parametrize("status", ANSWERS)
-def test_every_answer_has_the_headers(client: FlaskClient, status: int) -> None:
+def test_every_response_has_the_security_headers(client: FlaskClient, status: int) -> None:
     answer = ANSWERS[status](client)
     assert answer.status_code == status
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS
@@ -45,14 +45,14 @@ def test_every_answer_has_the_headers(client: FlaskClient, status: int) -> None:
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_mistake_of_the_bank_s_own_tells_nothing_of_its_inside(client: FlaskClient) -> None:
+def test_an_internal_error_discloses_no_details(client: FlaskClient) -> None:
     answer = mistaken(client)
     assert answer.content_type == "application/problem+json"
     assert "ZeroDivision" not in answer.text
     assert "Traceback" not in answer.text
 
 
-def test_nothing_may_run_or_frame_or_be_submitted() -> None:
+def test_the_policy_forbids_scripts_frames_and_forms() -> None:
     directives = dict(part.split(" ", 1) for part in HEADERS[POLICY].split("; "))
     assert directives == dict.fromkeys(["default-src", "base-uri", "form-action", "frame-ancestors"], "'none'")
 
@@ -65,11 +65,11 @@ def test_nothing_may_run_or_frame_or_be_submitted() -> None:
         (1, None, False),
         (1, "http", False),
         (1, "https", True),
-        (1, "https, http", False),  # the nearest proxy's word counts
+        (1, "https, http", False),  # the header of the nearest proxy counts
         (2, "https", True),
     ],
 )
-def test_https_is_demanded_where_a_trusted_proxy_says_it_is_there(
+def test_hsts_is_sent_if_a_trusted_proxy_reports_https(
     settings: ServingSettings, proxies: int, forwarded: str | None, *, sent: bool
 ) -> None:
     client = create_app(replace(settings, trusted_proxies=proxies)).test_client()
@@ -83,14 +83,14 @@ def shared(settings: ServingSettings, app: Flask) -> FlaskClient:
     return create_app(replace(settings, cors_origins=frozenset({PANEL}))).test_client()
 
 
-def ask(client: FlaskClient, origin: str, method: str = "PUT") -> TestResponse:
+def preflight(client: FlaskClient, origin: str, method: str = "PUT") -> TestResponse:
     return client.options(
         "/api/v1/account/profile", headers={"Origin": origin, "Access-Control-Request-Method": method}
     )
 
 
-def test_a_configured_page_may_ask_and_read(shared: FlaskClient, player: Join) -> None:
-    allowed = ask(shared, PANEL)
+def test_a_page_of_a_configured_origin_may_send_requests_and_read_responses(shared: FlaskClient, player: Join) -> None:
+    allowed = preflight(shared, PANEL)
     assert allowed.status_code == 200
     assert allowed.headers["Access-Control-Allow-Origin"] == PANEL
     assert "PUT" in allowed.headers["Access-Control-Allow-Methods"]
@@ -100,7 +100,7 @@ def test_a_configured_page_may_ask_and_read(shared: FlaskClient, player: Join) -
 
 
 @pytest.mark.parametrize("path", ["/api/v1/account", "/nowhere"])
-def test_an_error_can_be_read_too(shared: FlaskClient, path: str) -> None:
+def test_a_page_of_a_configured_origin_may_read_errors(shared: FlaskClient, path: str) -> None:
     assert shared.get(path, headers={"Origin": PANEL}).headers["Access-Control-Allow-Origin"] == PANEL
 
 
@@ -108,25 +108,25 @@ def test_an_error_can_be_read_too(shared: FlaskClient, path: str) -> None:
     "origin",
     ["https://evil.example", "null", "", "http://panel.example.org", PANEL + ":8443", PANEL + ".evil.example"],
 )
-def test_no_other_page_may(shared: FlaskClient, origin: str) -> None:
-    for answer in (ask(shared, origin), shared.get("/health", headers={"Origin": origin})):
+def test_a_page_of_any_other_origin_may_not(shared: FlaskClient, origin: str) -> None:
+    for answer in (preflight(shared, origin), shared.get("/health", headers={"Origin": origin})):
         assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
         assert "Origin" in answer.vary
 
 
-def test_no_page_is_ever_allowed_credentials_or_every_origin(shared: FlaskClient) -> None:
-    for answer in (ask(shared, PANEL), shared.get("/health", headers={"Origin": PANEL})):
+def test_neither_credentials_nor_all_origins_are_ever_allowed(shared: FlaskClient) -> None:
+    for answer in (preflight(shared, PANEL), shared.get("/health", headers={"Origin": PANEL})):
         assert "Access-Control-Allow-Credentials" not in answer.headers
         assert "*" not in answer.headers["Access-Control-Allow-Origin"]
 
 
 @pytest.mark.parametrize("method", ["TRACE", "PATCH", "PROPFIND", "DELETE"])
-def test_another_method_is_refused_with_those_that_there_are(client: FlaskClient, method: str) -> None:
+def test_an_unsupported_method_is_rejected_with_the_allowed_ones(client: FlaskClient, method: str) -> None:
     answer = client.open("/api/v1/transactions", method=method)
     assert (answer.status_code, answer.content_type) == (405, "application/problem+json")
     assert set(answer.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
 
 
-def test_head_is_get_without_a_body(client: FlaskClient) -> None:
+def test_head_returns_no_body(client: FlaskClient) -> None:
     answer = client.head("/health")
     assert (answer.status_code, answer.data) == (200, b"")

@@ -1,7 +1,7 @@
-"""What refuses a spin is known without its outcome: whatever it would have been, the decision is the same.
+"""Whether a spin is rejected does not depend on its outcome.
 
-Every outcome that a game has is settled here, in transactions that are rolled back, with money that is just enough and
-with a hundredth less. So of refused and accepted bets the same share would have won.
+Every outcome of a game is settled in a transaction that is rolled back, once with just enough money and once with a
+hundredth less. All outcomes get the same decision, so rejected and accepted bets have the same chance of winning.
 """
 
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ def on_one(total: int) -> list[int]:
     return [0] * (SHARDS - 1) + [total]
 
 
-def thin(total: int) -> list[int]:
-    """So that no shard can pay alone, and only all of them together."""
+def spread_thin(total: int) -> list[int]:
+    """Distribute an amount so that no shard has enough alone, but all of them together have."""
     return [total // SHARDS + (shard < total % SHARDS) for shard in range(SHARDS)]
 
 
@@ -64,7 +64,7 @@ def gambler(gamblers: list[int]) -> int:
 
 
 def outcomes(game: Game) -> Iterator[Outcome]:
-    """Give every sum of awards there is, with and without free spins where both happen."""
+    """Yield every combination of total award and free spins that the game has."""
     for award, triggers in sorted(set().union(*(distribution(game, loose=loose) for loose in (False, True)))):
         yield Outcome((), (), award, 0, triggers)
 
@@ -82,7 +82,7 @@ def settle(connection: Connection, account: int, terms: Terms, outcome: Outcome,
 
 
 def decisions(owner: Engine, account: int, terms: Terms, held: int, house: list[int]) -> set[Refusal]:
-    """Settle every outcome with this much money on both sides; gives what refused them, and None if one was settled."""
+    """Settle every outcome with these balances; return the errors that rejected them, and None if one was settled."""
 
     def decide(outcome: Outcome) -> Refusal:
         def play_once(attempt: int) -> None:
@@ -103,7 +103,9 @@ def decisions(owner: Engine, account: int, terms: Terms, held: int, house: list[
 
 @pytest.mark.parametrize("free", [False, True], ids=["paid", "free"])
 @pytest.mark.parametrize("game", GAMES.values(), ids=lambda game: game.name)
-def test_no_outcome_decides_whether_money_is_enough(owner: Engine, gambler: int, game: Game, *, free: bool) -> None:
+def test_the_outcome_does_not_decide_whether_there_is_enough_money(
+    owner: Engine, gambler: int, game: Game, *, free: bool
+) -> None:
     if free and not game.free_spins_awarded:
         return
     terms = Terms(game, 1, 10_200, game.bets.minimum * 100, free=free, free_remaining=5 if free else 0)
@@ -112,14 +114,14 @@ def test_no_outcome_decides_whether_money_is_enough(owner: Engine, gambler: int,
             give_free_spins(connection, gambler, terms)
     largest = largest_award(game) * terms.line_bet
     need, rich = largest - terms.bet, FULL // SHARDS
-    for spread, missing in product((on_one, thin), (0, 1)):
+    for spread, missing in product((on_one, spread_thin), (0, 1)):
         assert decisions(owner, gambler, terms, 100_000, spread(need - missing)) == {
             HouseCannotPay if missing else None
         }
     fits: dict[int, Refusal] = {terms.bet: None, FULL - largest + terms.bet: None}
     fits |= {FULL - largest + terms.bet + 1: BalanceLimit} | ({} if free else {terms.bet - 1: InsufficientFunds})
     for held, refusal in fits.items():
-        assert decisions(owner, gambler, terms, held, thin(rich)) == {refusal}, held
+        assert decisions(owner, gambler, terms, held, spread_thin(rich)) == {refusal}, held
 
 
 def give_free_spins(connection: Connection, account: int, terms: Terms) -> None:
@@ -128,7 +130,7 @@ def give_free_spins(connection: Connection, account: int, terms: Terms) -> None:
     settle(connection, account, replace(terms, free=False), awarding, 1)
 
 
-def test_what_protects_a_player_or_closes_a_game_asks_before_anything_is_drawn(
+def test_limits_exclusion_and_closure_reject_a_spin_before_its_outcome_is_drawn(
     owner: Engine, gambler: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drawn(*_: object) -> NoReturn:
@@ -155,7 +157,7 @@ def test_what_protects_a_player_or_closes_a_game_asks_before_anything_is_drawn(
             under_way.rollback()
 
 
-def test_money_that_lies_on_one_shard_is_spread_once_two_need_it(owner: Engine, gamblers: list[int]) -> None:
+def test_money_on_one_shard_is_distributed_when_two_spins_need_it(owner: Engine, gamblers: list[int]) -> None:
     gambler, other = gamblers
     terms = Terms(GAMES["glitch_grid"], 1, 10_200, 1000, free=False, free_remaining=0)
     lost, total = Outcome((), (), 0, 0, triggers=False), 32 * largest_award(terms.game) * terms.line_bet
@@ -180,8 +182,8 @@ def test_money_that_lies_on_one_shard_is_spread_once_two_need_it(owner: Engine, 
     assert max(held) - min(held) <= 1
 
 
-def test_the_version_before_still_plays(owner: Engine, gambler: int) -> None:
-    """Its pods serve while this one rolls out, and after going back: by begin_spin, which holds, and settle_spin."""
+def test_the_previous_version_of_the_service_can_still_spin(owner: Engine, gambler: int) -> None:
+    """Its pods run during a rollout and after a rollback. They use begin_spin, which locks, and settle_spin."""
     values = {"account": gambler, "game": "glitch_grid"}
     with owner.begin() as connection:
         begun = connection.execute(text("SELECT * FROM begin_spin(:account, :game)"), values).one()

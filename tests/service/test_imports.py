@@ -13,7 +13,7 @@ BASE: Final = {"contract", "database", "errors", "names"}
 CORE: Final = BASE | {"counters", "free_spins", "ledger", "sessions", "settings"}
 WEB: Final = CORE | {"monitoring", "web"}
 
-# Each package or module of neobank, from the bottom up, and what it may import besides itself.
+# The packages and modules of neobank, lowest layer first, and what each may import in addition to itself.
 ALLOWED: Final[Mapping[str, set[str]]] = {
     "contract": set(),
     "database": set(),
@@ -39,20 +39,20 @@ ALLOWED: Final[Mapping[str, set[str]]] = {
     "cli": WEB | {"audit", "casino", "migrations", "vendors"},
 }
 
-# The rules of the games: what `neobank verify-round` computes with, on any machine.
+# The modules that `neobank verify-round` needs; they work on any machine.
 MATHEMATICS: Final = ("engine", "exact", "fairness", "game", "games", "rounds")
 SERVER_LIBRARIES: Final = {"alembic", "apiflask", "flask", "psycopg2", "pydantic", "sqlalchemy", "werkzeug"}
 
 
 def modules(under: Path) -> Iterator[tuple[str, Path]]:
-    """Name each module of a package, or the one module of a file, as an import does."""
+    """Yield the dotted name and the path of each module of a package, or of a single file."""
     for path in [under] if under.is_file() else sorted(under.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Name all that a module imports, wherever in it: `from neobank import web` is `neobank.web`."""
+    """Yield the dotted name of each import of a module, nested ones too: `from neobank import web` is `neobank.web`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)

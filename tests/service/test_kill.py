@@ -1,4 +1,4 @@
-"""What is killed in the middle of payments loses none that was confirmed, and repeats none that is asked for again."""
+"""Killing a worker or the database loses no confirmed payment, and repeated requests pay once."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tools.postgres import Postgres
 
 
 def kill_all(server: Postgres) -> None:
-    """End a server and all it has started, the first one first: it would end the others itself, and start anew."""
+    """Kill PostgreSQL and its child processes, the postmaster first, so that it can not restart them."""
     assert server.process is not None
     started = children(server.process.pid)
     server.process.kill()
@@ -26,23 +26,23 @@ def kill_all(server: Postgres) -> None:
     server.kill()
 
 
-def test_a_worker_killed_in_mid_flood_loses_and_repeats_nothing(served: Served, engine: Engine, books: Books) -> None:
+def test_killing_workers_loses_and_repeats_no_payment(served: Served, engine: Engine, books: Books) -> None:
     players = [served.bank.join(f"Player {index}") for index in range(4)]
     with Flood(served.bank, players) as flood:
         flood.await_confirmed(50)
         for _ in range(3):
             served.kill_worker()
             flood.await_confirmed(30)
-    assert flood.unanswered, "no payment was under way when a worker was killed"
+    assert flood.unanswered, "no payment was in progress when a worker was killed"
     flood.settle(engine)
     books()
 
 
-def test_a_database_killed_in_mid_flood_loses_and_repeats_nothing(
+def test_killing_the_database_loses_and_repeats_no_payment(
     served: Served, database: Database, engine: Engine, owner: Engine, books: Books
 ) -> None:
     if database.embedded is None:
-        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that is not ours to kill")
+        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that the tests may not kill")
     players = [served.bank.join(f"Player {index}") for index in range(4)]
     with Flood(served.bank, players) as flood:
         for _ in range(2):
@@ -52,12 +52,12 @@ def test_a_database_killed_in_mid_flood_loses_and_repeats_nothing(
             for ours in (engine, owner):
                 ours.dispose()
         flood.await_confirmed(50)
-    assert flood.unanswered, "no payment was under way when PostgreSQL was killed"
+    assert flood.unanswered, "no payment was in progress when PostgreSQL was killed"
     flood.settle(engine)
     books()
 
 
-def test_twenty_identical_requests_over_two_workers_move_money_once(served: Served) -> None:
+def test_twenty_identical_requests_to_two_workers_move_money_once(served: Served) -> None:
     neo, trinity = served.bank.join("Neo"), served.bank.join("Trinity")
     payment: dict[str, object] = {"to_account": trinity.number, "amount": 7}
 
@@ -76,7 +76,7 @@ def test_twenty_identical_requests_over_two_workers_move_money_once(served: Serv
 
 @pytest.fixture
 def till(served: Served) -> tuple[Player, dict[str, str]]:
-    """A vendor and the header of their terminal."""
+    """A vendor and the header of the vendor's terminal."""
     bar = served.bank.join("Bar")
     assert ADMINISTRATOR.password
     organiser = served.bank.log_in(ADMINISTRATOR.name, ADMINISTRATOR.password)
@@ -86,7 +86,7 @@ def till(served: Served) -> tuple[Player, dict[str, str]]:
     return bar, {"X-API-Key": body["key"]}
 
 
-def test_one_charge_is_paid_once_by_two_phones_and_refunded_once(
+def test_two_phones_pay_a_charge_once_and_it_is_refunded_once(
     served: Served, till: tuple[Player, dict[str, str]], books: Books
 ) -> None:
     bank, (bar, key) = served.bank, till

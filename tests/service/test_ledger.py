@@ -1,4 +1,4 @@
-"""The ledger's promises: no money appears or vanishes, no overdraft, no deadlock, and no way round them."""
+"""The ledger neither creates nor loses money, permits no overdraft, does not deadlock, and cannot be bypassed."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ def balances(connection: Connection, accounts: list[int]) -> list[int]:
 
 
 def move(engine: Engine, debit: int, credit: int, amount: int) -> int:
-    """Pay in a transaction of its own; gives what the payer has left."""
+    """Pay in a separate transaction; return the payer's new balance."""
     with engine.begin() as connection:
         number = number_of(connection, credit)
         return transfer(connection, debit, number, amount).debit_balance
@@ -72,7 +72,7 @@ def test_a_transfer_moves_exactly_its_amount(engine: Engine, players: list[int])
         (0, 0, 1, SameAccount),
     ],
 )
-def test_a_refused_transfer_leaves_no_trace(
+def test_a_rejected_transfer_changes_nothing(
     engine: Engine, players: list[int], debit: int, credit: int, amount: int, refusal: type[BankError]
 ) -> None:
     with pytest.raises(refusal):
@@ -82,12 +82,12 @@ def test_a_refused_transfer_leaves_no_trace(
         assert len(history(connection, players[debit], limit=10)) == 1
 
 
-def test_an_unknown_account_is_named(engine: Engine, players: list[int]) -> None:
+def test_the_error_names_an_unknown_account(engine: Engine, players: list[int]) -> None:
     with pytest.raises(UnknownAccount, match="NC-NONE-0000"), engine.begin() as connection:
         transfer(connection, players[0], "NC-NONE-0000", 1)
 
 
-def test_no_balance_outgrows_what_json_can_say(engine: Engine, owner: Engine, players: list[int]) -> None:
+def test_no_balance_exceeds_what_json_can_represent(engine: Engine, owner: Engine, players: list[int]) -> None:
     receiver = (Balance.account_id == players[1],)
     with owner.begin() as connection:
         connection.execute(update(Balance).where(*receiver).values(balance=MAX_BALANCE))
@@ -97,7 +97,7 @@ def test_no_balance_outgrows_what_json_can_say(engine: Engine, owner: Engine, pl
         connection.execute(update(Balance).where(*receiver).values(balance=OPENING_BALANCE))
 
 
-def test_only_one_of_many_gets_the_last_coin(engine: Engine, players: list[int]) -> None:
+def test_one_of_many_concurrent_payments_gets_the_whole_balance(engine: Engine, players: list[int]) -> None:
     def spend(index: int) -> bool:
         try:
             move(engine, players[0], players[1 + index % 3], OPENING_BALANCE)
@@ -109,8 +109,8 @@ def test_only_one_of_many_gets_the_last_coin(engine: Engine, players: list[int])
         assert sum(pool.map(spend, range(48))) == 1
 
 
-def test_random_transfers_at_once_keep_every_promise(engine: Engine, players: list[int]) -> None:
-    """Threads pay among few accounts, SYSTEM and the house in both directions; each then checks its own arithmetic."""
+def test_concurrent_random_transfers_keep_every_invariant(engine: Engine, players: list[int]) -> None:
+    """Threads pay between a few accounts, SYSTEM and the house in all directions and record what they moved."""
     accounts = [*players, SYSTEM_ID, HOUSE_ID]
 
     def wander(seed: int) -> dict[int, int]:
@@ -140,7 +140,9 @@ def test_random_transfers_at_once_keep_every_promise(engine: Engine, players: li
 
 @given(shares=st.lists(st.integers(0, 10), min_size=32, max_size=32), amount=st.integers(1, 330))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_several_shards_pay_like_one(owner: Engine, players: list[int], shares: list[int], amount: int) -> None:
+def test_an_account_with_several_shards_pays_like_one_with_a_single_shard(
+    owner: Engine, players: list[int], shares: list[int], amount: int
+) -> None:
     with owner.connect() as connection, connection.begin() as rolled_back:
         for shard, share in enumerate(shares):
             connection.execute(
@@ -159,7 +161,7 @@ def test_several_shards_pay_like_one(owner: Engine, players: list[int], shares: 
             rolled_back.rollback()
 
 
-def test_history_is_whole_in_order_and_in_pages(engine: Engine, players: list[int]) -> None:
+def test_the_pages_of_a_history_contain_all_entries_in_order(engine: Engine, players: list[int]) -> None:
     for amount in range(1, 24):
         move(engine, players[amount % 2], players[1 - amount % 2], amount)
     with engine.connect() as connection:
@@ -192,12 +194,12 @@ def test_history_is_whole_in_order_and_in_pages(engine: Engine, players: list[in
         "SELECT * FROM provisioned_administrators",
     ],
 )
-def test_the_serving_role_can_only_post_transfers(engine: Engine, statement: str) -> None:
+def test_the_serving_role_cannot_change_the_books_directly(engine: Engine, statement: str) -> None:
     with pytest.raises(DBAPIError, match=r"permission denied|must be owner"), engine.begin() as connection:
         connection.execute(text(statement))
 
 
-def test_a_temporary_table_can_not_stand_in_for_the_books(owner: Engine, players: list[int], books: Books) -> None:
+def test_a_temporary_table_does_not_shadow_the_books(owner: Engine, players: list[int], books: Books) -> None:
     with owner.begin() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE balances (LIKE public.balances)"))
         number = number_of(connection, players[1])

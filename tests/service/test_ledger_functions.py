@@ -1,4 +1,4 @@
-"""The ledger's SQL functions, called with what no route would send: each refuses by itself, and nothing has moved."""
+"""The SQL functions of the ledger reject arguments that no route would send, and change nothing."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -21,7 +21,7 @@ STATE = text(
     "SELECT (SELECT count(*) FROM transfers), (SELECT array_agg((account_id, shard, balance)::text ORDER BY "
     "account_id, shard) FROM balances), (SELECT count(*) FROM accounts WHERE frozen)"
 )
-NOBODY = 123_456_789_012
+UNKNOWN_ID = 123_456_789_012
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def state(engine: Engine) -> object:
 
 
 def entries(*moves: tuple[int | None, int | None, int | None]) -> dict[str, object]:
-    """Give the arguments for entries between the players 0, 1, 2 (or ids as they are)."""
+    """Return the arguments for transfers; 0, 1 and 2 stand for the players, other numbers are account ids."""
     debits, credits_, amounts = (list(column) for column in zip(*moves, strict=True))
     return {"debits": debits, "credits": credits_, "amounts": amounts}
 
@@ -54,34 +54,34 @@ def entries(*moves: tuple[int | None, int | None, int | None]) -> dict[str, obje
 Arguments = dict[str, object]
 
 BAD_BATCHES: list[tuple[str, Arguments, str | None]] = [
-    ("an amount of nothing", entries((0, 1, 0)), "transfer_moves_something"),
+    ("an amount of zero", entries((0, 1, 0)), "transfer_moves_something"),
     ("a negative amount", entries((0, 1, -5)), "transfer_moves_something"),
-    ("a negative one hidden among others", entries((0, 1, 50), (0, 1, -40)), "transfer_moves_something"),
+    ("a negative amount among others", entries((0, 1, 50), (0, 1, -40)), "transfer_moves_something"),
     ("no amount", entries((0, 1, None)), None),
     ("no payer", entries((None, 1, 5)), None),
     ("no receiver", entries((0, None, 5)), None),
-    ("an account that pays itself", entries((0, 0, 5)), "transfer_between_two"),
-    ("one that pays itself after a good one", entries((0, 1, 5), (1, 1, 5)), "transfer_between_two"),
-    ("a payer who does not exist", entries((NOBODY, 1, 5)), "transfers_debit_account_id_fkey"),
-    ("a receiver who does not exist", entries((0, NOBODY, 5)), "transfers_credit_account_id_fkey"),
-    ("more than there is", entries((0, 1, OPENING_BALANCE + 1)), "balance_not_below_floor"),
-    ("more than there is, in parts", entries((0, 1, 60_000), (0, 2, 60_000)), "balance_not_below_floor"),
-    ("more than an account holds", entries((SYSTEM_ID, 1, MAX_BALANCE)), "balance_within_bounds"),
-    ("more than fits", entries((SYSTEM_ID, 1, 2**63 - 1), (SYSTEM_ID, 1, 2**63 - 1)), None),
-    ("fewer amounts than entries", entries((0, 1, 5), (1, 2, 5)) | {"amounts": [5]}, None),
-    ("fewer receivers than entries", entries((0, 1, 5), (1, 2, 5)) | {"credits": [1]}, None),
+    ("an account pays itself", entries((0, 0, 5)), "transfer_between_two"),
+    ("an account pays itself in the second transfer", entries((0, 1, 5), (1, 1, 5)), "transfer_between_two"),
+    ("an unknown payer", entries((UNKNOWN_ID, 1, 5)), "transfers_debit_account_id_fkey"),
+    ("an unknown receiver", entries((0, UNKNOWN_ID, 5)), "transfers_credit_account_id_fkey"),
+    ("more than the balance", entries((0, 1, OPENING_BALANCE + 1)), "balance_not_below_floor"),
+    ("more than the balance in total", entries((0, 1, 60_000), (0, 2, 60_000)), "balance_not_below_floor"),
+    ("more than the largest balance", entries((SYSTEM_ID, 1, MAX_BALANCE)), "balance_within_bounds"),
+    ("more than a bigint", entries((SYSTEM_ID, 1, 2**63 - 1), (SYSTEM_ID, 1, 2**63 - 1)), None),
+    ("fewer amounts than transfers", entries((0, 1, 5), (1, 2, 5)) | {"amounts": [5]}, None),
+    ("fewer receivers than transfers", entries((0, 1, 5), (1, 2, 5)) | {"credits": [1]}, None),
     ("more than the house has", entries((HOUSE_ID, 1, 900_000_000_000)), "balance_not_below_floor"),
     ("a long memo", entries((0, 1, 5)) | {"memo": "x" * 141}, "transfer_memo_is_short"),
     ("no memo", entries((0, 1, 5)) | {"memo": None}, None),
     ("no kind", entries((0, 1, 5)) | {"kind": None}, None),
-    ("nobody's act", entries((0, 1, 5)) | {"actor": NOBODY}, "transfers_actor_id_fkey"),
+    ("an unknown actor", entries((0, 1, 5)) | {"actor": UNKNOWN_ID}, "transfers_actor_id_fkey"),
 ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "refusal"), [bad[1:] for bad in BAD_BATCHES], ids=[bad[0] for bad in BAD_BATCHES]
 )
-def test_post_transfers_refuses_and_moves_nothing(
+def test_post_transfers_rejects_invalid_arguments(
     engine: Engine, players: list[int], arguments: Arguments, refusal: str | None
 ) -> None:
     ids = [
@@ -94,26 +94,26 @@ def test_post_transfers_refuses_and_moves_nothing(
 
 
 BAD_TRANSFERS: list[tuple[str, Arguments, str | None]] = [
-    ("nothing", {"amount": 0}, "transfer_moves_something"),
+    ("an amount of zero", {"amount": 0}, "transfer_moves_something"),
     ("a negative amount", {"amount": -1}, "transfer_moves_something"),
     ("no amount", {"amount": None}, None),
     ("no payer", {"debit": None}, None),
     ("no receiver", {"credit": None}, None),
-    ("a payer who does not exist", {"debit": NOBODY}, "transfers_debit_account_id_fkey"),
-    ("a receiver who does not exist", {"credit": NOBODY}, "transfers_credit_account_id_fkey"),
-    ("more than fits", {"amount": 2**63 - 1}, None),
+    ("an unknown payer", {"debit": UNKNOWN_ID}, "transfers_debit_account_id_fkey"),
+    ("an unknown receiver", {"credit": UNKNOWN_ID}, "transfers_credit_account_id_fkey"),
+    ("more than a bigint", {"amount": 2**63 - 1}, None),
     ("a long memo", {"memo": "é" * 141}, "transfer_memo_is_short"),
     ("no memo", {"memo": None}, None),
     ("no kind", {"kind": None}, None),
-    ("nobody's act", {"actor": NOBODY}, "transfers_actor_id_fkey"),
-    ("no act", {"actor": None}, None),
+    ("an unknown actor", {"actor": UNKNOWN_ID}, "transfers_actor_id_fkey"),
+    ("no actor", {"actor": None}, None),
 ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "refusal"), [bad[1:] for bad in BAD_TRANSFERS], ids=[bad[0] for bad in BAD_TRANSFERS]
 )
-def test_post_transfer_refuses_and_moves_nothing(
+def test_post_transfer_rejects_invalid_arguments(
     engine: Engine, players: list[int], arguments: Arguments, refusal: str | None
 ) -> None:
     good: Arguments = {
@@ -129,7 +129,7 @@ def test_post_transfer_refuses_and_moves_nothing(
 
 
 @pytest.mark.parametrize("kind", ["transfer", "vendor_charge", "refund", "opening_balance", "casino_bet", "anything"])
-def test_who_is_frozen_pays_nobody_alone_or_among_others(engine: Engine, players: list[int], kind: str) -> None:
+def test_a_frozen_account_cannot_pay_alone_or_among_others(engine: Engine, players: list[int], kind: str) -> None:
     with engine.begin() as connection:
         connection.execute(SET_FROZEN, {"account": players[2], "frozen": True})
     common: Arguments = {"kind": kind, "memo": "", "actor": players[0]}
@@ -142,14 +142,16 @@ def test_who_is_frozen_pays_nobody_alone_or_among_others(engine: Engine, players
 
 
 @pytest.mark.parametrize("kind", ["admin_adjustment", "reversal"])
-def test_organisers_still_correct_who_is_frozen(engine: Engine, players: list[int], kind: str) -> None:
+def test_organisers_can_adjust_a_frozen_account(engine: Engine, players: list[int], kind: str) -> None:
     with engine.begin() as connection:
         connection.execute(SET_FROZEN, {"account": players[2], "frozen": True})
         values = {"debits": [players[2]], "credits": [SYSTEM_ID], "amounts": [1], "kind": kind}
         connection.execute(POST_MANY, values | {"memo": "", "actor": players[0]})
 
 
-def test_a_read_only_bank_moves_nothing_for_the_service(engine: Engine, owner: Engine, players: list[int]) -> None:
+def test_the_serving_role_cannot_move_money_while_the_bank_is_read_only(
+    engine: Engine, owner: Engine, players: list[int]
+) -> None:
     with owner.begin() as connection:
         connection.execute(text("UPDATE switches SET read_only = true"))
     common: Arguments = {"kind": "admin_adjustment", "memo": "", "actor": players[0]}
@@ -161,9 +163,9 @@ def test_a_read_only_bank_moves_nothing_for_the_service(engine: Engine, owner: E
         assert violated(engine, statement, common | values) == "bank_not_read_only"
 
 
-def test_nothing_to_post_is_nothing(engine: Engine, players: list[int]) -> None:
+def test_posting_no_transfers_changes_nothing(engine: Engine, players: list[int]) -> None:
     before = state(engine)
-    nothing: Arguments = {
+    no_transfers: Arguments = {
         "debits": [],
         "credits": [],
         "amounts": [],
@@ -172,15 +174,15 @@ def test_nothing_to_post_is_nothing(engine: Engine, players: list[int]) -> None:
         "actor": players[0],
     }
     with engine.begin() as connection:
-        connection.execute(POST_MANY, nothing)
+        connection.execute(POST_MANY, no_transfers)
     assert state(engine) == before
 
 
 @pytest.mark.parametrize(
     ("account", "frozen", "outcome"),
-    [("player", True, True), ("player", False, False), ("player", None, False), (NOBODY, True, False)],
+    [("player", True, True), ("player", False, False), ("player", None, False), (UNKNOWN_ID, True, False)],
 )
-def test_set_frozen_tells_whether_it_changed_anything(
+def test_set_frozen_returns_whether_it_changed_the_account(
     engine: Engine, players: list[int], account: str | int, frozen: object, outcome: object
 ) -> None:
     which = players[0] if account == "player" else account
@@ -189,18 +191,20 @@ def test_set_frozen_tells_whether_it_changed_anything(
 
 
 @pytest.mark.parametrize("account", [SYSTEM_ID, HOUSE_ID])
-def test_the_bank_s_own_accounts_are_never_frozen(engine: Engine, account: int) -> None:
+def test_system_accounts_cannot_be_frozen(engine: Engine, account: int) -> None:
     assert violated(engine, SET_FROZEN, {"account": account, "frozen": True}) == "only_players_freeze"
 
 
 @pytest.mark.parametrize("function", ["refuse_payment(false, false, 'transfer')", "net_amounts('{}', '{}', '{}')"])
-def test_the_parts_are_not_the_service_s_to_call(engine: Engine, function: str) -> None:
+def test_the_serving_role_cannot_call_the_helper_functions(engine: Engine, function: str) -> None:
     with pytest.raises(DBAPIError, match="permission denied"), engine.begin() as connection:
         connection.execute(text(f"SELECT {function}"))
 
 
-def test_many_transfers_pass_through_who_has_nothing(engine: Engine, players: list[int], books: Books) -> None:
-    """What counts is what they come to: between, an account may owe."""
+def test_transfers_posted_together_may_pass_through_an_account_without_money(
+    engine: Engine, players: list[int], books: Books
+) -> None:
+    """Only the final balances count: an account may be negative in between."""
     values: Arguments = {
         "debits": [players[0], players[1], HOUSE_ID],
         "credits": [players[1], players[2], players[0]],

@@ -1,6 +1,6 @@
-"""Any sequence of what players, vendors and organisers do gives the same balances as in plain Python.
+"""Any sequence of operations of players, vendors and organisers produces the same balances as a model in Python.
 
-And no refused operation leaves a trace: not in the ledger, not among the kept answers, not in the audit.
+A rejected operation changes nothing: not the ledger, not the stored responses, not the audit log.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from werkzeug.test import TestResponse
 from neobank.errors import BankError
 from neobank.ledger.operations import Kind, NewTransfer, pay_many
 from neobank.players.operations import register
-from tests.service.oracle import HOUSE, SYSTEM, Asked, Oracle, created
+from tests.service.oracle import HOUSE, SYSTEM, ChargeState, Oracle, created
 from tests.service.support import Books, LoggedIn, open_session
 
 BALANCES = text(
@@ -48,7 +48,7 @@ OPENED = text("SELECT max(id) FROM transfers WHERE credit_account_id = :account 
 
 DONE = {"transactions", "charges", "approve", "decline", "refund", "adjust-balance", "reverse", "add-credits"}
 REFUSED = DONE - {"charges", "add-credits"}
-"""What has to be done, and refused, in a run that is worth something."""
+"""The operations that must have succeeded, and must have been rejected, in a useful run."""
 
 Reached = defaultdict[str, set[str]]
 
@@ -57,7 +57,7 @@ names = itertools.count()
 
 @dataclass(frozen=True)
 class Keyed:
-    """A request that succeeded under a key, and its answer."""
+    """A request that succeeded with an idempotency key, and its response."""
 
     path: str
     body: Mapping[str, object]
@@ -70,20 +70,20 @@ class Keyed:
 
 @dataclass(frozen=True, eq=False)
 class Charge:
-    """How both sides reach a charge, and the oracle's view of it."""
+    """The id and code of a charge, and its state in the model."""
 
     id: int
     code: str
-    asked: Asked
+    state: ChargeState
 
 
 class BankMachine(RuleBasedStateMachine):
-    """The application's own routes beside the oracle. Examples share a database and open accounts of their own."""
+    """The application's routes and the model. Examples share a database; each opens its own accounts."""
 
     players = Bundle("players")
     charges = Bundle("charges")
     keyed = Bundle("keyed")
-    # Opening balances are 100 000: some amounts are small, some take (nearly) all there is, some are too much.
+    # Opening balances are 100 000: some amounts are small, some use up (nearly) the whole balance, some exceed it.
     amounts: SearchStrategy[int] = st.one_of(st.integers(1, 300), st.integers(49_990, 100_300))
     with_key = st.booleans()
 
@@ -108,7 +108,7 @@ class BankMachine(RuleBasedStateMachine):
 
     @rule(target=players, member=st.booleans())
     def join(self, *, member: bool) -> object:
-        """Open an account whose owner has a phone and a terminal."""
+        """Open an account with a session and an API key."""
         faction = self.faction if member else None
         try:
             with self.engine.begin() as connection:
@@ -142,7 +142,7 @@ class BankMachine(RuleBasedStateMachine):
         among=st.lists(players, min_size=1, max_size=4),
     )
     def pay_many(self, moves: list[tuple[int, int, int]], among: list[str]) -> None:
-        """What a spin is made of: several transfers as one, with the house among the accounts."""
+        """Post several transfers as one, as a spin does, with the house among the accounts."""
         accounts = [*among, HOUSE]
         named = [(accounts[a % len(accounts)], accounts[b % len(accounts)], amount) for a, b, amount in moves]
         wanted = self.oracle.may_move(named)
@@ -181,23 +181,23 @@ class BankMachine(RuleBasedStateMachine):
         if wanted != 201:
             return multiple()
         shown = answer.get_json()
-        return Charge(shown["id"], shown["code"], Asked(vendor, player, amount))
+        return Charge(shown["id"], shown["code"], ChargeState(vendor, player, amount))
 
     @rule(target=keyed, charge=charges, player=players, with_key=with_key)
     def approve(self, charge: Charge, player: str, *, with_key: bool) -> object:
-        asked = charge.asked
-        wanted = self.oracle.approve(asked, player)
+        state = charge.state
+        wanted = self.oracle.approve(state, player)
         path = f"/api/v1/charges/{charge.code}/approve"
         answer, keyed = self.post(path, {}, self.tokens[player], player, wanted, with_key=with_key)
         if wanted == 201:
-            asked.status, asked.payment = "approved", answer.get_json()["transaction"]["id"]
-            assert asked.payment is not None
-            self.oracle.post(asked.payment, player, asked.vendor, asked.amount)
+            state.status, state.payment = "approved", answer.get_json()["transaction"]["id"]
+            assert state.payment is not None
+            self.oracle.post(state.payment, player, state.vendor, state.amount)
         return keyed
 
     @rule(target=charges, vendor=players, player=players, amount=st.integers(1, 300))
     def sell(self, vendor: str, player: str, amount: int) -> object:
-        """What charges are for: a terminal asks, and whoever stands in front of it approves."""
+        """Create a charge without a player, and let a player approve it."""
         charge = self.request_payment(vendor, None, amount)
         if isinstance(charge, Charge):
             self.approve(charge, player, with_key=False)
@@ -205,33 +205,33 @@ class BankMachine(RuleBasedStateMachine):
 
     @rule(charge=charges, player=players)
     def decline(self, charge: Charge, player: str) -> None:
-        asked = charge.asked
-        wanted = self.oracle.decline(asked, player)
+        state = charge.state
+        wanted = self.oracle.decline(state, player)
         self.post(f"/api/v1/charges/{charge.code}/decline", {}, self.tokens[player], player, wanted)
         if wanted == 200:
-            asked.status = "declined"
+            state.status = "declined"
 
     @rule(charge=charges)
     def cancel(self, charge: Charge) -> None:
-        asked = charge.asked
-        wanted = self.oracle.cancel(asked)
-        answer = self.client.delete(f"/api/v1/external/charges/{charge.id}", headers=self.keys[asked.vendor])
+        state = charge.state
+        wanted = self.oracle.cancel(state)
+        answer = self.client.delete(f"/api/v1/external/charges/{charge.id}", headers=self.keys[state.vendor])
         assert answer.status_code == wanted, answer.text
         if wanted == 200:
-            asked.status = "cancelled"
+            state.status = "cancelled"
 
     @rule(target=keyed, charge=charges, share=st.integers(1, 101), with_key=with_key)
     def refund(self, charge: Charge, share: int, *, with_key: bool) -> object:
-        asked = charge.asked
-        amount = max(1, asked.amount * share // 100)
-        wanted = self.oracle.refund(asked, amount)
+        state = charge.state
+        amount = max(1, state.amount * share // 100)
+        wanted = self.oracle.refund(state, amount)
         path, body = f"/api/v1/external/charges/{charge.id}/refund", {"amount": amount / 100}
-        answer, keyed = self.post(path, body, self.keys[asked.vendor], asked.vendor, wanted, with_key=with_key)
+        answer, keyed = self.post(path, body, self.keys[state.vendor], state.vendor, wanted, with_key=with_key)
         if wanted == 201:
-            assert asked.payment is not None
-            paid, given_back = self.oracle.sent[asked.payment], answer.get_json()["transaction"]["id"]
-            self.oracle.post(given_back, asked.vendor, paid.payer, amount)
-            asked.refunded = paid.undone = self.oracle.sent[given_back].undone = True
+            assert state.payment is not None
+            paid, given_back = self.oracle.sent[state.payment], answer.get_json()["transaction"]["id"]
+            self.oracle.post(given_back, state.vendor, paid.payer, amount)
+            state.refunded = paid.undone = self.oracle.sent[given_back].undone = True
         return keyed
 
     @rule(target=keyed, player=players, amount=amounts, sign=st.sampled_from([1, -1]), with_key=with_key)
@@ -294,7 +294,7 @@ class BankMachine(RuleBasedStateMachine):
 
     @rule(request=keyed)
     def send_again(self, request: Keyed) -> None:
-        """The answer that was given, whatever has happened since, but for who may no longer ask."""
+        """Expect the first response, whatever has happened since, unless the sender is frozen."""
         answer = self.client.post(request.path, json=request.body, headers=self.now(request))
         if request.sender in self.oracle.frozen:
             assert answer.status_code == (403 if request.terminal else 401), answer.text
@@ -302,7 +302,7 @@ class BankMachine(RuleBasedStateMachine):
             assert (answer.status_code, answer.get_json()) == (request.status, request.answer)
 
     @rule(request=consumes(keyed), receiver=players)
-    def use_the_key_for_something_else(self, request: Keyed, receiver: str) -> None:
+    def use_the_key_for_another_request(self, request: Keyed, receiver: str) -> None:
         if request.terminal or request.sender in self.oracle.frozen:
             return
         body = {"to_account": receiver, "amount": 0.01, "memo": "another request"}
@@ -328,7 +328,7 @@ class BankMachine(RuleBasedStateMachine):
         *,
         with_key: bool = False,
     ) -> tuple[TestResponse, object]:
-        """Ask, and demand this status; gives the answer and, of a success with a key, what `keyed` remembers."""
+        """Send a request and assert its status; return the response, and the `keyed` entry of a success with a key."""
         key = {"Idempotency-Key": f"key {next(names)}"} if with_key else {}
         answer = self.client.post(path, json=body, headers=headers | key)
         assert answer.status_code == wanted, (answer.status_code, wanted, path, answer.text)
@@ -340,13 +340,13 @@ class BankMachine(RuleBasedStateMachine):
         return answer, Keyed(path, body, headers | key, sender, terminal, answer.get_json(), answer.status_code)
 
     def organise(self, path: str, body: dict[str, object] | None = None, method: str = "POST") -> TestResponse:
-        """Do what is audited and moves no money."""
+        """Run an action of an organiser that is audited and moves no money."""
         answer = self.organiser.administer(method, path, **body or {})
         self.oracle.rows["audit"] += answer.status_code < 400
         return answer
 
     def now(self, request: Keyed) -> dict[str, str]:
-        """Give a request's headers with the token that its sender has by now."""
+        """Return a request's headers with its sender's current token."""
         return request.headers | ({} if request.terminal else self.tokens.get(request.sender, self.organiser.headers))
 
     def remember(self, number: str) -> None:
@@ -371,7 +371,7 @@ SOAK = settings(CI, max_examples=2000, stateful_step_count=60, derandomize=False
 
 
 @pytest.mark.parametrize("how", [CI, pytest.param(SOAK, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])])
-def test_any_sequence_of_operations_is_as_in_plain_python(
+def test_any_sequence_of_operations_agrees_with_the_model(
     app: Flask, engine: Engine, organiser: LoggedIn, books: Books, how: settings
 ) -> None:
     reached: Reached = defaultdict(set)

@@ -1,4 +1,4 @@
-"""Metrics are true: with several workers, after one was killed, and money only once it is committed."""
+"""Metrics are correct with several workers and after one is killed, and count money only after its commit."""
 
 import os
 import random
@@ -66,7 +66,7 @@ def assert_no_counter_fell(before: Samples, after: Samples) -> None:
     assert {name: (before[name], after.get(name)) for name in counters if after.get(name, -1) < before[name]} == {}
 
 
-def test_metrics_and_figures_are_what_was_done(served: Served, metrics: Exporter, figures: Exporter) -> None:
+def test_metrics_and_figures_count_what_was_done(served: Served, metrics: Exporter, figures: Exporter) -> None:
     bank = served.bank
     neo, trinity = bank.join("Neo"), bank.join("Trinity")
     for amount in (1, 2.5, 0.01):
@@ -75,7 +75,7 @@ def test_metrics_and_figures_are_what_was_done(served: Served, metrics: Exporter
     for _ in range(3):
         assert bank.call("/api/v1/auth/login", {"character_name": "Neo", "password": "is not this one"})[0] == 401
     assert bank.call("/somewhere/else")[0] == 404
-    assert bank.call(CONTRACT.metrics_path)[0] == 404  # it has a port of its own
+    assert bank.call(CONTRACT.metrics_path)[0] == 404  # metrics have their own port
     seen = metrics.scrape()
     assert seen[TRANSFERS + "transfer"] == 3
     assert seen[HUNDREDTHS + "transfer"] == 351
@@ -94,7 +94,9 @@ def test_metrics_and_figures_are_what_was_done(served: Served, metrics: Exporter
     assert books["neobank_ledger_total_hundredths"] == 0
 
 
-def test_killed_workers_leave_their_counts_and_nothing_else(served: Served, metrics: Exporter, folder: Path) -> None:
+def test_a_killed_worker_leaves_its_counts_and_no_gauges_or_files(
+    served: Served, metrics: Exporter, folder: Path
+) -> None:
     neo, trinity = served.bank.join("Neo"), served.bank.join("Trinity")
     done = 0
     for _ in range(3):
@@ -110,13 +112,13 @@ def test_killed_workers_leave_their_counts_and_nothing_else(served: Served, metr
         assert_no_counter_fell(before, after)
         assert after["neobank_database_pool_in_use"] == 0
     places = {file.stem.rpartition("_")[2] for file in folder.iterdir()}
-    assert places == {"1", "2"}  # whoever takes a dead one's place takes its files, so they do not pile up
+    assert places == {"1", "2"}  # a replacement reuses the files of the killed worker, so that they do not accumulate
 
 
-def test_what_was_answered_is_counted_and_what_is_counted_was_committed(
+def test_the_count_lies_between_confirmed_and_committed_payments(
     served: Served, metrics: Exporter, owner: Engine
 ) -> None:
-    """Workers die in the middle of it: no 201 is missing from the count, and none is in it that the ledger lacks."""
+    """Workers are killed meanwhile: the count includes every 201, and no payment that the ledger lacks."""
     players = [served.bank.join(f"Player {index}") for index in range(4)]
     seen = [metrics.scrape()]
 
@@ -141,14 +143,14 @@ def test_what_was_answered_is_counted_and_what_is_counted_was_committed(
 
 
 def paid(served: Served, payer: Player, receiver: Player) -> bool:
-    """Pay; a worker that was killed gives no answer."""
+    """Pay; return whether it was confirmed. A killed worker does not respond."""
     try:
         return served.bank.pay(payer, receiver, 0.01)[0] == 201
     except OSError:
         return False
 
 
-def test_a_new_start_counts_from_nothing(
+def test_a_restart_resets_the_counts(
     database: Database, served: Served, metrics: Exporter, folder: Path, tmp_path: Path
 ) -> None:
     served.bank.join("Neo")
@@ -161,18 +163,18 @@ def test_a_new_start_counts_from_nothing(
 
 @pytest.fixture
 def counted(app: Flask) -> Callable[[], Samples]:
-    """Read an application's own metrics."""
+    """Return a function that reads the application's metrics."""
     bank = bank_of(app)
     return lambda: scraped(generate_latest(bank.metrics.registry).decode())
 
 
 def moves(samples: Samples) -> dict[str, tuple[float, float]]:
-    """Give transfers and hundredths of each kind that moved."""
+    """Return the number of transfers and their hundredths by kind, for kinds with transfers."""
     found = {kind: (samples[TRANSFERS + kind], samples[HUNDREDTHS + kind]) for kind in Kind}
     return {kind.value: moved for kind, moved in found.items() if moved[0]}
 
 
-def test_what_is_rolled_back_is_not_counted(app: Flask, counted: Callable[[], Samples], organiser: LoggedIn) -> None:
+def test_a_rolled_back_transfer_is_not_counted(app: Flask, counted: Callable[[], Samples], organiser: LoggedIn) -> None:
     bank = bank_of(app)
     house = {"debit": 9000000000000000002, "credit_number": organiser.number, "memo": "", "actor": 9000000000000000002}
 
@@ -195,7 +197,7 @@ def test_what_is_rolled_back_is_not_counted(app: Flask, counted: Callable[[], Sa
     assert moves(counted()) == {"refund": (1, 7)}
 
 
-def test_many_transfers_and_answers_given_again_are_counted_as_what_they_are(
+def test_transfers_posted_together_each_count_and_repeated_responses_do_not(
     counted: Callable[[], Samples],
     organiser: LoggedIn,
     player: Join,
@@ -214,7 +216,7 @@ def test_many_transfers_and_answers_given_again_are_counted_as_what_they_are(
     assert moves(counted()) == before | {"admin_adjustment": (2, 400), "transfer": (1, 125)}
 
 
-def test_a_method_or_a_path_that_nobody_knows_is_no_new_series(app: Flask, counted: Callable[[], Samples]) -> None:
+def test_unknown_methods_and_paths_create_no_new_series(app: Flask, counted: Callable[[], Samples]) -> None:
     client = app.test_client()
     for index in range(5):
         client.open(f"/api/v1/{index}", method=f"BREW{index}")
@@ -223,8 +225,8 @@ def test_a_method_or_a_path_that_nobody_knows_is_no_new_series(app: Flask, count
     }
 
 
-def test_figures_without_a_database_say_so_and_come_back(database: Database, tmp_path: Path) -> None:
-    secret = "a-password-nobody-may-see"
+def test_figures_report_a_missing_database(database: Database, tmp_path: Path) -> None:
+    secret = "a-password-that-no-output-contains"
     url = database.url("metrics").set(port=free_port(), password=secret).render_as_string(hide_password=False)
     with exporter(tmp_path / "log", "figures", DATABASE_URL=url) as figures:
         assert figures.scrape() == {"neobank_figures_up": 0}
@@ -233,9 +235,9 @@ def test_figures_without_a_database_say_so_and_come_back(database: Database, tmp
     assert secret not in log
 
 
-def test_figures_after_an_outage(database: Database, figures: Exporter, engine: Engine, owner: Engine) -> None:
+def test_figures_recover_after_an_outage(database: Database, figures: Exporter, engine: Engine, owner: Engine) -> None:
     if database.embedded is None:
-        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that is not ours to stop")
+        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that the tests may not stop")
     database.embedded.stop()
     try:
         assert figures.scrape() == {"neobank_figures_up": 0}
@@ -246,8 +248,8 @@ def test_figures_after_an_outage(database: Database, figures: Exporter, engine: 
     assert figures.scrape()["neobank_figures_up"] == 1
 
 
-def test_an_older_images_view_is_part_of_the_new_one(owner: Engine, fresh: UpgradeSettings) -> None:
-    """Migrations only add: what the columns were called stays, and upgrading again changes nothing."""
+def test_the_figures_view_keeps_the_columns_of_older_images(owner: Engine, fresh: UpgradeSettings) -> None:
+    """Migrations only add columns, and a second upgrade changes nothing."""
     upgrade(fresh)
     with owner.connect() as connection:
         names = list(connection.execute(text("SELECT * FROM ledger_figures")).keys())
@@ -255,7 +257,7 @@ def test_an_older_images_view_is_part_of_the_new_one(owner: Engine, fresh: Upgra
 
 
 @pytest.mark.parametrize(
-    ("words", "change", "said"),
+    ("command", "change", "named"),
     [
         ("metrics", {"METRICS_FOLDER": ""}, "METRICS_FOLDER is not set"),
         ("metrics", {"METRICS_FOLDER": "/no/such/folder"}, "is no folder: start the bank first"),
@@ -264,19 +266,21 @@ def test_an_older_images_view_is_part_of_the_new_one(owner: Engine, fresh: Upgra
         ("figures", {"DATABASE_URL": ""}, "DATABASE_URL is not set"),
     ],
 )
-def test_a_bad_setting_is_one_line(tmp_path: Path, words: str, change: dict[str, str], said: str) -> None:
+def test_an_invalid_setting_is_reported_in_one_line(
+    tmp_path: Path, command: str, change: dict[str, str], named: str
+) -> None:
     environment = {"METRICS_FOLDER": str(tmp_path), "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d"} | change
-    result = neobank(words, **environment)
+    result = neobank(command, **environment)
     assert (result.returncode, result.stdout) == (1, "")
-    assert said in result.stderr
+    assert named in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_process_1_of_a_container_ends_when_it_is_told_to(tmp_path: Path) -> None:
-    """The kernel drops a signal for process 1 that neither has a handler nor is waited for."""
+def test_process_1_of_a_container_ends_on_sigterm(tmp_path: Path) -> None:
+    """The kernel drops a signal to process 1 unless it has a handler or the process waits for it."""
     words = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--"]
     if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("this machine admits no process namespace (unshare --user --pid)")
+        pytest.skip("this machine allows no process namespace (unshare --user --pid)")
     with exporter(tmp_path / "log", "metrics", within=words, METRICS_FOLDER=str(tmp_path)) as command:
         children = Path(f"/proc/{command.process.pid}/task/{command.process.pid}/children")
         [first] = children.read_text().split()

@@ -1,4 +1,4 @@
-"""Money in and out: exact for whatever is payable, refused in words for whatever is not."""
+"""Amounts are parsed and formatted exactly; invalid ones are rejected with the reason."""
 
 from decimal import Decimal
 
@@ -10,18 +10,18 @@ from neobank.ledger.money import MAX_AMOUNT, MAX_BALANCE, format_amount, parse_a
 
 
 @given(st.integers(1, MAX_AMOUNT))
-def test_every_payable_amount_is_read_exactly(hundredths: int) -> None:
+def test_every_valid_amount_is_parsed_exactly(hundredths: int) -> None:
     assert to_hundredths(Decimal(hundredths) / 100) == hundredths
     assert parse_amount(f"{hundredths // 100}.{hundredths % 100:02}") == hundredths
 
 
 @given(st.integers(-MAX_BALANCE, MAX_BALANCE))
-def test_a_json_number_holds_every_balance_exactly(hundredths: int) -> None:
+def test_a_json_number_represents_every_balance_exactly(hundredths: int) -> None:
     assert Decimal(repr(to_number(hundredths))) * 100 == hundredths
 
 
 @given(st.decimals(allow_nan=True, allow_infinity=True))
-def test_whatever_is_accepted_is_worth_exactly_what_was_said(amount: Decimal) -> None:
+def test_an_accepted_amount_keeps_its_exact_value(amount: Decimal) -> None:
     try:
         accepted = to_hundredths(amount)
     except ValueError:
@@ -48,11 +48,13 @@ def test_whatever_is_accepted_is_worth_exactly_what_was_said(amount: Decimal) ->
         ("", "a number"),
     ],
 )
-def test_what_is_not_payable_is_refused_in_words(text: str, reason: str) -> None:
+def test_an_invalid_amount_is_rejected_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse_amount(text)
 
 
-@pytest.mark.parametrize(("hundredths", "words"), [(0, "¤0.00"), (123450, "¤1234.50"), (-1, "-¤0.01"), (5, "¤0.05")])
-def test_words(hundredths: int, words: str) -> None:
-    assert format_amount(hundredths) == words
+@pytest.mark.parametrize(
+    ("hundredths", "formatted"), [(0, "¤0.00"), (123450, "¤1234.50"), (-1, "-¤0.01"), (5, "¤0.05")]
+)
+def test_amounts_are_formatted(hundredths: int, formatted: str) -> None:
+    assert format_amount(hundredths) == formatted

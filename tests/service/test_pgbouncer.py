@@ -1,4 +1,4 @@
-"""PgBouncer may stand in front, as the program sets it up: fewer connections than threads, each another's in turn."""
+"""The service works through PgBouncer with the program's configuration, which shares fewer connections than threads."""
 
 import socket
 import subprocess
@@ -21,7 +21,7 @@ from tests.service.support import ADMINISTRATOR, Books, Database
 from tools.postgres import as_nobody, free_port
 
 CONNECTIONS = 3
-"""To PostgreSQL; the service has two workers of eight threads."""
+"""The connections of PgBouncer to PostgreSQL; the service has two workers of eight threads."""
 
 POOLED = {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE, "connections": CONNECTIONS}}
 HELD = text("SELECT count(*) FROM pg_stat_activity WHERE usename = :role")
@@ -29,7 +29,7 @@ HELD = text("SELECT count(*) FROM pg_stat_activity WHERE usename = :role")
 
 @dataclass
 class Pooler:
-    """One PgBouncer, and the application's URL by way of it."""
+    """A PgBouncer process, and the application's URL that leads to it."""
 
     url: URL
     command: list[str]
@@ -46,7 +46,7 @@ class Pooler:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End it as its pod ends: its clients' connections go with it."""
+        """Stop PgBouncer as its pod stops; its clients' connections end."""
         assert self.process is not None
         self.process.terminate()
         self.process.wait(timeout=30)
@@ -79,14 +79,14 @@ def pooled(database: Database, tmp_path: Path) -> Iterator[Pooler]:
 
 @pytest.fixture
 def served(pooled: Pooler, engine: Engine, fresh: UpgradeSettings, tmp_path: Path) -> Iterator[Served]:
-    """The service behind it; the tests' own connections by the same role are closed, so that what is left is its."""
+    """The service with PgBouncer; the tests' connections of its role are closed, so that only its own are counted."""
     del fresh
     engine.dispose()
     with gunicorn(pooled.url, tmp_path / "gunicorn.log") as running:
         yield running
 
 
-def test_a_flood_through_it_moves_each_payment_once(
+def test_concurrent_payments_through_pgbouncer_each_move_money_once(
     served: Served, engine: Engine, owner: Engine, database: Database, books: Books
 ) -> None:
     bank = served.bank
@@ -104,7 +104,7 @@ def test_a_flood_through_it_moves_each_payment_once(
     books()
 
 
-def test_its_end_in_mid_flood_loses_and_doubles_nothing(
+def test_restarting_pgbouncer_loses_and_repeats_no_payment(
     pooled: Pooler, served: Served, engine: Engine, books: Books
 ) -> None:
     bank = served.bank
@@ -119,7 +119,7 @@ def test_its_end_in_mid_flood_loses_and_doubles_nothing(
     books()
 
 
-def test_keys_sessions_and_charges_work_through_it(served: Served, books: Books) -> None:
+def test_idempotency_keys_sessions_and_charges_work_through_pgbouncer(served: Served, books: Books) -> None:
     bank = served.bank
     neo, bar = bank.join("Neo"), bank.join("Bar")
     payment: dict[str, object] = {"to_account": bar.number, "amount": 7}

@@ -1,4 +1,4 @@
-"""What a query reads does not grow with the bank: it is on an index, and touches as many pages of much as of little."""
+"""Queries use indexes, and the number of pages that they read does not grow with the tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ from tools.bench.bank import add_history
 MIDDLE = text("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM transfers WHERE debit_account_id = :account")
 
 WHOLE = {
-    "admin_bank.get_factions": "adds up what the members of each faction have",
-    "admin_bank.get_stats": "adds up the bank",
-    "admin_lists.get_export": "gives all players",
+    "admin_bank.get_factions": "sums the balances of each faction",
+    "admin_bank.get_stats": "sums all balances",
+    "admin_lists.get_export": "returns all players",
     "directory.get_factions": "counts the members of each faction",
 }
-"""What reads whole tables, since that is what it is asked for."""
+"""Routes that need whole tables."""
 
 CONSTANT = {"casino.get_sheet", "docs.get_file", "docs.get_page", "docs.get_start", "health.live", "health.ready"} | {
     "openapi.spec",
     "status.get_status",
 }
-"""What reads no table that grows."""
+"""Routes that read no growing table."""
 
 BOUNDED = {
     "account.get_account": "/api/v1/account",
@@ -55,12 +55,12 @@ BOUNDED = {
     "admin_users.get_search": "/api/admin/users/search?q=trin",
     "admin_users.get_user": "/api/admin/users/{trinity}",
 }
-"""What reads a part: at most so many rows, one's own, or what was named. Trinity's own part stays as it is."""
+"""Routes that read a limited number of rows, the caller's own rows, or a named row. Trinity's own rows do not grow."""
 
 
 @dataclass(frozen=True)
 class Readers:
-    """Those who read, and what the paths name."""
+    """The callers, and the values of the paths."""
 
     app: Flask
     owner: Engine
@@ -70,11 +70,11 @@ class Readers:
     pair: tuple[int, int]
 
     def plans(self) -> dict[str, Plan]:
-        """Ask for every page that is bounded."""
+        """Return the plan of each bounded route."""
         return {endpoint: self.plan(path) for endpoint, path in BOUNDED.items()}
 
     def plan(self, path: str) -> Plan:
-        """Ask, and explain all that the answer took."""
+        """Request a path, and explain the statements that the response needed."""
         by = "organiser" if path.startswith("/api/admin") else "terminal" if "/external/" in path else "neo"
         with recorded(bank_of(self.app).engine) as sent:
             answer = self.app.test_client().get(path.format(**self.named), headers=self.headers[by])
@@ -94,27 +94,27 @@ def readers(
 ) -> Readers:
     neo, trinity = player("Neo"), player("Trinity")
     till = terminal(account=trinity.number, scope="debit")
-    *_, asked = [till.send("POST", "/charges", amount=1, player=neo.number).get_json() for _ in range(MAX_LISTED)]
+    *_, charge = [till.send("POST", "/charges", amount=1, player=neo.number).get_json() for _ in range(MAX_LISTED)]
     round_id = played(neo, GLITCH, 10)["round"]
     with engine.begin() as connection:
         busy = connection.execute(text("SELECT id FROM accounts WHERE number = :it"), {"it": neo.number}).scalar_one()
         [other] = open_players(connection, 1)
     headers = {"neo": neo.headers, "organiser": organiser.headers, "terminal": {"X-API-Key": till.key}}
     named = {
-        "code": asked["code"],
-        "charge": asked["id"],
+        "code": charge["code"],
+        "charge": charge["id"],
         "round": round_id,
         "trinity": trinity.number,
     }
     return Readers(app, owner, engine, headers, named, (busy, other))
 
 
-def test_every_page_that_is_read_is_in_a_table_above(app: Flask) -> None:
+def test_the_tables_contain_every_get_route(app: Flask) -> None:
     read = {rule.endpoint for rule in app.url_map.iter_rules() if rule.methods and "GET" in rule.methods}
     assert read == set(BOUNDED) | set(WHOLE) | CONSTANT
 
 
-def test_what_gives_a_part_reads_as_much_of_a_bank_twenty_times_as_large(readers: Readers) -> None:
+def test_a_bounded_route_reads_no_more_pages_of_a_twenty_times_larger_bank(readers: Readers) -> None:
     plans = []
     for first, last in ((1, 2_000), (2_001, 40_000)):
         grow(readers.owner, first, last, readers.pair)
@@ -124,7 +124,7 @@ def test_what_gives_a_part_reads_as_much_of_a_bank_twenty_times_as_large(readers
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_what_gives_a_part_reads_as_much_beside_a_hundred_times_the_history(readers: Readers) -> None:
+def test_a_bounded_route_reads_no_more_pages_of_a_hundred_times_longer_history(readers: Readers) -> None:
     grow(readers.owner, 1, 10_000, readers.pair)
     before = readers.plans()
     add_transfers(readers.owner, 990_000, [*readers.pair])
@@ -132,7 +132,7 @@ def test_what_gives_a_part_reads_as_much_beside_a_hundred_times_the_history(read
 
 
 def assert_the_same(small: Mapping[str, Plan], large: Mapping[str, Plan]) -> None:
-    """Compare what each page reads: the same, within a fifth, and no table that grows from end to end."""
+    """Assert that each route reads at most a fifth more pages, and scans no growing table."""
     grown = {it: (small[it], large[it]) for it in BOUNDED if large[it].buffers > small[it].buffers * 1.2}
     assert not grown, "\n".join(f"{it}: {both}" for it, both in grown.items())
     scanned = {it: plan.scanned & GROWING for it, plan in large.items() if plan.scanned & GROWING}
@@ -147,7 +147,7 @@ def players(engine: Engine, fresh: object) -> list[int]:
 
 
 def add_transfers(owner: Engine, rows: int, accounts: list[int]) -> None:
-    """Add history, and let PostgreSQL take note; the visibility map is part of what a plan reads."""
+    """Add transfers and run VACUUM ANALYZE, because plans depend on statistics and the visibility map."""
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         add_history(connection, rows, accounts)
         connection.execute(text("VACUUM (ANALYZE) transfers, accounts, balances"))
@@ -170,10 +170,10 @@ def plan_of_history(engine: Engine, account_id: int, page: str) -> Plan:
         pytest.param(10_000, 1_000_000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)]),
     ],
 )
-def test_a_page_of_history_costs_the_same_with_many_more_rows(
+def test_a_page_of_history_reads_no_more_pages_with_many_more_rows(
     engine: Engine, owner: Engine, players: list[int], account: str, page: str, few: int, many: int
 ) -> None:
-    """Who paid a lot long ago and nothing since looks busy to the planner: walking back to them reads everything."""
+    """The planner takes an account with old payments only for a busy one; a backward scan would read all rows."""
     retired, others = players[:2], players[2:]
     account_id = others[7] if account == "busy" else retired[0]
     add_transfers(owner, few, retired)

@@ -1,4 +1,4 @@
-"""A database that restarted: its pool's connections are dead, and no client notices; money is never tried twice."""
+"""After a database restart all pooled connections are closed. No client gets an error, and no payment is repeated."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tests.service.support import Books, Database, Join, LoggedIn, NewTerminal, 
 
 @pytest.fixture
 def worker(settings: ServingSettings, fresh: object) -> Iterator[Flask]:
-    """An application that keeps the limits, with two connections in its pool."""
+    """An application with rate limits and two connections in its pool."""
     del fresh
     made = create_app(replace(settings, threads=2, rate_limits=RATES))
     engine = pool(made)
@@ -34,7 +34,7 @@ def pool(app: Flask) -> Engine:
 @pytest.fixture
 def restart(database: Database, engine: Engine, owner: Engine, app: Flask) -> Callable[[], None]:
     if database.embedded is None:
-        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that is not ours to stop")
+        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that the tests may not stop")
     server = database.embedded
 
     def stop_and_start() -> None:
@@ -49,32 +49,32 @@ def restart(database: Database, engine: Engine, owner: Engine, app: Flask) -> Ca
 def requests(client: FlaskClient, neo: LoggedIn, trinity: LoggedIn, key: str) -> dict[str, Callable[[], TestResponse]]:
     who = {"character_name": "Morpheus", "password": "white rabbit"}
     pay = {"to_account": trinity.number, "amount": 1}
-    ask = {"amount": 1}
+    charge = {"amount": 1}
     return {
-        "a look at the account": lambda: client.get("/api/v1/account", headers=neo.headers),
+        "the account": lambda: client.get("/api/v1/account", headers=neo.headers),
         "a payment": lambda: client.post("/api/v1/transactions", json=pay, headers=neo.headers),
-        "a charge": lambda: client.post("/api/v1/external/charges", json=ask, headers={"X-API-Key": key}),
-        "joining": lambda: client.post("/api/v1/auth/register", json=who),
-        "logging in": lambda: client.post("/api/v1/auth/login", json=who),
+        "a charge": lambda: client.post("/api/v1/external/charges", json=charge, headers={"X-API-Key": key}),
+        "a registration": lambda: client.post("/api/v1/auth/register", json=who),
+        "a login": lambda: client.post("/api/v1/auth/login", json=who),
         "the status": lambda: client.get("/api/v1/status"),
         "readiness": lambda: client.get("/health/ready"),
     }
 
 
-def test_the_first_request_after_a_restart_succeeds_whatever_it_is(
+def test_the_first_request_of_any_kind_after_a_restart_succeeds(
     worker: Flask, restart: Callable[[], None], player: Join, terminal: NewTerminal
 ) -> None:
     neo, trinity, key = player("Neo"), player("Trinity"), terminal(scope="pay").key
     for name, send in requests(worker.test_client(), neo, trinity, key).items():
         with pool(worker).connect(), pool(worker).connect():
-            pass  # both connections are of before the restart
+            pass  # opens both connections before the restart
         restart()
         answer = send()
         assert answer.status_code in {200, 201}, f"{name}: {answer.text}"
     assert worker.test_client().get("/api/v1/account", headers=neo.headers).get_json()["account"]["balance"] == 999
 
 
-def test_a_payment_whose_connection_dies_is_not_tried_again(
+def test_a_payment_whose_connection_ends_is_not_repeated(
     worker: Flask, player: Join, engine: Engine, books: Books
 ) -> None:
     neo, trinity = player("Neo"), player("Trinity")
@@ -93,10 +93,10 @@ def test_a_payment_whose_connection_dies_is_not_tried_again(
     books()
 
 
-def test_a_connection_that_dies_just_before_its_transaction_is_an_outage_as_any_other(
+def test_a_connection_that_ends_just_before_its_transaction_gets_a_503(
     worker: Flask, player: Join, engine: Engine
 ) -> None:
-    """The driver alone notices then, as it is told that transactions begin, and its errors are its own."""
+    """Only the driver notices, when autocommit is switched off, so SQLAlchemy does not wrap the exception."""
     neo, trinity = player("Neo"), player("Trinity")
     pay = {"to_account": trinity.number, "amount": 1}
     once = {**neo.headers, "Idempotency-Key": "once"}
@@ -111,7 +111,7 @@ def test_a_connection_that_dies_just_before_its_transaction_is_an_outage_as_any_
     assert worker.test_client().post("/api/v1/transactions", json=pay, headers=once).status_code == 201
 
 
-def test_a_database_that_stays_away_is_asked_twice_and_no_more(worker: Flask, player: Join, engine: Engine) -> None:
+def test_a_read_is_repeated_once_while_the_database_is_unreachable(worker: Flask, player: Join, engine: Engine) -> None:
     neo = player("Neo")
 
     def cut(statement: Statement) -> None:

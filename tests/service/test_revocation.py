@@ -1,4 +1,4 @@
-"""What one worker ends is over at once on the other, which knew it a moment ago: sessions, keys, rights, open doors."""
+"""What one worker ends is invalid at once on the other, which has just used it: sessions, keys, roles and switches."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ def organiser(served: Served) -> Player:
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody sends; `{number}` and `{session}` in its path are the phone's."""
+    """A request; `{number}` and `{session}` in its path are those of the phone."""
 
     by: str
     method: str
@@ -29,31 +29,31 @@ class Request:
     body: dict[str, object] | None = None
 
 
-NEW = "a longer way around"
+NEW = "a longer password"
 ENDINGS = {
-    "a log-out": Request("phone", "POST", "/api/v1/auth/logout"),
+    "a logout": Request("phone", "POST", "/api/v1/auth/logout"),
     "a change of the password": Request(
         "tablet",
         "PUT",
         "/api/v1/account/password",
         {"current_password": "password of {name}", "new_password": NEW},
     ),
-    "the player, elsewhere, all others": Request("tablet", "DELETE", "/api/v1/account/sessions"),
-    "the player, elsewhere, this one": Request("tablet", "DELETE", "/api/v1/account/sessions/{session}"),
+    "the player on another device, all other sessions": Request("tablet", "DELETE", "/api/v1/account/sessions"),
+    "the player on another device, this session": Request("tablet", "DELETE", "/api/v1/account/sessions/{session}"),
     "freezing": Request("organiser", "POST", "/api/admin/users/{number}/freeze"),
     "an organiser": Request("organiser", "DELETE", "/api/admin/users/{number}/sessions"),
     "a reset of the password": Request(
         "organiser", "POST", "/api/admin/users/{number}/reset-password", {"new_password": NEW}
     ),
 }
-"""What ends a phone's session."""
+"""Requests that end the session of the phone."""
 
 
-def look(bank: Bank, token: str) -> int:
+def account_status(bank: Bank, token: str) -> int:
     return bank.call("/api/v1/account", token=token)[0]
 
 
-def test_a_session_that_one_worker_ends_is_dead_at_once_on_the_other(
+def test_a_session_ended_by_one_worker_is_invalid_at_once_on_the_other(
     served: Served, organiser: Player, engine: Engine
 ) -> None:
     bank = served.bank
@@ -66,7 +66,7 @@ def test_a_session_that_one_worker_ends_is_dead_at_once_on_the_other(
             session = connection.execute(FIRST_SESSION, {"number": phone.number}).scalar_one()
         for worker in (here, there):
             with served.only(worker):
-                assert look(bank, phone.token) == 200, name
+                assert account_status(bank, phone.token) == 200, name
         with served.only(here):
             by = {"phone": phone, "tablet": tablet, "organiser": organiser}[ending.by]
             path = ending.path.format(number=phone.number, session=session)
@@ -77,12 +77,12 @@ def test_a_session_that_one_worker_ends_is_dead_at_once_on_the_other(
             assert status in {200, 204}, (name, answer)
         for worker in (there, here):
             with served.only(worker):
-                assert look(bank, phone.token) == 401, name
+                assert account_status(bank, phone.token) == 401, name
                 assert bank.pay(phone, receiver, 1)[0] == 401, name
     assert bank.balance(receiver) == 1000
 
 
-def test_a_key_a_right_and_money_that_one_worker_ends_are_over_on_the_other(served: Served, organiser: Player) -> None:
+def test_a_revoked_key_role_or_switch_applies_at_once_on_the_other_worker(served: Served, organiser: Player) -> None:
     bank = served.bank
     here, there = served.workers()
     bar, neo, smith = (bank.join(name) for name in ("Bar", "Neo", "Smith"))
@@ -92,7 +92,7 @@ def test_a_key_a_right_and_money_that_one_worker_ends_are_over_on_the_other(serv
     balance = f"/api/v1/external/account/{bar.number}/balance"
     toggle = f"/api/admin/users/{smith.number}/toggle-admin"
 
-    def seen() -> list[int]:
+    def statuses() -> list[int]:
         return [
             bank.call(balance, more_headers=revoked)[0],
             bank.call(balance, more_headers=frozen)[0],
@@ -103,18 +103,18 @@ def test_a_key_a_right_and_money_that_one_worker_ends_are_over_on_the_other(serv
     assert bank.call(toggle, {}, organiser.token)[0] == 200
     for worker in (here, there):
         with served.only(worker):
-            assert seen() == [200, 200, 200, 201]
+            assert statuses() == [200, 200, 200, 201]
     with served.only(here):
         made = keys[0]["api_key"]["id"]
         assert bank.call(f"/api/admin/api-keys/{made}", token=organiser.token, method="DELETE")[0] == 200
     with served.only(there):
-        assert seen() == [401, 200, 200, 201]
+        assert statuses() == [401, 200, 200, 201]
         assert bank.call(f"/api/admin/users/{bar.number}/freeze", {}, organiser.token)[0] == 200
     with served.only(here):
-        assert seen() == [401, 403, 200, 201]
+        assert statuses() == [401, 403, 200, 201]
         assert bank.call(toggle, {}, organiser.token)[0] == 200
     with served.only(there):
-        assert seen() == [401, 403, 403, 201]
+        assert statuses() == [401, 403, 403, 201]
         assert bank.call("/api/admin/switches", {"read_only": True}, organiser.token, method="PUT")[0] == 200
     with served.only(here):
-        assert seen() == [401, 403, 403, 403]
+        assert statuses() == [401, 403, 403, 403]

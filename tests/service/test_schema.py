@@ -1,4 +1,4 @@
-"""The schema: what the models say is what the migrations build, and each role may do what is listed and no more."""
+"""The models match the schema that the migrations create, and each role has the listed privileges only."""
 
 import subprocess
 import sys
@@ -89,18 +89,18 @@ PRIVILEGES = text("""
 """)
 
 
-def test_the_models_say_what_the_migrations_build(owner: Engine) -> None:
+def test_the_models_match_the_migrated_schema(owner: Engine) -> None:
     with owner.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": False})
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_a_change_of_a_function_or_a_view_is_a_new_revision() -> None:
-    """The newest revision records the digest of functions/ and views/; a released one is never edited."""
+def test_a_changed_function_or_view_has_a_new_revision() -> None:
+    """The newest revision records the digest of functions/ and views/; a released revision is never edited."""
     assert migrations.recorded_digest() == migrations.definitions_digest()
 
 
-def test_each_role_may_do_what_is_listed_and_no_more(owner: Engine) -> None:
+def test_each_role_has_the_listed_privileges_only(owner: Engine) -> None:
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     with owner.connect() as connection:
         for role, name, privilege in connection.execute(PRIVILEGES):
@@ -108,14 +108,14 @@ def test_each_role_may_do_what_is_listed_and_no_more(owner: Engine) -> None:
     assert found == ALLOWED
 
 
-def test_a_grant_made_by_hand_is_taken_back_by_the_next_upgrade(owner: Engine, fresh: UpgradeSettings) -> None:
+def test_an_upgrade_revokes_a_manual_grant(owner: Engine, fresh: UpgradeSettings) -> None:
     with owner.begin() as connection:
         connection.execute(text("GRANT DELETE ON transfers TO neobank"))
     migrations.upgrade(fresh)
-    test_each_role_may_do_what_is_listed_and_no_more(owner)
+    test_each_role_has_the_listed_privileges_only(owner)
 
 
-def test_the_metrics_role_sees_figures_and_no_account(database: Database, fresh: UpgradeSettings) -> None:
+def test_the_metrics_role_can_read_figures_and_no_account(database: Database, fresh: UpgradeSettings) -> None:
     engine = connect(database.url("metrics"))
     with engine.connect() as connection:
         figures = connection.execute(text("SELECT money_supply, house_balance, total FROM ledger_figures")).one()
@@ -125,7 +125,7 @@ def test_the_metrics_role_sees_figures_and_no_account(database: Database, fresh:
     engine.dispose()
 
 
-def test_any_number_may_upgrade_an_empty_database_at_once(database: Database, owner: Engine) -> None:
+def test_concurrent_upgrades_of_an_empty_database_all_succeed(database: Database, owner: Engine) -> None:
     reset_schema(owner)
     command = [sys.executable, "-m", "neobank.cli", "db", "upgrade"]
     environment = {"DATABASE_OWNER_URL": database.setting("owner")}
@@ -141,13 +141,13 @@ def test_any_number_may_upgrade_an_empty_database_at_once(database: Database, ow
         assert funded.scalar_one() == 1
 
 
-def test_an_upgrade_that_fails_leaves_nothing(owner: Engine, fresh: UpgradeSettings) -> None:
-    """A table in the way of a later migration: the first one, which would have worked, is undone with it."""
+def test_a_failed_upgrade_changes_nothing(owner: Engine, fresh: UpgradeSettings) -> None:
+    """An existing table makes the second migration fail; the first one is rolled back as well."""
     reset_schema(owner)
     with owner.begin() as connection:
         connection.execute(text("CREATE TABLE sessions ()"))
-    said = 'revision 0002 failed, so nothing was changed: relation "sessions" already exists'
-    with pytest.raises(migrations.MigrationFailed, match=said):
+    cause = r'\b0002 .*relation "sessions" already exists'
+    with pytest.raises(migrations.MigrationFailed, match=cause):
         migrations.upgrade(fresh)
     with owner.begin() as connection:
         tables = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
@@ -156,7 +156,7 @@ def test_an_upgrade_that_fails_leaves_nothing(owner: Engine, fresh: UpgradeSetti
     migrations.upgrade(fresh)
 
 
-def test_a_schema_from_the_future_is_left_alone(owner: Engine, fresh: UpgradeSettings) -> None:
+def test_an_upgrade_does_not_change_a_newer_schema(owner: Engine, fresh: UpgradeSettings) -> None:
     with owner.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     try:
@@ -171,12 +171,12 @@ def password_works(engine: Engine, name: str, password: str) -> bool:
         found = find_credentials(connection, name)
     try:
         authenticate(found, password)
-    except Exception:  # noqa: BLE001  # whatever the refusal, it is one
+    except Exception:  # noqa: BLE001  # any exception is a rejection
         return False
     return True
 
 
-def test_the_administrator_s_password_is_set_again_only_when_a_new_one_is_given(
+def test_an_upgrade_sets_the_administrator_s_password_only_if_the_setting_changed(
     engine: Engine, owner: Engine, fresh: UpgradeSettings
 ) -> None:
     assert fresh.administrator is not None

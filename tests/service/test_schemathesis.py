@@ -1,6 +1,6 @@
-"""The document against the bank: requests drawn from it, and ones that break it, with all checks that schemathesis has.
+"""Schemathesis sends valid and invalid requests of the OpenAPI document, and runs all of its checks on the responses.
 
-The draw is seeded, so that a red run can be run again. `make soak` draws more of it, with other seeds.
+The seed is fixed, so that a failed run can be repeated. `make soak` generates more requests, with other seeds.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from tests.service.support import SECRET_KEY, Join, LoggedIn, NewTerminal
 
 SEED: Final = 20_261_123
 EXAMPLES: Final = 10
-"""How many requests are drawn for each operation, beside those that cover its every field."""
+"""The number of requests per operation, in addition to those that cover each field."""
 
 TOKEN: Final = "the token that every request is sent with"
 PAYER, RECEIVER = "NC-7Q2M-K4ZD", "NC-9XTR-3B5H"
@@ -39,39 +39,39 @@ ACTORS: Final = {
     "vendor": r"^/api/v1/external/",
     "organiser": r"^/api/admin/",
 }
-"""Who sends the requests to which paths; what others are answered there, test_authorization.py says."""
+"""The caller of each path; test_access.py tests other callers."""
 
 REFUSED: Final[dict[str, str]] = {
-    "POST /api/v1/auth/register": "the name is taken or can't be shown, the password common, the faction none",
-    "PUT /api/v1/account/password": "the new password is common, or the current one",
-    "PUT /api/v1/account/profile": "the faction is none, or the picture no emoji and no address",
-    "GET /api/v1/account/transactions/search": "blanks are nothing to look for",
-    "GET /api/v1/players/lookup": "both are given, or neither",
-    "POST /api/v1/transactions": "there is no such account, it is one's own, or the money is not there",
-    "POST /api/v1/charges/{code}/approve": "the money is not there",
-    "POST /api/v1/casino/glitch-grid/spin": "the money is not there",
-    "POST /api/v1/casino/starlight-smuggler/spin": "the money is not there",
-    "PUT /api/v1/account/limits": "a limit is given and removed, or the casino can't be closed until then",
-    "POST /api/v1/external/transactions": "there is no such account, or the money is not there",
-    "POST /api/v1/external/charges": "there is no such player, or it is the vendor",
-    "POST /api/v1/external/charges/{charge_id}/refund": "more than was paid, or the money is not there",
-    "POST /api/admin/api-keys": "there is no such account, or the key would have ended",
-    "PUT /api/admin/switches": "registration by code, and no code",
-    "PUT /api/admin/users/{number}/exclusion": "the reason is blank, or the casino can't be closed until then",
-    "POST /api/admin/users/import": "it is no list of players",
-    "GET /api/admin/users/search": "blanks are nothing to look for",
+    "POST /api/v1/auth/register": "the name is taken or unprintable, the password common, or the faction unknown",
+    "PUT /api/v1/account/password": "the new password is common or the current one",
+    "PUT /api/v1/account/profile": "the faction is unknown, or the picture neither an emoji nor an https URL",
+    "GET /api/v1/account/transactions/search": "the search text is blank",
+    "GET /api/v1/players/lookup": "both parameters are given, or neither",
+    "POST /api/v1/transactions": "the account is unknown or the payer's own, or the balance too low",
+    "POST /api/v1/charges/{code}/approve": "the balance is too low",
+    "POST /api/v1/casino/glitch-grid/spin": "the balance is too low",
+    "POST /api/v1/casino/starlight-smuggler/spin": "the balance is too low",
+    "PUT /api/v1/account/limits": "a limit is both set and removed, or the time of the exclusion is invalid",
+    "POST /api/v1/external/transactions": "the account is unknown, or the balance too low",
+    "POST /api/v1/external/charges": "the player is unknown or the vendor",
+    "POST /api/v1/external/charges/{charge_id}/refund": "the amount is more than was paid, or the balance too low",
+    "POST /api/admin/api-keys": "the account is unknown, or the expiry in the past",
+    "PUT /api/admin/switches": "registration by code without a code",
+    "PUT /api/admin/users/{number}/exclusion": "the reason is blank, or the time of the exclusion invalid",
+    "POST /api/admin/users/import": "the body is not a valid list of players",
+    "GET /api/admin/users/search": "the search text is blank",
     "POST /api/admin/users/{number}/reset-password": "the password is common",
-    "POST /api/admin/users/{number}/adjust-balance": "the reason is blank, or the money is not there",
-    "POST /api/admin/transactions/{transaction_id}/reverse": "the reason is blank, or the money is not there",
-    "POST /api/admin/factions/create": "the name is taken or can't be shown",
+    "POST /api/admin/users/{number}/adjust-balance": "the reason is blank, or the balance too low",
+    "POST /api/admin/transactions/{transaction_id}/reverse": "the reason is blank, or the balance too low",
+    "POST /api/admin/factions/create": "the name is taken or unprintable",
     "POST /api/admin/factions/{name}/add-credits": "the reason is blank",
 }
-"""The operations that may answer 400 to a request as the document describes it, and what the document can't say."""
+"""The operations that may reject a request that is valid by the document, for a reason that it can not express."""
 
 CANCELLED: Final = "GET /api/v1/external/charges/{charge_id}"
-"""What a DELETE has cancelled is not gone: the terminal reads there that it is cancelled."""
+"""A DELETE cancels a charge, and the terminal can still read it."""
 
-SETTLE: Final = text("""
+RESET: Final = text("""
     INSERT INTO sessions (token_hash, account_id, expires_at)
     SELECT :token_hash, id, now() + interval '1 day' FROM accounts WHERE number = :number
     ON CONFLICT (token_hash) DO NOTHING;
@@ -88,8 +88,8 @@ SETTLE: Final = text("""
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The bank, put right before each request: what one has ended or switched off hides nothing from the next."""
+class Resetting:
+    """The application. Sessions, switches and accounts are reset before each request, so that none affects the next."""
 
     app: Flask
     owner: Engine
@@ -101,13 +101,13 @@ class Settled:
         token_hash = hmac.digest(SECRET_KEY, TOKEN.encode(), hashlib.sha256)
         with self.owner.begin() as connection:
             values = {"token_hash": token_hash, "number": self.number, "organiser": self.organiser}
-            connection.execute(SETTLE, values)
+            connection.execute(RESET, values)
         return self.app(environ, start_response)
 
 
 @dataclass
 class Findings:
-    """What a run found, and the statuses that each operation was seen to answer."""
+    """The failures of a run, and the statuses of each operation's responses."""
 
     failures: list[str] = field(default_factory=list)
     statuses: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -136,7 +136,7 @@ class Findings:
 
 class Quiet(WSGIRequestHandler):
     def log(self, *_: object) -> None:
-        """Say nothing of each request."""
+        """Do not log requests."""
 
 
 @schemathesis.serializer("text/csv")
@@ -145,7 +145,7 @@ def csv(_: object, value: object) -> bytes:
 
 
 @contextmanager
-def served(app: Settled) -> Iterator[str]:
+def served(app: Resetting) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     thread = Thread(target=server.serve_forever)
     thread.start()
@@ -157,8 +157,8 @@ def served(app: Settled) -> Iterator[str]:
         server.server_close()
 
 
-def run(app: Settled, paths: str, *, seed: int = SEED, examples: int = EXAMPLES) -> Findings:
-    """Draw requests to the paths that match, and check the answers."""
+def run(app: Resetting, paths: str, *, seed: int = SEED, examples: int = EXAMPLES) -> Findings:
+    """Generate requests to the paths that match a pattern, and check the responses."""
     accepted = {"expected-statuses": ["2xx", "400", "401", "403", "404", "409"]}
     operations: list[dict[str, object]] = [
         {"include-name": name, "checks": {"positive_data_acceptance": accepted}} for name in REFUSED
@@ -189,14 +189,14 @@ def run(app: Settled, paths: str, *, seed: int = SEED, examples: int = EXAMPLES)
 
 
 @pytest.fixture
-def settled(
+def resetting(
     app: Flask,
     owner: Engine,
     player: Join,
     organiser: LoggedIn,
     terminal: NewTerminal,
-) -> Callable[[str], Settled]:
-    """Give the bank with the accounts of the document's examples in it, ready for an actor."""
+) -> Callable[[str], Resetting]:
+    """Return the application for an actor, with the accounts of the document's examples."""
     renamed = text("UPDATE accounts SET number = :number WHERE name = :name")
     for name, number in (("Payer", PAYER), ("Receiver", RECEIVER)):
         player(name)
@@ -204,32 +204,32 @@ def settled(
             connection.execute(renamed, {"name": name, "number": number})
     key = terminal(scope="debit", account=PAYER).key
 
-    def ready(actor: str) -> Settled:
+    def ready(actor: str) -> Resetting:
         number = organiser.number if actor == "organiser" else PAYER
-        return Settled(app, owner, number, organiser.number, key)
+        return Resetting(app, owner, number, organiser.number, key)
 
     return ready
 
 
-def test_every_path_has_one_who_asks_there(client: FlaskClient) -> None:
+def test_every_path_has_one_actor(client: FlaskClient) -> None:
     document = client.get("/openapi.json").get_json()
     for path in document["paths"]:
         assert sum(bool(re.search(paths, path)) for paths in ACTORS.values()) == 1, path
 
 
-def test_the_exceptions_are_of_operations_that_there_are(client: FlaskClient) -> None:
+def test_the_exceptions_name_existing_operations(client: FlaskClient) -> None:
     paths = client.get("/openapi.json").get_json()["paths"]
     assert {*REFUSED, CANCELLED} <= {
         f"{method.upper()} {path}" for path, operations in paths.items() for method in operations
     }
 
 
-# What Hypothesis prints of a large example is of no interest.
+# Hypothesis warns when it prints a large example.
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @pytest.mark.usefixtures("books")
 @pytest.mark.parametrize("actor", ACTORS)
-def test_the_bank_answers_as_the_document_says(settled: Callable[[str], Settled], actor: str) -> None:
-    findings = run(settled(actor), ACTORS[actor])
+def test_responses_conform_to_the_document(resetting: Callable[[str], Resetting], actor: str) -> None:
+    findings = run(resetting(actor), ACTORS[actor])
     assert not findings.failures, "\n\n".join(findings.failures)
     assert findings.statuses
     assert not [operation for operation, statuses in findings.statuses.items() if min(statuses) >= 300]
@@ -241,6 +241,8 @@ def test_the_bank_answers_as_the_document_says(settled: Callable[[str], Settled]
 @pytest.mark.usefixtures("books")
 @pytest.mark.parametrize("actor", ACTORS)
 @pytest.mark.parametrize("seed", range(5))
-def test_it_does_so_for_long(settled: Callable[[str], Settled], actor: str, seed: int) -> None:
-    findings = run(settled(actor), ACTORS[actor], seed=seed, examples=100)
+def test_responses_conform_to_the_document_for_other_seeds(
+    resetting: Callable[[str], Resetting], actor: str, seed: int
+) -> None:
+    findings = run(resetting(actor), ACTORS[actor], seed=seed, examples=100)
     assert not findings.failures, "\n\n".join(findings.failures)

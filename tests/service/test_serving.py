@@ -1,4 +1,4 @@
-"""The bank as it is served: several workers, many clients at once, a database that goes away and comes back."""
+"""The service behind gunicorn: several workers, many concurrent clients, a database that stops and starts."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from tests.service.serving import Served
 from tests.service.support import Books, Database
 
 
-def test_sixteen_clients_at_once_lose_and_create_nothing(served: Served, books: Books) -> None:
+def test_sixteen_concurrent_clients_neither_lose_nor_create_money(served: Served, books: Books) -> None:
     server = served.bank
     players = [server.join(f"Player {index}") for index in range(6)]
 
@@ -26,7 +26,7 @@ def test_sixteen_clients_at_once_lose_and_create_nothing(served: Served, books: 
                 moved[payer] -= amount
                 moved[receiver] += amount
             else:
-                assert (status, "less than" in body["error"]) == (400, True), body
+                assert (status, f"¤{amount:.2f}" in body["error"]) == (400, True), body
         return moved
 
     with ThreadPoolExecutor(16) as pool:
@@ -36,8 +36,8 @@ def test_sixteen_clients_at_once_lose_and_create_nothing(served: Served, books: 
     books()
 
 
-def test_a_rush_of_new_players_leaves_payments_alone(served: Served, books: Books) -> None:
-    """Whoever is told to come back does so; no payment ever is."""
+def test_many_registrations_do_not_reject_payments(served: Served, books: Books) -> None:
+    """A registration or login with a 503 is repeated; no payment gets a 503."""
     server = served.bank
     payer, receiver = server.join("Neo"), server.join("Trinity")
     with ThreadPoolExecutor(24) as pool:
@@ -52,12 +52,12 @@ def test_a_rush_of_new_players_leaves_payments_alone(served: Served, books: Book
     books()
 
 
-def test_a_database_that_restarts_is_a_503_and_then_forgotten(
+def test_a_stopped_database_gets_a_503_until_it_runs_again(
     served: Served, database: Database, engine: Engine, owner: Engine
 ) -> None:
     server = served.bank
     if database.embedded is None:
-        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that is not ours to stop")
+        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server that the tests may not stop")
     payer, receiver = server.join("Neo"), server.join("Trinity")
     assert server.pay(payer, receiver, 1)[0] == 201
     database.embedded.stop()

@@ -1,4 +1,4 @@
-"""Sessions and passwords: a token that ended is dead everywhere, and nobody sees or ends another's."""
+"""Sessions and passwords: an ended session is invalid everywhere, and players see and end only their own."""
 
 import re
 from itertools import pairwise
@@ -13,17 +13,9 @@ from neobank.players import passwords
 from neobank.settings import ServingSettings
 from neobank.web.authentication import MAX_DEVICE
 from tests.service.statements import recorded
-from tests.service.support import Books, Join, LoggedIn, bank_of
+from tests.service.support import Books, Join, LoggedIn, bank_of, log_in
 
-NEW = "a longer way around"
-
-
-def log_in(client: FlaskClient, name: str, password: str, device: str = "Phone") -> LoggedIn:
-    who = {"character_name": name, "password": password}
-    answer = client.post("/api/v1/auth/login", json=who, headers={"User-Agent": device})
-    assert answer.status_code == 200, answer.text
-    body = answer.get_json()
-    return LoggedIn(client, body["user"]["account_number"], {"Authorization": f"Bearer {body['access_token']}"})
+NEW = "a longer password"
 
 
 def again(of: LoggedIn, name: str, device: str = "Phone") -> LoggedIn:
@@ -41,7 +33,7 @@ def listed(session: LoggedIn) -> list[dict[str, object]]:
     return found
 
 
-def test_a_token_is_dead_at_once_after_log_out_on_every_worker(
+def test_logout_ends_a_session_at_once_on_every_worker(
     settings: ServingSettings, player: Join, client: FlaskClient
 ) -> None:
     neo = player("Neo")
@@ -73,7 +65,7 @@ def test_a_session_without_a_user_agent_has_no_device(player: Join) -> None:
     assert listed(again(player("Neo"), "Neo", device=""))[0]["device"] is None
 
 
-def test_an_expired_session_is_dead_and_not_listed(player: Join, owner: Engine) -> None:
+def test_an_expired_session_is_invalid_and_not_listed(player: Join, owner: Engine) -> None:
     neo = player("Neo")
     with owner.begin() as connection:
         connection.execute(text("UPDATE sessions SET expires_at = now()"))
@@ -94,7 +86,7 @@ def test_a_player_ends_one_session_or_all_others(player: Join) -> None:
     assert not alive(tablet)
 
 
-def test_nobody_sees_or_ends_another_s_session(player: Join) -> None:
+def test_a_player_cannot_see_or_end_another_player_s_session(player: Join) -> None:
     neo, smith = player("Neo"), player("Smith")
     theirs, none = listed(neo)[0]["id"], 10**15
     assert theirs not in [session["id"] for session in listed(smith)]
@@ -106,13 +98,13 @@ def test_nobody_sees_or_ends_another_s_session(player: Join) -> None:
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "1e3", "9" * 18, "9" * 19, "9" * 5000, "\u0661", "1.0"])
-def test_what_is_no_session_is_not_found(player: Join, number: str) -> None:
+def test_an_invalid_session_id_is_not_found(player: Join, number: str) -> None:
     neo = player("Neo")
     assert neo.send("DELETE", f"/account/sessions/{number}").status_code == 404
     assert alive(neo)
 
 
-def test_being_seen_is_noted_once_a_minute_and_costs_no_statement(app: Flask, player: Join, owner: Engine) -> None:
+def test_last_seen_is_updated_once_a_minute_without_an_extra_statement(app: Flask, player: Join, owner: Engine) -> None:
     neo = player("Neo")
     before = listed(neo)[0]["last_seen_at"]
     assert listed(neo)[0]["last_seen_at"] == before
@@ -126,11 +118,11 @@ def test_being_seen_is_noted_once_a_minute_and_costs_no_statement(app: Flask, pl
     assert str(listed(neo)[0]["last_seen_at"]) < str(before)
 
 
-def test_a_payment_is_two_statements(app: Flask, player: Join, books: Books) -> None:
-    """Who asks, and the whole payment; no BEGIN, no COMMIT, nothing for the read-only switch."""
+def test_a_payment_sends_two_statements(app: Flask, player: Join, books: Books) -> None:
+    """Authentication and the whole payment, without BEGIN, COMMIT or a check of the read-only switch."""
     neo, trinity = player("Neo"), player("Trinity")
     with recorded(bank_of(app).engine) as sent:
-        assert neo.send("POST", "/transactions", to_account=trinity.number, amount=1).status_code == 201
+        assert neo.pay(trinity.number, 1).status_code == 201
     assert len(sent) == 2, sent
     assert "post_payment" in sent[1].text
     books()
@@ -157,13 +149,13 @@ def test_a_changed_password_ends_every_other_session(player: Join) -> None:
         ({"new_password": ""}, 400, "new_password"),
         ({"new_password": "x" * (passwords.MIN_LENGTH - 1)}, 400, "new_password"),
         ({"new_password": "x" * (passwords.MAX_LENGTH + 1)}, 400, "new_password"),
-        ({"new_password": "PassWord1"}, 400, "first that anybody tries"),
-        ({"new_password": "password of Neo"}, 400, "the current one"),
-        ({"new_password": ["a longer way"]}, 400, "new_password"),
+        ({"new_password": "PassWord1"}, 400, "new_password"),
+        ({"new_password": "password of Neo"}, 400, "current"),
+        ({"new_password": ["a longer password"]}, 400, "new_password"),
         ({"is_admin": True}, 400, "is_admin"),
     ],
 )
-def test_a_refused_change_of_password_changes_nothing(
+def test_a_rejected_password_change_changes_nothing(
     player: Join, change: dict[str, object], status: int, named: str
 ) -> None:
     neo = player("Neo")
@@ -177,8 +169,8 @@ def test_a_refused_change_of_password_changes_nothing(
     again(neo, "Neo")
 
 
-def overtaken(monkeypatch: pytest.MonkeyPatch, owner: Engine) -> None:
-    """Let the password be changed by somebody else while this request's is being proven."""
+def change_meanwhile(monkeypatch: pytest.MonkeyPatch, owner: Engine) -> None:
+    """Change the password hash while a request verifies its password."""
     prove = passwords.matches
 
     def slow(password: str, kept: str) -> bool:
@@ -189,28 +181,28 @@ def overtaken(monkeypatch: pytest.MonkeyPatch, owner: Engine) -> None:
     monkeypatch.setattr(passwords, "matches", slow)
 
 
-def test_a_log_in_that_a_change_of_password_overtakes_is_refused(
+def test_a_login_is_rejected_if_the_password_changes_meanwhile(
     player: Join, owner: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     neo = player("Neo")
-    overtaken(monkeypatch, owner)
+    change_meanwhile(monkeypatch, owner)
     answer = neo.client.post("/api/v1/auth/login", json={"character_name": "Neo", "password": "password of Neo"})
     assert answer.status_code == 401
     assert len(listed(neo)) == 1
 
 
-def test_of_two_changes_of_password_at_once_one_is_refused(
+def test_one_of_two_concurrent_password_changes_is_rejected(
     player: Join, owner: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     neo = player("Neo")
     phone = again(neo, "Neo")
-    overtaken(monkeypatch, owner)
+    change_meanwhile(monkeypatch, owner)
     body = {"current_password": "password of Neo", "new_password": NEW}
     assert neo.send("PUT", "/account/password", **body).status_code == 401
     assert alive(phone)
 
 
-def test_a_one_time_password_opens_nothing_but_its_change(player: Join, client: FlaskClient, owner: Engine) -> None:
+def test_a_one_time_password_only_permits_changing_it(player: Join, client: FlaskClient, owner: Engine) -> None:
     neo = player("Neo")
     with owner.begin() as connection:
         connection.execute(text("UPDATE players SET must_change_password = true"))
@@ -219,7 +211,7 @@ def test_a_one_time_password_opens_nothing_but_its_change(player: Join, client: 
         (method, re.sub(r"{\w+}", "1", path.replace("{number}", "NC-0000-0000")))
         for path, operations in paths.items()
         for method, operation in operations.items()
-        if any("BearerAuth" in way for way in operation.get("security", []))
+        if any("BearerAuth" in scheme for scheme in operation.get("security", []))
     ]
     assert len(guarded) > 5
     for method, path in guarded:
@@ -235,13 +227,13 @@ def test_a_one_time_password_opens_nothing_but_its_change(player: Join, client: 
 
 
 @pytest.mark.parametrize("password", ["password", "Password", "12345678", "QWERTYUIOP", "iloveyou"])
-def test_nobody_joins_with_a_common_password(client: FlaskClient, password: str) -> None:
+def test_a_common_password_is_rejected_at_registration(client: FlaskClient, password: str) -> None:
     answer = client.post("/api/v1/auth/register", json={"character_name": "Neo", "password": password})
     assert answer.status_code == 400
-    assert "first that anybody tries" in answer.get_json()["detail"]
+    assert "password" in answer.get_json()["detail"]
 
 
-def test_the_common_passwords_are_folded_long_enough_and_said_once() -> None:
+def test_the_list_of_common_passwords_is_folded_and_long_enough() -> None:
     listed_ones = passwords._COMMON
     assert len(listed_ones) > 100
     assert all(password == password.casefold() and len(password) >= passwords.MIN_LENGTH for password in listed_ones)

@@ -1,6 +1,6 @@
-"""Processes that pay, spin, sell, credit, reverse and freeze at once among few accounts: nothing but the books counts.
+"""Concurrent processes pay, spin, sell, credit, reverse and freeze on a few accounts, and the books remain sound.
 
-No error but a refusal in words reaches any of them; a deadlock would. Between two waves everything must add up.
+A process fails on any error other than a BankError, and so on a deadlock. After each wave the books are verified.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ SHARD = text("INSERT INTO balances (account_id, shard, floor) VALUES (:account, 
 
 @pytest.fixture
 def scene(database: Database, engine: Engine, owner: Engine, fresh: object) -> Scene:
-    """A few players, half of them in a faction, and one busy vendor among them."""
+    """Create a few players, half of them in a faction, and one of them a vendor whose account has shards."""
     del fresh
     with engine.begin() as connection:
         opened = [
@@ -48,7 +48,7 @@ def scene(database: Database, engine: Engine, owner: Engine, fresh: object) -> S
     ("waves", "operations"),
     [(3, 80), pytest.param(60, 1000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])],
 )
-def test_everything_at_once_keeps_every_promise(
+def test_concurrent_operations_keep_every_invariant(
     scene: Scene, database: Database, engine: Engine, books: Books, waves: int, operations: int
 ) -> None:
     with engine.connect() as connection:

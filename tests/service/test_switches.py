@@ -1,4 +1,4 @@
-"""The organisers' switches: no money while the bank is read-only, and nobody joins who may not."""
+"""The organisers' switches: no money moves while the bank is read-only, and registration can be restricted."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ def switch(owner: Engine, fresh: UpgradeSettings) -> Switch:
     return to
 
 
-def test_a_page_sees_how_the_bank_is_switched_and_never_the_code(client: FlaskClient, switch: Switch) -> None:
+def test_the_status_shows_the_switches_without_the_event_code(client: FlaskClient, switch: Switch) -> None:
     games = ["glitch_grid", "starlight_smuggler"]
     assert client.get("/api/v1/status").get_json() == {"read_only": False, "registration": "open", "games": games}
     switch(read_only=True, registration="code", event_code="Sprawl")
@@ -44,7 +44,7 @@ def test_a_page_sees_how_the_bank_is_switched_and_never_the_code(client: FlaskCl
     assert "Sprawl" not in answer.text
 
 
-def test_a_page_sees_the_games_that_are_open(client: FlaskClient, organiser: LoggedIn) -> None:
+def test_the_status_lists_the_open_games(client: FlaskClient, organiser: LoggedIn) -> None:
     for is_enabled, games in [(False, ["starlight_smuggler"]), (True, ["glitch_grid", "starlight_smuggler"])]:
         path = "/api/admin/casino/config/glitch_grid"
         assert client.put(path, json={"is_enabled": is_enabled}, headers=organiser.headers).status_code == 200
@@ -66,20 +66,22 @@ def test_no_money_moves_while_the_bank_is_read_only(player: Join, switch: Switch
     assert neo.send("POST", "/transactions", **payment).status_code == 201
 
 
-def test_the_database_itself_refuses_whatever_the_service_forgets(engine: Engine, switch: Switch) -> None:
+def test_the_database_enforces_read_only(engine: Engine, switch: Switch) -> None:
     switch(read_only=True)
     with pytest.raises(ReadOnly), engine.begin() as connection:
         open_players(connection, 1)
 
 
-def test_an_upgrade_may_still_make_an_administrator(engine: Engine, fresh: UpgradeSettings, switch: Switch) -> None:
+def test_an_upgrade_can_create_an_administrator_while_read_only(
+    engine: Engine, fresh: UpgradeSettings, switch: Switch
+) -> None:
     switch(read_only=True)
     migrations.upgrade(UpgradeSettings(fresh.owner_url, fresh.house_bankroll, Administrator("Oracle", "cookies, hot")))
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM players")).scalar_one() == 2
 
 
-def test_nobody_joins_when_registration_is_closed(client: FlaskClient, player: Join, switch: Switch) -> None:
+def test_closed_registration_rejects_new_players(client: FlaskClient, player: Join, switch: Switch) -> None:
     player("Trinity")
     switch(registration="closed", event_code="Sprawl")
     refused = client.post("/api/v1/auth/register", json=NEO | {"code": "Sprawl"})
@@ -89,7 +91,7 @@ def test_nobody_joins_when_registration_is_closed(client: FlaskClient, player: J
     assert client.post("/api/v1/auth/login", json=who).status_code == 200
 
 
-def test_the_event_s_code_lets_in(client: FlaskClient, switch: Switch) -> None:
+def test_registration_by_code_accepts_the_event_code_only(client: FlaskClient, switch: Switch) -> None:
     switch(registration="code", event_code="Sprawl 77")
     assert client.post("/api/v1/auth/register", json=NEO).status_code == 403
     for code in (None, "", " ", "Sprawl 7", "Sprawl 777"):
@@ -107,7 +109,7 @@ def test_a_code_is_ignored_while_registration_is_open(client: FlaskClient, code:
 
 
 @pytest.mark.parametrize("broken", ["registration = 'maybe'", "registration = 'code'", "one = false"])
-def test_the_switches_can_not_make_no_sense(owner: Engine, fresh: UpgradeSettings, broken: str) -> None:
+def test_the_database_rejects_inconsistent_switches(owner: Engine, fresh: UpgradeSettings, broken: str) -> None:
     del fresh
     with pytest.raises(IntegrityError), owner.begin() as connection:
         connection.execute(text(f"UPDATE switches SET {broken}"))  # noqa: S608

@@ -1,4 +1,4 @@
-"""A game that is not played here is one module of data: this one is made, drawn, proved and paid by what is there."""
+"""A further game needs only data: this one is played, paid and verified by the existing code."""
 
 import json
 from dataclasses import replace
@@ -32,17 +32,17 @@ GAME = Game(
     tight=("D.D.D.D.D.", "D.........", "D...@....."),
     loose=("D.D.D.D.D.", "D..D..D...", "D...@....."),
 )
-"""Its lines return 1/4 and 3/4; one spin in five awards five more, so that the whole is twice that."""
+"""Its lines return 1/4 and 3/4. One spin in five awards five free spins, which doubles the return."""
 
 
-def test_its_sheet_is_exact_at_every_dial() -> None:
+def test_its_return_equals_the_dial() -> None:
     for dial in (DIAL_MINIMUM, 7_777, DIAL_DEFAULT, DIAL_MAXIMUM):
         found = figures(GAME, dial)
         assert (found.returned, found.free_spins, found.largest) == (Fraction(dial, 10_000), Fraction(1, 5), 50)
     assert figures(replace(GAME, tight=GAME.loose), DIAL_MINIMUM).returned == Fraction(3, 2)
 
 
-def test_its_rounds_are_those_of_a_verifier_that_knows_its_sheet_alone() -> None:
+def test_the_independent_verifier_computes_its_rounds_from_the_sheet() -> None:
     sheet = json.loads(GAME.canonical)
     for nonce in range(300):
         drawn = draw_round(GAME, Seeds(bytes(32), "neo"), nonce, DIAL_DEFAULT)
@@ -52,7 +52,7 @@ def test_its_rounds_are_those_of_a_verifier_that_knows_its_sheet_alone() -> None
         assert (found.award, found.triggers) == (outcome.award, outcome.triggers)
 
 
-def test_it_is_played_paid_and_verified(
+def test_its_rounds_are_played_paid_and_verified(
     owner: Engine, fresh: UpgradeSettings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del fresh

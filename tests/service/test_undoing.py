@@ -1,4 +1,4 @@
-"""What was paid is undone once: by the vendor's refund or by an organiser's reversal, never by both."""
+"""A payment is undone at most once, by a refund of the vendor or a reversal of an organiser."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("books")
 
 
 def paid(till: Terminal, by: LoggedIn) -> tuple[int, int]:
-    """Have a charge of 10 approved; gives its id and the payment's."""
+    """Create and approve a charge of ¤10; return its id and the id of the payment."""
     charge = till.send("POST", "/charges", amount=10).get_json()
     approved = by.send("POST", f"/charges/{charge['code']}/approve")
     assert approved.status_code == 201, approved.text
@@ -22,7 +22,7 @@ def reverse(organiser: LoggedIn, transfer: int) -> TestResponse:
     return organiser.administer("POST", f"/transactions/{transfer}/reverse", reason="Oops")
 
 
-def test_what_was_reversed_is_not_refunded(till: Terminal, player: Join, organiser: LoggedIn) -> None:
+def test_a_reversed_payment_cannot_be_refunded(till: Terminal, player: Join, organiser: LoggedIn) -> None:
     neo = player("Neo")
     charge, payment = paid(till, neo)
     assert reverse(organiser, payment).status_code == 200
@@ -31,7 +31,7 @@ def test_what_was_reversed_is_not_refunded(till: Terminal, player: Join, organis
     assert "reversed" in refused.get_json()["error"]
 
 
-def test_neither_a_refunded_payment_nor_its_refund_is_reversed(
+def test_a_refunded_payment_and_its_refund_cannot_be_reversed(
     till: Terminal, player: Join, organiser: LoggedIn
 ) -> None:
     neo = player("Neo")
@@ -41,14 +41,16 @@ def test_neither_a_refunded_payment_nor_its_refund_is_reversed(
     assert neo.balance() == 1000
 
 
-def test_a_refund_and_a_reversal_at_once_undo_once(till: Terminal, player: Join, organiser: LoggedIn) -> None:
+def test_a_concurrent_refund_and_reversal_undo_a_payment_once(
+    till: Terminal, player: Join, organiser: LoggedIn
+) -> None:
     neo = player("Neo")
     for _ in range(5):
         charge, payment = paid(till, neo)
         with ThreadPoolExecutor(4) as pool:
-            asked = [pool.submit(till.send, "POST", f"/charges/{charge}/refund") for _ in range(2)]
-            asked += [pool.submit(reverse, organiser, payment) for _ in range(2)]
-            statuses = sorted(each.result().status_code for each in asked)
+            futures = [pool.submit(till.send, "POST", f"/charges/{charge}/refund") for _ in range(2)]
+            futures += [pool.submit(reverse, organiser, payment) for _ in range(2)]
+            statuses = sorted(each.result().status_code for each in futures)
         assert statuses[0] in {200, 201}
         assert statuses[1:] == [409] * 3
         assert neo.balance() == 1000

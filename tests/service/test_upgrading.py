@@ -1,4 +1,4 @@
-"""An upgrade of a bank in use: the books stay, the schema becomes that of a new bank, and the image before still works.
+"""An upgrade of a bank in use keeps the books, produces the schema of a new bank, and supports the previous image.
 
 `bank_0013.sql.gz` is a `pg_dump --schema=public --no-owner --no-privileges --inserts` of a bank at revision 0013, which
 that version filled through its HTTP interface: payments, charges, rounds, a reversal, an import, a frozen account.
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from flask.testing import FlaskClient
 from sqlalchemy import Engine, Row, text
 
 from neobank import migrations
@@ -19,7 +18,7 @@ from neobank.casino.verification import verify_rounds
 from neobank.database import connect
 from neobank.ledger.verification import verify
 from neobank.settings import ServingSettings, UpgradeSettings
-from tests.service.support import Database, reset_schema
+from tests.service.support import ADMINISTRATOR, Database, log_in, reset_schema
 
 BANK = Path(__file__).with_name("bank_0013.sql.gz")
 CALLED = {
@@ -64,7 +63,7 @@ Schema = Mapping[str, Sequence[Row[*tuple[object, ...]]]]
 
 
 @pytest.fixture
-def landed(database: Database, owner: Engine, upgraded: UpgradeSettings) -> Iterator[UpgradeSettings]:
+def bank_0013(database: Database, owner: Engine, upgraded: UpgradeSettings) -> Iterator[UpgradeSettings]:
     """The database of a bank at revision 0013."""
     reset_schema(owner)
     engine = connect(database.url("owner"))
@@ -98,11 +97,11 @@ def schema(owner: Engine) -> Schema:
         return {name: sorted(connection.execute(query), key=str) for name, query in queries.items()}
 
 
-def test_the_books_the_audit_and_the_rounds_are_kept(owner: Engine, landed: UpgradeSettings) -> None:
+def test_an_upgrade_keeps_the_books_the_audit_log_and_the_rounds(owner: Engine, bank_0013: UpgradeSettings) -> None:
     before = rows(owner)
     assert len(before["transfers"]) > 40
     assert len(before["rounds"]) > 20
-    assert migrations.upgrade(landed) == migrations.head()
+    assert migrations.upgrade(bank_0013) == migrations.head()
     assert rows(owner) == before
     with owner.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
         assert verify(connection).sound
@@ -110,17 +109,17 @@ def test_the_books_the_audit_and_the_rounds_are_kept(owner: Engine, landed: Upgr
         assert verify_rounds(connection).problems == []
 
 
-def test_an_upgraded_bank_has_the_schema_of_a_new_one(owner: Engine, landed: UpgradeSettings) -> None:
-    migrations.upgrade(landed)
+def test_an_upgraded_bank_has_the_schema_of_a_new_one(owner: Engine, bank_0013: UpgradeSettings) -> None:
+    migrations.upgrade(bank_0013)
     upgraded = schema(owner)
     reset_schema(owner)
-    migrations.upgrade(landed)
+    migrations.upgrade(bank_0013)
     assert schema(owner) == upgraded
 
 
-def test_the_image_before_finds_each_function_and_column_that_it_uses(owner: Engine, landed: UpgradeSettings) -> None:
+def test_the_previous_image_finds_its_functions_and_columns(owner: Engine, bank_0013: UpgradeSettings) -> None:
     before = schema(owner)
-    migrations.upgrade(landed)
+    migrations.upgrade(bank_0013)
     after = schema(owner)
     old, new = ({row[0] for row in found["functions"] if row[1] in CALLED} for found in (before, after))
     assert len(old) == len(CALLED)
@@ -129,44 +128,34 @@ def test_the_image_before_finds_each_function_and_column_that_it_uses(owner: Eng
         assert set(connection.execute(EXECUTABLE).scalars()) >= CALLED
     assert set(before["columns"]) <= set(after["columns"])
     for table, column, _, nullable, default, generated in set(after["columns"]) - set(before["columns"]):
-        assert nullable == "YES" or default or generated == "ALWAYS", f"{table}.{column} stops an older image's INSERT"
+        assert nullable == "YES" or default or generated == "ALWAYS", (
+            f"{table}.{column} has no default, so an INSERT of an older image fails"
+        )
 
 
-def test_players_and_organisers_carry_on(landed: UpgradeSettings, settings: ServingSettings) -> None:
-    migrations.upgrade(landed)
+def test_players_and_organisers_can_log_in_pay_and_spin_after_an_upgrade(
+    bank_0013: UpgradeSettings, settings: ServingSettings
+) -> None:
+    migrations.upgrade(bank_0013)
     client = create_app(settings).test_client()
-    headers = log_in(client, "Trinity", "password of Trinity")
-    account = client.get("/api/v1/account", headers=headers).get_json()["account"]
-    paid = {"to_account": number_of(client, headers, "Neo"), "amount": 10.25, "memo": "for call 0"}
-    keyed = headers | {"Idempotency-Key": "call-0"}
-    answer = client.post("/api/v1/transactions", json=paid, headers=keyed)
+    trinity = log_in(client, "Trinity", "password of Trinity")
+    balance = trinity.balance()
+    neo = trinity.send("GET", "/players/lookup", name="Neo").get_json()["account_number"]
+    answer = trinity.pay(neo, 10.25, memo="for call 0", once="call-0")
     assert answer.status_code == 201
-    newest = client.get("/api/v1/account/transactions", headers=headers).get_json()["transactions"][0]
-    assert answer.get_json()["transaction"]["id"] < newest["id"], "the old version's payment was made again"
-    assert client.get("/api/v1/account", headers=headers).get_json()["account"]["balance"] == account["balance"]
-    assert client.post("/api/v1/transactions", json=paid, headers=headers).status_code == 201
-    spin = client.post("/api/v1/casino/glitch-grid/spin", json={"bet_amount": 10}, headers=headers)
-    assert spin.status_code == 200
-    log_in(client, "Organiser", "correct horse battery")
+    newest = trinity.send("GET", "/account/transactions").get_json()["transactions"][0]
+    assert answer.get_json()["transaction"]["id"] < newest["id"], "the payment of the previous version was repeated"
+    assert trinity.balance() == balance
+    assert trinity.pay(neo, 10.25, memo="for call 0").status_code == 201
+    assert trinity.send("POST", "/casino/glitch-grid/spin", bet_amount=10).status_code == 200
+    log_in(client, ADMINISTRATOR.name, ADMINISTRATOR.password)
 
 
-def test_what_was_frozen_and_switched_stays_so(landed: UpgradeSettings, settings: ServingSettings) -> None:
-    migrations.upgrade(landed)
+def test_an_upgrade_keeps_frozen_accounts_and_switches(bank_0013: UpgradeSettings, settings: ServingSettings) -> None:
+    migrations.upgrade(bank_0013)
     client = create_app(settings).test_client()
     refused = client.post("/api/v1/auth/login", json={"character_name": "Cypher", "password": "password of Cypher"})
     assert refused.status_code == 403
-    joining = {"character_name": "Tank", "password": "operator, operator"}
-    assert client.post("/api/v1/auth/register", json=joining).status_code == 403
-    assert client.post("/api/v1/auth/register", json=joining | {"code": "zion"}).status_code == 201
-
-
-def log_in(client: FlaskClient, name: str, password: str) -> dict[str, str]:
-    answer = client.post("/api/v1/auth/login", json={"character_name": name, "password": password})
-    assert answer.status_code == 200, answer.text
-    return {"Authorization": f"Bearer {answer.get_json()['access_token']}"}
-
-
-def number_of(client: FlaskClient, headers: dict[str, str], name: str) -> str:
-    found = client.get("/api/v1/players/lookup", query_string={"name": name}, headers=headers)
-    number: str = found.get_json()["account_number"]
-    return number
+    registration = {"character_name": "Tank", "password": "operator, operator"}
+    assert client.post("/api/v1/auth/register", json=registration).status_code == 403
+    assert client.post("/api/v1/auth/register", json=registration | {"code": "zion"}).status_code == 201
