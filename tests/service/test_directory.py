@@ -134,8 +134,10 @@ def test_the_migration_keeps_factions_and_merges_equal_spellings(owner: Engine, 
         for name, faction in enumerate(before):
             connection.execute(
                 text(
-                    "INSERT INTO players (account_id, password_hash, faction) "
-                    "VALUES (open_account(:name, :name, :name), 'x', :faction)"
+                    "WITH opened AS (INSERT INTO accounts (number, name, name_key) VALUES (:name, :name, :name)"
+                    " RETURNING id), held AS (INSERT INTO balances (account_id, shard, floor)"
+                    " SELECT id, 0, 0 FROM opened)"
+                    " INSERT INTO players (account_id, password_hash, faction) SELECT id, 'x', :faction FROM opened"
                 ),
                 {"name": str(name), "faction": faction},
             )
