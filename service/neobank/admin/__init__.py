@@ -1,1 +1,1 @@
-"""What organisers do: players, money, factions, switches. Each action and its audit row commit together."""
+"""What organisers do: players, money, factions, switches, games. Each action commits together with its audit row."""

@@ -1,8 +1,9 @@
-"""Organisers look at the bank as a whole and switch it: factions, switches, figures, the audit."""
+"""Organisers' routes for the whole bank: factions, switches, statistics, the audit log."""
 
 from apiflask import APIBlueprint
 
 from neobank.admin import factions, reports
+from neobank.admin.actions import record_action
 from neobank.admin.schemas import (
     AuditLog,
     AuditLogs,
@@ -14,9 +15,9 @@ from neobank.admin.schemas import (
     SwitchesChange,
     SwitchesNow,
 )
-from neobank.audit.operations import Detail, logs, record
+from neobank.audit.operations import logs
 from neobank.switches.operations import Switches, lock_switches, read_switches, set_switches
-from neobank.web.authentication import ORGANISER, bearer, current_caller
+from neobank.web.authentication import ORGANISER, bearer
 from neobank.web.bank import current_bank
 from neobank.web.requests import Confirmation
 
@@ -27,7 +28,7 @@ bank_blueprint = APIBlueprint("admin_bank", __name__, url_prefix="/api/admin", t
 @bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.output(FactionGroups)
 def get_factions() -> FactionGroups:
-    """List the factions, and last those without one."""
+    """List the factions by name, then the players without a faction."""
     with current_bank().statement() as connection:
         return FactionGroups(factions=[FactionGroup.model_validate(group) for group in factions.groups(connection)])
 
@@ -40,16 +41,15 @@ def post_faction(json_data: NewFaction) -> Confirmation:
     """Create a faction."""
     with current_bank().transaction() as connection:
         factions.create(connection, json_data.name, json_data.description)
-        by = current_caller().account_id
-        record(connection, actor=by, action="create_faction", target=json_data.name, details={})
-    return Confirmation(message=f"There is a faction {json_data.name} now.")
+        record_action(connection, "create_faction", json_data.name)
+    return Confirmation(message=f"The faction {json_data.name} is created.")
 
 
 @bank_blueprint.get("/switches")
 @bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.output(SwitchesNow)
 def get_switches() -> SwitchesNow:
-    """Show how the bank is switched."""
+    """Show the switches."""
     with current_bank().statement() as connection:
         return SwitchesNow.model_validate(read_switches(connection))
 
@@ -59,26 +59,26 @@ def get_switches() -> SwitchesNow:
 @bank_blueprint.input(SwitchesChange)
 @bank_blueprint.output(SwitchesNow)
 def put_switches(json_data: SwitchesChange) -> SwitchesNow:
-    """Stop all money or let it move, and say who may join."""
+    """Stop all money or let it move again, and set who may register."""
     with current_bank().transaction() as connection:
-        now = lock_switches(connection)
-        wanted = Switches(
-            read_only=now.read_only if json_data.read_only is None else json_data.read_only,
-            registration=json_data.registration or now.registration,
-            event_code=json_data.event_code or now.event_code,
+        current = lock_switches(connection)
+        changed = Switches(
+            read_only=current.read_only if json_data.read_only is None else json_data.read_only,
+            registration=json_data.registration or current.registration,
+            event_code=json_data.event_code or current.event_code,
         )
-        set_switches(connection, wanted)
-        details: dict[str, Detail] = {"read_only": wanted.read_only, "registration": wanted.registration}
-        by = current_caller().account_id
-        record(connection, actor=by, action="set_switches", target="the bank", details=details)
-    return SwitchesNow.model_validate(wanted)
+        set_switches(connection, changed)
+        record_action(
+            connection, "set_switches", "the bank", read_only=changed.read_only, registration=changed.registration
+        )
+    return SwitchesNow.model_validate(changed)
 
 
 @bank_blueprint.get("/stats")
 @bank_blueprint.auth_required(bearer, roles=[ORGANISER])
 @bank_blueprint.output(Stats)
 def get_stats() -> Stats:
-    """Show the bank as a whole."""
+    """Show statistics of the whole bank."""
     with current_bank().statement() as connection:
         return Stats.model_validate(reports.stats(connection))
 
@@ -88,9 +88,9 @@ def get_stats() -> Stats:
 @bank_blueprint.input(Page, location="query")
 @bank_blueprint.output(AuditLogs)
 def get_audit_logs(query_data: Page) -> AuditLogs:
-    """List what organisers did, newest first."""
+    """List the organisers' actions, newest first."""
     with current_bank().statement() as connection:
-        found = logs(connection, limit=query_data.limit, offset=query_data.offset)
+        actions = logs(connection, limit=query_data.limit, offset=query_data.offset)
     return AuditLogs(
         logs=[
             AuditLog(
@@ -103,6 +103,6 @@ def get_audit_logs(query_data: Page) -> AuditLogs:
                 details=log.details,
                 hash=log.hash.hex(),
             )
-            for log in found
+            for log in actions
         ]
     )

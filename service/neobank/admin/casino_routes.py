@@ -1,4 +1,4 @@
-"""Organisers set the games, and close the casino for a player who needs that."""
+"""Organisers' routes for the casino: settings of the games, exclusion of a player."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, StrictBool, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from neobank.admin import users
+from neobank.admin.actions import record_action
 from neobank.admin.schemas import Reason
-from neobank.audit.operations import Detail, record
 from neobank.casino import protection
 from neobank.casino.commands import in_hundredths
 from neobank.casino.configuration import Configuration, configurations, configure
@@ -23,35 +23,35 @@ from neobank.web.requests import Answer, Body, Confirmation, Maybe, Time
 games_blueprint = APIBlueprint("admin_casino", __name__, url_prefix="/api/admin", tag="Organisers: casino")
 
 
-def _dial(value: object) -> int:
+def _to_dial(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise PydanticCustomError("percentage_type", "a payout percentage is a JSON number.")
+        raise PydanticCustomError("percentage_type", "a payout percentage must be a JSON number.")
     return in_hundredths(Decimal(value))
 
 
 Payout = Annotated[
     int,
-    BeforeValidator(_dial),
+    BeforeValidator(_to_dial),
     WithJsonSchema({"type": "number", "minimum": 50, "maximum": 150, "multipleOf": 0.01}),
 ]
 
 
 class GameChange(Body):
-    """What to set; what is left out stays."""
+    """The settings to change; an omitted field keeps its value."""
 
     is_enabled: Maybe[StrictBool] = None
     payout_percentage: Maybe[Payout] = None
 
 
 class Exclusion(Body):
-    """Until when, and why; nobody makes it shorter."""
+    """When the exclusion ends, and the reason. An exclusion can be extended, but not shortened."""
 
     until: Time
     reason: Reason
 
 
 class GameConfig(Answer):
-    """A game as it is set; `exact_return` is what it returns, free spins included, as a fraction."""
+    """A game's settings; `exact_return` is its return as a fraction, free spins included."""
 
     game_name: str
     is_enabled: bool
@@ -61,26 +61,27 @@ class GameConfig(Answer):
     exact_return: str
 
     @classmethod
-    def of(cls, found: Configuration) -> "GameConfig":
-        """Show how a game is set."""
+    def of(cls, configuration: Configuration) -> "GameConfig":
+        """Convert a game's configuration."""
+        version = configuration.current
         return cls(
-            game_name=found.game.name,
-            is_enabled=found.is_enabled,
-            payout_percentage=found.current.dial,
-            config_version=found.current.id,
-            updated_at=max(found.updated_at, found.current.since),
-            exact_return=str(figures(found.game, found.current.dial).returned),
+            game_name=configuration.game.name,
+            is_enabled=configuration.is_enabled,
+            payout_percentage=version.dial,
+            config_version=version.id,
+            updated_at=max(configuration.updated_at, version.since),
+            exact_return=str(figures(configuration.game, version.dial).returned),
         )
 
 
 class GameConfigs(Answer):
-    """How all games are set."""
+    """The settings of all games."""
 
     games: list[GameConfig]
 
 
 class GameConfigured(Answer):
-    """The game as it is set now."""
+    """The game's settings after the change."""
 
     message: str
     game: GameConfig
@@ -90,9 +91,9 @@ class GameConfigured(Answer):
 @games_blueprint.auth_required(bearer, roles=[ORGANISER])
 @games_blueprint.output(GameConfigs)
 def get_config() -> GameConfigs:
-    """Show which games are open, and what they return."""
+    """List the settings and the exact returns of the games."""
     with current_bank().statement() as connection:
-        return GameConfigs(games=[GameConfig.of(found) for found in configurations(connection)])
+        return GameConfigs(games=[GameConfig.of(game) for game in configurations(connection)])
 
 
 @games_blueprint.put("/casino/config/<game_name>")
@@ -101,19 +102,27 @@ def get_config() -> GameConfigs:
 @games_blueprint.output(GameConfigured)
 @games_blueprint.doc(responses=[404])
 def put_config(game_name: str, json_data: GameChange) -> GameConfigured:
-    """Open or close a game, at once, and set what it returns: a new version, for rounds from here on."""
-    by = current_caller().account_id
+    """Open or close a game immediately, and set its payout percentage.
+
+    A new payout percentage creates a new version for later rounds. Free spins keep the version that awarded them.
+    """
     with current_bank().transaction() as connection:
-        found = configure(
-            connection, game_name, is_enabled=json_data.is_enabled, dial=json_data.payout_percentage, by=by
+        changed = configure(
+            connection,
+            game_name,
+            is_enabled=json_data.is_enabled,
+            dial=json_data.payout_percentage,
+            by=current_caller().account_id,
         )
-        details: dict[str, Detail] = {
-            "is_enabled": found.is_enabled,
-            "payout_percentage": found.current.dial / 100,
-            "config_version": found.current.id,
-        }
-        record(connection, actor=by, action="set_game", target=game_name, details=details)
-    return GameConfigured(message=f"{game_name} is set.", game=GameConfig.of(found))
+        record_action(
+            connection,
+            "set_game",
+            game_name,
+            is_enabled=changed.is_enabled,
+            payout_percentage=changed.current.dial / 100,
+            config_version=changed.current.id,
+        )
+    return GameConfigured(message=f"The settings of {game_name} are saved.", game=GameConfig.of(changed))
 
 
 @games_blueprint.put("/users/<number>/exclusion")
@@ -122,12 +131,10 @@ def put_config(game_name: str, json_data: GameChange) -> GameConfigured:
 @games_blueprint.output(Confirmation)
 @games_blueprint.doc(responses=[404])
 def put_exclusion(number: str, json_data: Exclusion) -> Confirmation:
-    """Close the casino for a player until a time, or longer than they did themselves."""
-    by = current_caller().account_id
+    """Exclude a player from the casino until a time, or extend an exclusion."""
     until = protection.in_iso(json_data.until)
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
         protection.exclude(connection, subject.account_id, subject.number, json_data.until)
-        details: dict[str, Detail] = {"until": until, "reason": json_data.reason}
-        record(connection, actor=by, action="exclude", target=subject.number, details=details)
-    return Confirmation(message=f"The casino is closed for {subject.number} until {until}.")
+        record_action(connection, "exclude", subject.number, until=until, reason=json_data.reason)
+    return Confirmation(message=f"{subject.number} is excluded from the casino until {until}.")

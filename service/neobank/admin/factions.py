@@ -1,4 +1,4 @@
-"""Factions, as organisers count and create them."""
+"""The organisers' list of factions, and creation of a faction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from neobank.players.models import Faction
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A faction, or those without one: how many they are, and what they hold together in hundredths."""
+    """The players of a faction, or those without one: their number and their total balance, in hundredths."""
 
     faction: str
     user_count: int
@@ -33,13 +33,13 @@ _GROUPS = text("""
 
 
 def groups(connection: Connection) -> Sequence[Group]:
-    """List the factions by name, and last those without one."""
+    """List the factions by name, then the group of the players without a faction."""
     return [Group(*row) for row in connection.execute(_GROUPS, {"none": NO_FACTION})]
 
 
 def create(connection: Connection, name: str, description: str | None) -> None:
-    """Create a faction. Raises BankError where one of this name, or one that reads the same, exists."""
+    """Create a faction. Raise BankError if a faction with an equal name exists (see `names.key`)."""
     values = {"name": name, "name_key": names.key(name), "description": description}
-    made = connection.execute(insert(Faction).values(values).on_conflict_do_nothing().returning(Faction.name))
-    if made.one_or_none() is None:
-        raise BankError(f"There is a faction {name} already, or one that reads the same.")
+    created = connection.execute(insert(Faction).values(values).on_conflict_do_nothing().returning(Faction.name))
+    if created.one_or_none() is None:
+        raise BankError(f"A faction with the name {name} or an equivalent name exists already: choose another name.")

@@ -1,4 +1,4 @@
-"""Players from a list: all of them or none, each with a password for one time."""
+"""Import of players from a CSV list: all of them or none, each with a one-time password."""
 
 import csv
 import io
@@ -18,13 +18,13 @@ from neobank.players.operations import OPENING_BALANCE
 
 MAX_LINES = 2_000
 COLUMNS = ("name", "faction", "opening_balance")
-MAX_NAMED = 50
-"""How many bad lines are named in one answer."""
+MAX_REPORTED = 50
+"""The largest number of invalid lines that one error message names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the list; the opening balance is in hundredths."""
+    """A valid line of the list; the opening balance is in hundredths."""
 
     line: int
     name: str
@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class PlayerList:
-    """A list as it was read: its good lines, and what is wrong with each of the others, by their number."""
+    """A parsed list: the valid lines, and the problem of each invalid line by its number."""
 
     rows: Sequence[Row]
     problems: Mapping[int, str]
@@ -42,38 +42,38 @@ class PlayerList:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A player who was just created, and how they get in the first time."""
+    """A player who was just created, with their one-time password."""
 
     name: str
     account_number: str
     password: str
 
 
-_TAKEN = text("SELECT name_key FROM accounts WHERE name_key = ANY (CAST(:keys AS text[]))")
-_OPEN = text(
+_TAKEN_KEYS = text("SELECT name_key FROM accounts WHERE name_key = ANY (CAST(:keys AS text[]))")
+_OPEN_ACCOUNTS = text(
     "SELECT open_account(number, name, name_key), number, name_key FROM unnest("
     "CAST(:numbers AS text[]), CAST(:names AS text[]), CAST(:keys AS text[])) AS line (number, name, name_key)"
 )
 
 
-def read(content: str) -> PlayerList:
-    """Read a list whose first line names its columns: name, and perhaps faction and opening_balance.
+def parse(content: str) -> PlayerList:
+    """Parse a CSV list whose first line names its columns: `name`, and optionally `faction` and `opening_balance`.
 
-    Raises BankError for what is no such list.
+    Raise BankError if the text is not such a list, or does not contain 1 to MAX_LINES players.
     """
     try:
         reader = csv.DictReader(io.StringIO(content.removeprefix("\ufeff"), newline=""), strict=True)
         columns = [column.strip().lower().replace(" ", "_") for column in reader.fieldnames or []]
         reader.fieldnames = columns
         if "name" not in columns or len(set(columns)) < len(columns) or not set(columns) <= set(COLUMNS):
-            raise BankError(f"The first line names the columns: name, and perhaps {' and '.join(COLUMNS[1:])}.")
-        found = [(reader.line_num, line) for line in reader]
+            raise BankError(f"The first line must name the columns: name, and optionally {' and '.join(COLUMNS[1:])}.")
+        lines = [(reader.line_num, line) for line in reader]
     except csv.Error as error:
-        raise BankError(f"This is not CSV: {error}.") from None
-    if not 1 <= len(found) <= MAX_LINES:
-        raise BankError(f"The list has {len(found)} players: it takes 1 to {MAX_LINES}.")
+        raise BankError(f"The list is not CSV: {error}.") from None
+    if not 1 <= len(lines) <= MAX_LINES:
+        raise BankError(f"The list has {len(lines)} players: send 1 to {MAX_LINES}.")
     rows, problems = [], dict[int, str]()
-    for number, line in found:
+    for number, line in lines:
         try:
             rows.append(_row(number, line))
         except ValueError as error:
@@ -82,43 +82,48 @@ def read(content: str) -> PlayerList:
 
 
 def create(connection: Connection, listed: PlayerList, passwords: Sequence[tuple[str, str]]) -> list[Imported]:
-    """Create the players, with their money, as one; each has a one-time password, which comes with its hash.
+    """Create the players with their opening balances, all of them or none.
 
-    Raises BankError, which names each bad line and what is wrong with it; nothing was done then, and the transaction
-    has to be rolled back.
+    `passwords` contains the one-time password of each row and its hash.
+    Raise BankError, which names each invalid line and its problem, or what `pay_many` raises; the transaction must
+    then be rolled back.
     """
     rows = listed.rows
     factions = dict(connection.execute(select(Faction.name_key, Faction.name)).all())
     keys = [names.key(row.name) for row in rows]
-    _refuse({**listed.problems, **_conflicts(connection, rows, keys, factions)})
-    opened = _open(connection, rows, keys)
+    _reject({**listed.problems, **_conflicts(connection, rows, keys, factions)})
+    opened = _open_accounts(connection, rows, keys)
     connection.execute(
         insert(Player),
         [
             {
                 "account_id": opened[key][0],
-                "password_hash": kept,
+                "password_hash": password_hash,
                 "faction": factions[names.key(row.faction)] if row.faction else None,
                 "must_change_password": True,
             }
-            for row, key, (_, kept) in zip(rows, keys, passwords, strict=True)
+            for row, key, (_, password_hash) in zip(rows, keys, passwords, strict=True)
         ],
     )
-    moves = [NewTransfer(SYSTEM_ID, opened[key][0], row.opening_balance) for row, key in zip(rows, keys, strict=True)]
-    paid = [move for move in moves if move.amount]
-    if paid:
-        pay_many(connection, paid, kind=Kind.OPENING_BALANCE, memo="Opening balance", actor=SYSTEM_ID)
+    transfers = [
+        NewTransfer(SYSTEM_ID, opened[key][0], row.opening_balance)
+        for row, key in zip(rows, keys, strict=True)
+        if row.opening_balance
+    ]
+    if transfers:
+        pay_many(connection, transfers, kind=Kind.OPENING_BALANCE, memo="Opening balance", actor=SYSTEM_ID)
     return [
-        Imported(row.name, opened[key][1], secret) for row, key, (secret, _) in zip(rows, keys, passwords, strict=True)
+        Imported(row.name, opened[key][1], password)
+        for row, key, (password, _) in zip(rows, keys, passwords, strict=True)
     ]
 
 
 def _row(number: int, line: Mapping[str | None, str | list[str] | None]) -> Row:
     if None in line:
-        raise ValueError("it has more cells than the first line.")
+        raise ValueError("the line has more cells than the first line.")
     name, faction, opening = (str(line.get(column) or "").strip() for column in COLUMNS)
     if any("\x00" in cell for cell in (name, faction)):
-        raise ValueError("a text has no NUL character.")
+        raise ValueError("a cell contains a NUL character.")
     balance = OPENING_BALANCE
     if opening:
         balance = 0 if opening in {"0", "0.0", "0.00"} else parse_amount(opening)
@@ -128,35 +133,35 @@ def _row(number: int, line: Mapping[str | None, str | list[str] | None]) -> Row:
 def _conflicts(
     connection: Connection, rows: Sequence[Row], keys: Sequence[str], factions: Mapping[str, str]
 ) -> dict[int, str]:
-    taken = set(connection.execute(_TAKEN, {"keys": list(keys)}).scalars())
+    taken = set(connection.execute(_TAKEN_KEYS, {"keys": list(keys)}).scalars())
     problems, seen = dict[int, str](), dict[str, int]()
     for row, key in zip(rows, keys, strict=True):
-        wrong = []
+        conflicts = []
         if key in taken:
-            wrong.append(f"the name {row.name} is taken")
+            conflicts.append(f"the name {row.name} is taken")
         if key in seen:
-            wrong.append(f"the name {row.name} stands in line {seen[key]} already")
+            conflicts.append(f"the name {row.name} is already in line {seen[key]}")
         if row.faction and names.key(row.faction) not in factions:
-            wrong.append(f"there is no faction {row.faction}")
-        if wrong:
-            problems[row.line] = f"{' and '.join(wrong)}."
+            conflicts.append(f"there is no faction {row.faction}")
+        if conflicts:
+            problems[row.line] = f"{' and '.join(conflicts)}."
         seen.setdefault(key, row.line)
     return problems
 
 
-def _open(connection: Connection, rows: Sequence[Row], keys: Sequence[str]) -> dict[str, tuple[int, str]]:
-    """Open the accounts in one statement; gives id and number by name key."""
+def _open_accounts(connection: Connection, rows: Sequence[Row], keys: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Open the accounts in one statement; return id and number of each, by name key."""
     columns = {"numbers": [new_number() for _ in rows], "names": [row.name for row in rows], "keys": list(keys)}
     try:
-        return {key: (account_id, number) for account_id, number, key in connection.execute(_OPEN, columns)}
+        return {key: (account_id, number) for account_id, number, key in connection.execute(_OPEN_ACCOUNTS, columns)}
     except IntegrityError as error:
         if violated_constraint(error) == "accounts_name_key_key":
             raise NameTaken("One of the names has just been taken: send the list again.") from error
         raise
 
 
-def _refuse(problems: Mapping[int, str]) -> None:
+def _reject(problems: Mapping[int, str]) -> None:
     if problems:
-        named = [f"Line {line}: {wrong}" for line, wrong in sorted(problems.items())]
-        more = f" And {len(named) - MAX_NAMED} more." if len(named) > MAX_NAMED else ""
-        raise BankError("Nobody was created. " + " ".join(named[:MAX_NAMED]) + more)
+        lines = [f"Line {line}: {problem}" for line, problem in sorted(problems.items())]
+        more = f" And {len(lines) - MAX_REPORTED} more lines." if len(lines) > MAX_REPORTED else ""
+        raise BankError("No player was created. " + " ".join(lines[:MAX_REPORTED]) + more)

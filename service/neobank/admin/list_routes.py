@@ -1,4 +1,4 @@
-"""Organisers send and fetch lists of players, as CSV."""
+"""Organisers' routes that import and export players as CSV."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,9 +7,9 @@ from apiflask import APIBlueprint, HTTPError
 from flask import Response, request
 
 from neobank.admin import imports, reports
-from neobank.audit.operations import record
+from neobank.admin.actions import record_action
 from neobank.players import passwords
-from neobank.web.authentication import ORGANISER, bearer, current_caller
+from neobank.web.authentication import ORGANISER, bearer
 from neobank.web.bank import current_bank
 
 lists_blueprint = APIBlueprint("admin_lists", __name__, url_prefix="/api/admin/users", tag="Organisers: lists")
@@ -18,16 +18,16 @@ View = TypeVar("View", bound=Callable[..., object])
 
 CSV = "text/csv"
 MAX_LIST = 1024 * 1024
-"""Bytes of a list of players."""
+"""The maximum size of an imported list, in bytes."""
 
 
-def _csv_answer(status: int) -> dict[int | str, dict[str, str | dict[str, dict[str, Any]]]]:
-    """Describe an answer that is no JSON, as APIFlask takes it."""
+def _csv_response(status: int) -> dict[int | str, dict[str, str | dict[str, dict[str, Any]]]]:
+    """Return the description of a CSV response, in the form that APIFlask's `doc` accepts."""
     return {status: {"description": "A list of players", "content": {CSV: {"schema": {"type": "string"}}}}}
 
 
 def _takes_csv(view: View) -> View:
-    """Describe a body that is no JSON, where APIFlask's `input` describes others."""
+    """Document a CSV request body, where APIFlask's `input` documents the other bodies."""
     vars(view).setdefault("_spec", {}).update(
         body={"type": "string", "examples": ["name,faction,opening_balance\nNeo,Runners,250\n"]}, content_type=CSV
     )
@@ -39,36 +39,36 @@ def _takes_csv(view: View) -> View:
 @_takes_csv
 @lists_blueprint.doc(
     description=(
-        f"The body is CSV ({CSV}, UTF-8) whose first line names its columns: name, and perhaps faction and "
-        f"opening_balance; at most {imports.MAX_LINES} players, all of them or nobody. "
-        "The answer is CSV of name, account number and one-time password, shown this once."
+        f"The body is CSV ({CSV}, UTF-8). Its first line names the columns: name, and optionally faction and "
+        f"opening_balance. It contains at most {imports.MAX_LINES} players; all of them are created, or none. "
+        "The response is CSV with name, account number and one-time password. The passwords are not shown again."
     ),
-    responses=_csv_answer(201),
+    responses=_csv_response(201),
 )
 def post_import() -> Response:
-    """Create players from a list."""
-    listed = imports.read(_csv_body())
+    """Create players from a CSV list."""
+    listed = imports.parse(_csv_body())
     one_time = [passwords.one_time() for _ in listed.rows]
     with current_bank().transaction() as connection:
         created = imports.create(connection, listed, one_time)
-        by = current_caller().account_id
-        record(connection, actor=by, action="import_players", target="players", details={"players": len(created)})
+        record_action(connection, "import_players", "players", players=len(created))
     columns = ("Character Name", "Account Number", "One-time Password")
     return _csv(
-        reports.write_csv(columns, ((it.name, it.account_number, it.password) for it in created)), "players.csv", 201
+        reports.write_csv(columns, ((player.name, player.account_number, player.password) for player in created)),
+        "players.csv",
+        201,
     )
 
 
 @lists_blueprint.get("/export")
 @lists_blueprint.auth_required(bearer, roles=[ORGANISER])
-@lists_blueprint.doc(responses=_csv_answer(200))
+@lists_blueprint.doc(responses=_csv_response(200))
 def get_export() -> Response:
-    """Fetch all players as CSV."""
+    """Export all players as CSV."""
     with current_bank().transaction() as connection:
-        found = reports.players(connection)
-        by = current_caller().account_id
-        record(connection, actor=by, action="export_players", target="players", details={"players": len(found)})
-    return _csv(reports.as_csv(found), "neobank-players.csv", 200)
+        players = reports.players(connection)
+        record_action(connection, "export_players", "players", players=len(players))
+    return _csv(reports.as_csv(players), "neobank-players.csv", 200)
 
 
 def _csv_body() -> str:
@@ -78,10 +78,10 @@ def _csv_body() -> str:
     try:
         return request.get_data().decode()
     except UnicodeDecodeError:
-        raise HTTPError(400, "The list is not UTF-8.") from None
+        raise HTTPError(400, "The body is not UTF-8: send the list as CSV in UTF-8.") from None
 
 
-def _csv(text: str, name: str, status: int) -> Response:
+def _csv(text: str, filename: str, status: int) -> Response:
     response = Response(text, status=status, content_type=f"{CSV}; charset=utf-8")
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response

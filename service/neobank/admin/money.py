@@ -1,4 +1,7 @@
-"""Money that organisers move: corrections, reversals, credits for a faction. All of it are transfers."""
+"""Transfers that organisers make: balance adjustments, reversals, credits for a faction.
+
+In every function, `by` is the account id of the organiser, and `reason` becomes the memo.
+"""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -26,19 +29,22 @@ from neobank.players.models import Player
 from neobank.vendors.models import Charge
 
 NO_FACTION = "None"
-"""How organisers name those without a faction."""
+"""The name under which organisers address the players without a faction."""
 
 
 class AlreadyUndone(BankError):
-    """The transfer has been reversed or refunded, or is a reversal itself."""
+    """The transfer has been reversed or refunded, or is itself a reversal or a refund."""
 
     status: ClassVar[int] = 409
 
 
 def adjust(connection: Connection, subject: Subject, *, amount: int, reason: str, by: int) -> Entry:
-    """Give a player an amount, or take it where it is negative. Raises InsufficientFunds, which says what there is."""
+    """Transfer an amount (hundredths) from SYSTEM to an account, or from the account to SYSTEM if it is negative.
+
+    Raise InsufficientFunds, which states the balance, or what `pay` raises.
+    """
     if amount < 0:
-        _require(connection, subject.account_id, -amount)
+        _check_funds(connection, subject.account_id, -amount)
     debit, credit = (SYSTEM_ID, subject.number) if amount > 0 else (subject.account_id, SYSTEM_NUMBER)
     posted = pay(
         connection,
@@ -53,19 +59,22 @@ def adjust(connection: Connection, subject: Subject, *, amount: int, reason: str
 
 
 def reverse(connection: Connection, transfer_id: int, *, reason: str, by: int) -> Entry:
-    """Undo a transfer by the opposite one, at most once.
+    """Reverse a transfer by the opposite transfer, at most once.
 
-    Raises NotFound, AlreadyUndone, or InsufficientFunds, which says what is missing; the transaction has to be rolled
-    back then.
+    Raise NotFound, AlreadyUndone, InsufficientFunds, which states the missing amount, or what `pay` raises; the
+    transaction must then be rolled back.
     """
-    found = select(Transfer.debit_account_id, Transfer.credit_account_id, Transfer.amount, Account.number)
-    payer = found.join(Account, Account.id == Transfer.debit_account_id).where(Transfer.id == transfer_id)
-    row = connection.execute(payer).one_or_none()
+    statement = (
+        select(Transfer.credit_account_id, Transfer.amount, Account.number)
+        .join(Account, Account.id == Transfer.debit_account_id)
+        .where(Transfer.id == transfer_id)
+    )
+    row = connection.execute(statement).one_or_none()
     if row is None:
         raise NotFound(f"There is no transaction {transfer_id}.")
-    _, receiver, amount, payer_number = row
+    receiver, amount, payer_number = row
     _refuse_undone(connection, transfer_id)
-    _require(connection, receiver, amount)
+    _check_funds(connection, receiver, amount)
     posted = pay(
         connection,
         debit=receiver,
@@ -85,26 +94,33 @@ def reverse(connection: Connection, transfer_id: int, *, reason: str, by: int) -
 
 
 def credit_faction(connection: Connection, name: str, *, amount: int, reason: str, by: int) -> int:
-    """Give every member of a faction an amount, all or nobody; gives how many there are. Raises NotFound."""
+    """Transfer an amount (hundredths) from SYSTEM to each member of a faction, and return the number of members.
+
+    All members are credited, or none. NO_FACTION names the players without a faction. Raise NotFound if there is no
+    such faction, or what `pay_many` raises.
+    """
     members = _members(connection, name)
     if members:
-        moves = [NewTransfer(SYSTEM_ID, member, amount) for member in members]
-        pay_many(connection, moves, kind=Kind.ADMIN_ADJUSTMENT, memo=reason, actor=by)
+        transfers = [NewTransfer(SYSTEM_ID, member, amount) for member in members]
+        pay_many(connection, transfers, kind=Kind.ADMIN_ADJUSTMENT, memo=reason, actor=by)
     return len(members)
 
 
 def _members(connection: Connection, name: str) -> Sequence[int]:
-    which: ColumnElement[bool] = Player.faction.is_(None)
+    condition: ColumnElement[bool] = Player.faction.is_(None)
     if name != NO_FACTION:
         try:
-            which = Player.faction == recognise(connection, name)
+            condition = Player.faction == recognise(connection, name)
         except BankError as error:
             raise NotFound(str(error)) from None
-    return connection.execute(select(Player.account_id).where(which).order_by(Player.account_id)).scalars().all()
+    return connection.execute(select(Player.account_id).where(condition).order_by(Player.account_id)).scalars().all()
 
 
 def _refuse_undone(connection: Connection, transfer_id: int) -> None:
-    """Refuse what was undone in whichever way; a charge stays locked, so that its vendor can't refund it meanwhile."""
+    """Raise AlreadyUndone if a reversal or a refund has undone the transfer, or if the transfer is one itself.
+
+    The transfer's charge stays locked, so that its vendor cannot refund it until the transaction ends.
+    """
     charged = or_(Charge.transfer_id == transfer_id, Charge.refund_transfer_id == transfer_id)
     refund = connection.execute(select(Charge.refund_transfer_id).where(charged).with_for_update()).scalar_one_or_none()
     undone = exists().where(or_(Reversal.transfer_id == transfer_id, Reversal.reversal_id == transfer_id))
@@ -116,20 +132,23 @@ def _refuse_undone(connection: Connection, transfer_id: int) -> None:
         )
 
 
-def _require(connection: Connection, account_id: int, amount: int) -> None:
-    """Say beforehand what is missing; that it can't be taken all the same, the ledger sees to."""
+def _check_funds(connection: Connection, account_id: int, amount: int) -> None:
+    """Raise InsufficientFunds, which states the missing amount, if an account holds less than `amount` (hundredths).
+
+    The check only makes the error message precise: the ledger itself rejects an overdraft.
+    """
     if account_id == SYSTEM_ID:
         return
     held = connection.execute(select(balance_of(literal(account_id)))).scalar_one()
     if held < amount:
         missing = format_amount(amount - held)
         raise InsufficientFunds(
-            f"The account holds {format_amount(held)}: {missing} is missing of {format_amount(amount)}."
+            f"The account holds {format_amount(held)}, but {format_amount(amount)} is needed: {missing} is missing."
         )
 
 
 def _entry(connection: Connection, transfer_id: int) -> Entry:
     found = entry(connection, transfer_id)
     if found is None:
-        raise RuntimeError("a transfer that was just made is not there")
+        raise RuntimeError(f"the new transfer {transfer_id} does not exist")
     return found

@@ -1,4 +1,4 @@
-"""What organisers read: all transactions, all players, the bank as a whole."""
+"""The organisers' reports: all transactions, all players, statistics of the whole bank."""
 
 import csv
 import io
@@ -14,13 +14,17 @@ from neobank.players.operations import Profile, profiles
 
 MAX_OFFSET = 1_000_000
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = ("Character Name", "Account Number", "Balance", "Faction", "Is Admin", "Created At")
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The bank as a whole; amounts in hundredths. `total` is the sum of all balances: 0, always."""
+    """Statistics of the whole bank; amounts are in hundredths.
+
+    `total` is the sum of all balances, which is always 0. `active_players` used a session within the last hour;
+    `sessions` have not expired.
+    """
 
     money_supply: int
     house_balance: int
@@ -41,13 +45,13 @@ _STATS = text("""
 
 
 def transactions(connection: Connection, *, limit: int, offset: int) -> Sequence[Entry]:
-    """List all transfers, newest first, after leaving out `offset` of them."""
+    """List at most `limit` transfers, newest first, after skipping `offset` of them."""
     page = select(Transfer.__table__).order_by(Transfer.id.desc()).limit(limit).offset(offset).subquery()
     return [Entry(*row) for row in connection.execute(entries(page).order_by(page.c.id.desc()))]
 
 
 def stats(connection: Connection) -> Stats:
-    """Look at the bank as a whole; active is who was seen within the hour."""
+    """Compute the statistics of the whole bank."""
     return Stats(*connection.execute(_STATS).one())
 
 
@@ -56,8 +60,8 @@ def players(connection: Connection) -> Sequence[Profile]:
     return [Profile(*row) for row in connection.execute(profiles().order_by(Account.name_key))]
 
 
-def as_csv(found: Iterable[Profile]) -> str:
-    """Write players as CSV; no cell is a formula for a spreadsheet."""
+def as_csv(exported: Iterable[Profile]) -> str:
+    """Return players as CSV, with a header line."""
     return write_csv(
         _COLUMNS,
         (
@@ -69,15 +73,15 @@ def as_csv(found: Iterable[Profile]) -> str:
                 str(player.is_admin),
                 player.created_at.isoformat(),
             )
-            for player in found
+            for player in exported
         ),
     )
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write CSV; a cell that a spreadsheet would compute gets an apostrophe in front."""
-    written = io.StringIO()
-    writer = csv.writer(written)
+    """Return CSV; a cell that a spreadsheet would evaluate as a formula is prefixed with an apostrophe."""
+    output = io.StringIO()
+    writer = csv.writer(output)
     writer.writerow(columns)
-    writer.writerows([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in rows)
-    return written.getvalue()
+    writer.writerows([f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell for cell in row] for row in rows)
+    return output.getvalue()

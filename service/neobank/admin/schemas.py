@@ -1,4 +1,4 @@
-"""What organisers send and are shown."""
+"""Request and response bodies of the organisers' routes."""
 
 from datetime import datetime
 from typing import Annotated
@@ -17,58 +17,58 @@ from neobank.switches.operations import MAX_CODE, RegistrationMode
 from neobank.web.requests import Amount, Answer, Body, Maybe, Money, SignedAmount, Text
 
 
-def _visible(value: str) -> str:
+def _not_blank(value: str) -> str:
     if not names.key(value):
-        raise ValueError("write something that can be read.")
+        raise ValueError("the text must not be blank.")
     return value
 
 
-def _faction(name: str) -> str:
+def _faction_name(name: str) -> str:
     name = names.tidy(name)
     if any(character in name for character in "/?#"):
-        raise ValueError("a faction's name has no / ? #, since it stands in addresses.")
+        raise ValueError("a faction's name must not contain / ? or #, because URLs contain it.")
     if names.key(name) == names.key(NO_FACTION):
-        raise ValueError(f"{NO_FACTION} is how those without a faction are named.")
+        raise ValueError(f"the name {NO_FACTION} is reserved for the players without a faction.")
     return name
 
 
-Reason = Annotated[Text, Field(max_length=MAX_MEMO), AfterValidator(_visible)]
+Reason = Annotated[Text, Field(max_length=MAX_MEMO), AfterValidator(_not_blank)]
 
 
 class UserSearch(Body):
-    """Whom to look for: the beginning of a number, a name, or a word in it."""
+    """The beginning of an account number, of a name, or of a word in a name."""
 
-    q: Annotated[Text, Field(max_length=names.MAX_NAME), AfterValidator(_visible)]
+    q: Annotated[Text, Field(max_length=names.MAX_NAME), AfterValidator(_not_blank)]
 
 
 class Page(Body):
-    """Which part of a list: at most `limit` after leaving out `offset`."""
+    """A page of a list: at most `limit` entries after skipping `offset`."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 50
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
 
 
 class PasswordReset(Body):
-    """The password to give to the player; it opens nothing but its own change."""
+    """The new one-time password: the player must change it before any other request."""
 
     new_password: NewPassword
 
 
 class Adjustment(Body):
-    """How much to give or, negative, to take, and why: the player reads it."""
+    """The amount to add, or to subtract if negative, and the reason, which the player can read."""
 
     amount: SignedAmount
     reason: Reason
 
 
 class ReversalReason(Body):
-    """Why: both players read it."""
+    """The reason, which both players can read."""
 
     reason: Reason
 
 
 class Credit(Body):
-    """How much each member gets, and why: they read it."""
+    """The amount for each member, and the reason, which the members can read."""
 
     amount: Amount
     reason: Reason
@@ -77,12 +77,12 @@ class Credit(Body):
 class NewFaction(Body):
     """A faction to create."""
 
-    name: Annotated[Text, Field(max_length=MAX_FACTION), AfterValidator(_faction)]
+    name: Annotated[Text, Field(max_length=MAX_FACTION), AfterValidator(_faction_name)]
     description: Maybe[Annotated[Text, Field(max_length=500)]] = None
 
 
 class SwitchesChange(Body):
-    """What to switch; what is left out stays."""
+    """The switches to change; an omitted field keeps its value."""
 
     read_only: Maybe[StrictBool] = None
     registration: Maybe[RegistrationMode] = None
@@ -90,13 +90,13 @@ class SwitchesChange(Body):
 
 
 class Users(Answer):
-    """Players, by name."""
+    """Players, ordered by name."""
 
     users: list[User]
 
 
 class UserDetail(Answer):
-    """A player, all they ever paid and were paid, and whether their account is frozen."""
+    """A player, the total amounts they ever sent and received, and whether the account is frozen."""
 
     user: User
     total_sent: Money
@@ -105,7 +105,7 @@ class UserDetail(Answer):
 
 
 class UserChanged(Answer):
-    """The player as they are now."""
+    """The player after the change."""
 
     message: str
     user: User
@@ -119,7 +119,7 @@ class Transactions(Answer):
 
 
 class AuditLog(Answer):
-    """What an organiser did; `hash` covers it and all before it."""
+    """An organiser's action; `hash` covers it and all earlier actions."""
 
     id: int
     timestamp: datetime
@@ -132,13 +132,13 @@ class AuditLog(Answer):
 
 
 class AuditLogs(Answer):
-    """What organisers did, newest first."""
+    """Organisers' actions, newest first."""
 
     logs: list[AuditLog]
 
 
 class FactionGroup(Answer):
-    """A faction, or those without one."""
+    """A faction, or the players without one: number of players, total balance."""
 
     faction: str
     user_count: int
@@ -146,13 +146,13 @@ class FactionGroup(Answer):
 
 
 class FactionGroups(Answer):
-    """The factions by name, and last those without one, as None."""
+    """The factions by name, then the players without a faction, under the name `None`."""
 
     factions: list[FactionGroup]
 
 
 class Credited(Answer):
-    """How many players were given the amount; both numbers are the same."""
+    """The number of credited players; both fields contain the same number."""
 
     message: str
     affected_users: int
@@ -160,7 +160,7 @@ class Credited(Answer):
 
 
 class SwitchesNow(Answer):
-    """How the bank is switched."""
+    """The state of the switches."""
 
     read_only: bool
     registration: RegistrationMode
@@ -168,7 +168,7 @@ class SwitchesNow(Answer):
 
 
 class Stats(Answer):
-    """The bank as a whole: `total` sums all balances, to 0 always; active is who was seen within the hour."""
+    """Statistics of the whole bank; `total` of all balances is always 0, active players were seen in the last hour."""
 
     money_supply: Money
     house_balance: Money

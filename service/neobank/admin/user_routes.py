@@ -1,12 +1,10 @@
-"""Organisers look for players and act on them."""
+"""Organisers' routes that find, show and change players."""
 
 from apiflask import APIBlueprint
-from sqlalchemy import Connection
 
 from neobank.admin import users
+from neobank.admin.actions import record_action
 from neobank.admin.schemas import PasswordReset, UserChanged, UserDetail, Users, UserSearch
-from neobank.admin.users import Subject
-from neobank.audit.operations import Detail, record
 from neobank.players import passwords
 from neobank.players.operations import profile
 from neobank.players.schemas import User
@@ -22,9 +20,9 @@ users_blueprint = APIBlueprint("admin_users", __name__, url_prefix="/api/admin/u
 @users_blueprint.input(UserSearch, location="query")
 @users_blueprint.output(Users)
 def get_search(query_data: UserSearch) -> Users:
-    """Find players by the beginning of their number, their name or a word in it."""
+    """Find players by the beginning of the account number, the name or a word in the name."""
     with current_bank().statement() as connection:
-        return Users(users=[User.of(found) for found in users.search(connection, query_data.q)])
+        return Users(users=[User.of(player) for player in users.search(connection, query_data.q)])
 
 
 @users_blueprint.get("/<number:number>")
@@ -35,9 +33,9 @@ def get_user(number: str) -> UserDetail:
     """Show a player."""
     with current_bank().statement() as connection:
         subject = users.find(connection, number)
-        found, turnover = profile(connection, subject.account_id), users.turnover(connection, subject)
+        player, turnover = profile(connection, subject.account_id), users.turnover(connection, subject)
     return UserDetail(
-        user=User.of(found), total_sent=turnover.sent, total_received=turnover.received, frozen=subject.frozen
+        user=User.of(player), total_sent=turnover.sent, total_received=turnover.received, frozen=subject.frozen
     )
 
 
@@ -47,7 +45,7 @@ def get_user(number: str) -> UserDetail:
 @users_blueprint.output(Confirmation)
 @users_blueprint.doc(responses=[404])
 def post_password(number: str, json_data: PasswordReset) -> Confirmation:
-    """Give a player a password for one time; they are logged out everywhere."""
+    """Set a one-time password for a player, and end all of their sessions."""
     bank = current_bank()
     with bank.statement() as connection:
         users.find(connection, number)
@@ -55,8 +53,8 @@ def post_password(number: str, json_data: PasswordReset) -> Confirmation:
     with bank.transaction() as connection:
         subject = users.find(connection, number)
         users.set_one_time_password(connection, subject, password_hash)
-        _record(connection, "reset_password", subject)
-    return Confirmation(message=f"{subject.number} has a new password, to be changed at the next log-in.")
+        record_action(connection, "reset_password", subject.number)
+    return Confirmation(message=f"{subject.number} has a one-time password, to be changed at the next log-in.")
 
 
 @users_blueprint.post("/<number>/toggle-admin")
@@ -64,13 +62,13 @@ def post_password(number: str, json_data: PasswordReset) -> Confirmation:
 @users_blueprint.output(UserChanged)
 @users_blueprint.doc(responses=[404])
 def post_toggle(number: str) -> UserChanged:
-    """Make a player an organiser, or no longer one."""
+    """Make a player an organiser, or an organiser a player."""
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
         changed = users.toggle_admin(connection, subject, by=current_caller().account_id)
-        _record(connection, "toggle_admin", subject, is_admin=changed.is_admin)
-    said = "is an organiser now" if changed.is_admin else "is no longer an organiser"
-    return UserChanged(message=f"{changed.character_name} {said}.", user=User.of(changed), frozen=subject.frozen)
+        record_action(connection, "toggle_admin", subject.number, is_admin=changed.is_admin)
+    role = "is an organiser now" if changed.is_admin else "is no longer an organiser"
+    return UserChanged(message=f"{changed.character_name} {role}.", user=User.of(changed), frozen=subject.frozen)
 
 
 @users_blueprint.post("/<number>/freeze")
@@ -78,13 +76,12 @@ def post_toggle(number: str) -> UserChanged:
 @users_blueprint.output(UserChanged)
 @users_blueprint.doc(responses=[404])
 def post_freeze(number: str) -> UserChanged:
-    """Stop an account: it pays nobody, and its sessions and keys are dead at once."""
+    """Freeze an account: it cannot pay, and its sessions and API keys stop working immediately."""
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
-        users.freeze(connection, subject, by=current_caller().account_id)
-        found = profile(connection, subject.account_id)
-        _record(connection, "freeze", subject)
-    return UserChanged(message=f"{found.character_name} is frozen.", user=User.of(found), frozen=True)
+        changed = users.freeze(connection, subject, by=current_caller().account_id)
+        record_action(connection, "freeze", subject.number)
+    return UserChanged(message=f"{changed.character_name} is frozen.", user=User.of(changed), frozen=True)
 
 
 @users_blueprint.post("/<number>/unfreeze")
@@ -92,13 +89,12 @@ def post_freeze(number: str) -> UserChanged:
 @users_blueprint.output(UserChanged)
 @users_blueprint.doc(responses=[404])
 def post_unfreeze(number: str) -> UserChanged:
-    """Let a frozen account pay again."""
+    """Unfreeze an account: it can pay, and the player can log in again."""
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
-        users.unfreeze(connection, subject)
-        found = profile(connection, subject.account_id)
-        _record(connection, "unfreeze", subject)
-    return UserChanged(message=f"{found.character_name} is no longer frozen.", user=User.of(found), frozen=False)
+        changed = users.unfreeze(connection, subject)
+        record_action(connection, "unfreeze", subject.number)
+    return UserChanged(message=f"{changed.character_name} is no longer frozen.", user=User.of(changed), frozen=False)
 
 
 @users_blueprint.delete("/<number>/sessions")
@@ -106,13 +102,9 @@ def post_unfreeze(number: str) -> UserChanged:
 @users_blueprint.output(Confirmation)
 @users_blueprint.doc(responses=[404])
 def delete_sessions(number: str) -> Confirmation:
-    """Log a player out everywhere."""
+    """End all sessions of a player."""
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
         ended = users.end_sessions(connection, subject)
-        _record(connection, "end_sessions", subject, sessions=ended)
-    return Confirmation(message=f"{ended} sessions of {subject.number} are ended.")
-
-
-def _record(connection: Connection, action: str, subject: Subject, **details: Detail) -> None:
-    record(connection, actor=current_caller().account_id, action=action, target=subject.number, details=details)
+        record_action(connection, "end_sessions", subject.number, sessions=ended)
+    return Confirmation(message=f"{ended} sessions of {subject.number} were ended.")

@@ -1,4 +1,4 @@
-"""Players, as organisers look for them and act on them."""
+"""What organisers do with players: find, freeze, unfreeze, appoint as organiser, reset passwords, end sessions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from neobank.players.models import Player
 from neobank.players.operations import Profile, profile, profiles
 
 MAX_FOUND = 50
+"""The largest number of players that a search returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A player whom an organiser acts on."""
+    """The account that an organiser's action concerns."""
 
     account_id: int
     number: str
@@ -25,14 +26,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Turnover:
-    """All that an account ever paid and was paid, in hundredths."""
+    """The total amounts that an account ever sent and received, in hundredths."""
 
     sent: int
     received: int
 
 
-# Each of the three on an index of its own: for the order's sake the planner would rather walk through all names.
-_FOUND = text("""
+# Each part of the union uses its own index. Otherwise the planner reads all names in index order, to avoid a sort.
+_SEARCH = text("""
     WITH by_word AS MATERIALIZED (
         SELECT id, name_key FROM accounts WHERE to_tsvector('simple', name_key) @@ to_tsquery('simple', :words)
     )
@@ -56,17 +57,20 @@ _TURNOVER = select(_SENT.scalar_subquery(), _RECEIVED.scalar_subquery())
 
 
 def search(connection: Connection, wanted: str) -> Sequence[Profile]:
-    """Find players by the beginning of their number, their name or a word in it, at most MAX_FOUND, by name."""
+    """Find players by the beginning of the account number, the name or a word in the name.
+
+    Return at most MAX_FOUND, ordered by name.
+    """
     key = names.key(wanted)
     words = [f"'{word}':*" for word in key.replace("\\", " ").replace("'", " ").split()]
     values = {"name": key, "number": wanted.strip().upper(), "words": " & ".join(words)}
-    found = connection.execute(_FOUND, values | {"first_other": SYSTEM_ID, "limit": MAX_FOUND}).scalars().all()
-    statement = profiles().where(Account.id.in_(found)).order_by(Account.name_key)
+    ids = connection.execute(_SEARCH, values | {"first_other": SYSTEM_ID, "limit": MAX_FOUND}).scalars().all()
+    statement = profiles().where(Account.id.in_(ids)).order_by(Account.name_key)
     return [Profile(*row) for row in connection.execute(statement)]
 
 
 def find(connection: Connection, number: str) -> Subject:
-    """Look up a player by account number. Raises NotFound."""
+    """Look up a player by account number. Raise NotFound if there is none."""
     row = connection.execute(_SUBJECT, {"number": number.strip().upper()}).one_or_none()
     if row is None:
         raise NotFound(f"No player has the account {number}.")
@@ -74,47 +78,58 @@ def find(connection: Connection, number: str) -> Subject:
 
 
 def find_with_house(connection: Connection, number: str) -> Subject:
-    """Look up a player, or the house, whose bankroll organisers may top up, by account number. Raises NotFound."""
+    """Look up a player or the house by account number. Raise NotFound if it is neither.
+
+    Organisers may adjust the house's balance, to add money to its bankroll.
+    """
     if number.strip().upper() == HOUSE_NUMBER:
         return Subject(HOUSE_ID, HOUSE_NUMBER, frozen=False)
     return find(connection, number)
 
 
 def turnover(connection: Connection, subject: Subject) -> Turnover:
-    """Add up all that a player ever paid and was paid."""
+    """Add up the amounts that a player ever sent and received."""
     sent, received = connection.execute(_TURNOVER, {"account": subject.account_id}).one()
     return Turnover(int(sent), int(received))
 
 
 def set_one_time_password(connection: Connection, subject: Subject, password_hash: str) -> None:
-    """Replace a player's password by one that opens nothing but its change, and log them out everywhere."""
+    """Set a player's one-time password, which must be changed after log-in, and end all of their sessions."""
     values = {"password_hash": password_hash, "must_change_password": True}
     connection.execute(update(Player).where(Player.account_id == subject.account_id).values(values))
     end_sessions(connection, subject)
 
 
 def toggle_admin(connection: Connection, subject: Subject, *, by: int) -> Profile:
-    """Make a player an organiser, or no longer one. Raises Forbidden for oneself: somebody has to remain."""
+    """Make a player an organiser, or an organiser a player.
+
+    Raise Forbidden if it is the account of the organiser `by`, so that one organiser always remains.
+    """
     if subject.account_id == by:
-        raise Forbidden("Nobody changes this for themselves: ask another organiser.")
-    changed = update(Player).where(Player.account_id == subject.account_id).values(is_admin=~Player.is_admin)
-    connection.execute(changed)
+        raise Forbidden("You cannot change your own role: ask another organiser.")
+    toggle = update(Player).where(Player.account_id == subject.account_id).values(is_admin=~Player.is_admin)
+    connection.execute(toggle)
     return profile(connection, subject.account_id)
 
 
-def freeze(connection: Connection, subject: Subject, *, by: int) -> None:
-    """Stop an account: it pays nobody, its keys and its sessions are dead at once. Raises Forbidden for oneself."""
+def freeze(connection: Connection, subject: Subject, *, by: int) -> Profile:
+    """Freeze an account (see FREEZING in functions/ledger.sql) and end its sessions.
+
+    Raise Forbidden if it is the account of the organiser `by`.
+    """
     if subject.account_id == by:
-        raise Forbidden("Nobody freezes themselves: ask another organiser.")
+        raise Forbidden("You cannot freeze your own account: ask another organiser.")
     connection.execute(_SET_FROZEN, {"account": subject.account_id, "frozen": True})
     end_sessions(connection, subject)
+    return profile(connection, subject.account_id)
 
 
-def unfreeze(connection: Connection, subject: Subject) -> None:
-    """Let an account pay again."""
+def unfreeze(connection: Connection, subject: Subject) -> Profile:
+    """Unfreeze an account."""
     connection.execute(_SET_FROZEN, {"account": subject.account_id, "frozen": False})
+    return profile(connection, subject.account_id)
 
 
 def end_sessions(connection: Connection, subject: Subject) -> int:
-    """Log a player out everywhere; gives how many sessions there were."""
+    """End all sessions of a player, and return how many there were."""
     return sessions.end_all(connection, subject.account_id)
