@@ -1,1 +1,1 @@
-"""Vendors: terminals with keys, which pay, or ask players to pay."""
+"""Vendors: their terminals, which have API keys, make payments and create charges for players."""

@@ -1,4 +1,4 @@
-"""Authentication of vendors by API key: the vendor of a request."""
+"""Authentication of vendors by API key, and the vendor of a request."""
 
 from http import HTTPStatus
 
@@ -11,19 +11,21 @@ from neobank.vendors.keys import Vendor, find_vendor
 from neobank.web.bank import current_bank
 from neobank.web.errors import problem
 
-api_key = APIKeyHeaderAuth(param_name="X-API-Key", description="The key that an organiser gives a terminal.")
+api_key = APIKeyHeaderAuth(
+    param_name="X-API-Key", description="The API key of a vendor's terminal. An organiser creates it."
+)
 
 
 def current_vendor() -> Vendor:
-    """Return the vendor who sent this request; for routes that require a key."""
+    """Return the vendor who sent this request; for routes that require an API key."""
     vendor = api_key.current_user
     if not isinstance(vendor, Vendor):
-        raise TypeError("this route does not require a key")
+        raise TypeError("this route does not require an API key")
     return vendor
 
 
 def by_key() -> str:
-    """Count requests for each key, from any address."""
+    """Return the identity of this request's API key, for rate limits and idempotency."""
     return f"key:{current_vendor().key_id}"
 
 
@@ -41,7 +43,7 @@ def _verify_key(key: str) -> Vendor | None:
 
 def _refuse(status: int) -> Response:
     del status
-    detail = "Send a valid key in X-API-Key: this one is unknown, expired or revoked."
+    detail = "Send a valid key in the header X-API-Key: it is missing, unknown, expired or revoked."
     return problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "ApiKey"})
 
 

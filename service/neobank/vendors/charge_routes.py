@@ -1,4 +1,4 @@
-"""The player's side of charges: what asks for their money, and paying it or not."""
+"""Players' routes for charges: list, show, approve and decline them."""
 
 from enum import StrEnum
 
@@ -22,13 +22,13 @@ charges_blueprint = APIBlueprint("charges", __name__, url_prefix="/api/v1/charge
 
 
 class ListedStatus(StrEnum):
-    """Which charges can be listed."""
+    """The statuses by which charges can be listed."""
 
     PENDING = "pending"
 
 
 class ChargeFilter(Body):
-    """Which charges to list: the open ones."""
+    """Which charges to list: only pending ones can be listed."""
 
     status: ListedStatus = ListedStatus.PENDING
 
@@ -38,11 +38,11 @@ class ChargeFilter(Body):
 @charges_blueprint.input(ChargeFilter, location="query")
 @charges_blueprint.output(Charges)
 def get_charges(query_data: ChargeFilter) -> Charges:
-    """List the open charges that ask the caller."""
+    """List the pending charges that are addressed to the caller."""
     del query_data
     with current_bank().statement() as connection:
-        found = charges.addressed_to(connection, current_caller().account_id)
-    return Charges(charges=[Charge.of(details) for details in found])
+        pending = charges.addressed_to(connection, current_caller().account_id)
+    return Charges(charges=[Charge.of(details) for details in pending])
 
 
 @charges_blueprint.get("/<code>")
@@ -51,7 +51,7 @@ def get_charges(query_data: ChargeFilter) -> Charges:
 @charges_blueprint.doc(responses=[404, 429])
 @limited(Limit.CHARGES, by_account)
 def get_charge(code: str) -> Charge:
-    """Show the charge with this code, unless it asks somebody else."""
+    """Show the charge with this code, unless it is addressed to another player."""
     with current_bank().statement() as connection:
         return Charge.of(charges.for_player(connection, code, current_caller().account_id))
 
@@ -62,7 +62,7 @@ def get_charge(code: str) -> Charge:
 @charges_blueprint.doc(responses=[400, 404, 409, 422, 429])
 @limited(Limit.PAYMENTS, by_account)
 def post_approval(code: str) -> Paid | Response:
-    """Pay a charge; it is paid at most once."""
+    """Approve a charge, which pays it. A charge is paid at most once."""
     player = current_caller()
     return once(player.account_number, lambda connection: _approve(connection, player, code), status=201)
 
@@ -86,6 +86,6 @@ def _approve(connection: Connection, player: Caller, code: str) -> Paid:
 @charges_blueprint.doc(responses=[404, 409, 429])
 @limited(Limit.CHARGES, by_account)
 def post_refusal(code: str) -> Charge:
-    """Refuse to pay a charge."""
+    """Decline a charge."""
     with current_bank().transaction() as connection:
         return Charge.of(charges.decline(connection, code, current_caller().account_id))

@@ -1,6 +1,6 @@
-"""Charges: a terminal asks, a player approves on the phone, and the money moves once.
+"""Charges: a terminal requests a payment, a player approves it on the phone, and the money moves once.
 
-Every step locks the charge's row first, so that of two that come at once the second sees what the first has done.
+Every change first locks the charge's row, so that the second of two concurrent changes sees the result of the first.
 """
 
 import secrets
@@ -13,24 +13,26 @@ from typing import ClassVar, Final
 from sqlalchemy import Connection, RowMapping, TextClause, bindparam, delete, exists, func, insert, select, text, update
 
 from neobank.errors import BankError, NotFound
-from neobank.ledger.models import Account, Reversal
+from neobank.ledger.models import Reversal
 from neobank.ledger.money import format_amount
 from neobank.ledger.operations import NUMBER_ALPHABET, Entry, Kind, PostedTransfer, pay
-from neobank.players.models import Player
+from neobank.vendors.accounts import find_player
 from neobank.vendors.models import Charge
 
 LIFETIME: Final = timedelta(minutes=5)
+"""How long a charge can be approved after its creation."""
+
 KEPT: Final = timedelta(days=1)
-"""How long a charge is kept that nobody paid; one that was paid stays."""
+"""How long an unpaid charge is kept after its expiry. A paid charge is kept forever."""
 
 CODE_LENGTH: Final = 8
-"""40 random bits: at the rate at which one account may look codes up, guessing an open one takes centuries."""
+"""40 random bits: at one account's rate limit for lookups, guessing the code of a pending charge takes centuries."""
 
 MAX_LISTED: Final = 100
 
 
 class Status(StrEnum):
-    """What has become of a charge; it expires by its time being up."""
+    """The status of a charge. EXPIRED is not stored: it is a pending charge after its `expires_at`."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -39,15 +41,15 @@ class Status(StrEnum):
     EXPIRED = "expired"
 
 
-class NotOpen(BankError):
-    """The charge has been paid, declined or cancelled, or its time is up."""
+class StatusConflict(BankError):
+    """The status of the charge does not allow the change."""
 
     status: ClassVar[int] = 409
 
 
 @dataclass(frozen=True, slots=True)
 class ChargeDetails:
-    """A charge as both sides see it; the amount is in hundredths, `payment` the transfer that paid it."""
+    """A charge as vendor and player see it; the amount is in hundredths, `payment` is the transfer that paid it."""
 
     id: int
     code: str
@@ -75,7 +77,7 @@ _SELECT_DETAILS: Final = """
 """
 _BY_ID: Final = text(_SELECT_DETAILS + "WHERE charges.id = :id AND charges.account_id = :vendor")
 _BY_CODE: Final = text(_SELECT_DETAILS + "WHERE code = :code AND (player_id IS NULL OR player_id = :player)")
-_OPEN: Final = text(
+_PENDING: Final = text(
     _SELECT_DETAILS + "WHERE player_id = :player AND status = 'pending' AND expires_at > now() "
     "ORDER BY expires_at DESC, charges.id DESC LIMIT :limit"
 )
@@ -87,37 +89,40 @@ _REVERSED: Final = select(exists().where(Reversal.transfer_id == bindparam("paym
 
 
 def create(connection: Connection, *, vendor: int, player_number: str | None, amount: int, memo: str) -> ChargeDetails:
-    """Open a charge for a vendor's account. Raises BankError where the player is none, or the vendor itself."""
+    """Create a charge of a vendor's account (an id); the amount is in hundredths.
+
+    Raise UnknownAccount if no player has the number, BankError if it is the vendor's own.
+    """
     player = None if player_number is None else _player(connection, player_number, vendor)
     values = {"code": _new_code(), "account_id": vendor, "player_id": player, "amount": amount, "memo": memo}
-    opened = insert(Charge).values(values | {"expires_at": func.now() + LIFETIME}).returning(Charge.id)
-    return for_vendor(connection, connection.execute(opened).scalar_one(), vendor)
+    statement = insert(Charge).values(values | {"expires_at": func.now() + LIFETIME}).returning(Charge.id)
+    return for_vendor(connection, connection.execute(statement).scalar_one(), vendor)
 
 
 def for_vendor(connection: Connection, charge_id: int, vendor: int) -> ChargeDetails:
-    """Look up a charge of a vendor's account, in one statement. Raises NotFound for one of somebody else."""
+    """Look up a charge of a vendor's account in one statement. Raise NotFound if the vendor has no such charge."""
     return _one(connection, _BY_ID, {"id": charge_id, "vendor": vendor})
 
 
 def for_player(connection: Connection, code: str, player: int) -> ChargeDetails:
-    """Look up the charge with this code. Raises NotFound where it is another player's."""
-    return _one(connection, _BY_CODE, {"code": tidy_code(code), "player": player})
+    """Look up the charge with this code. Raise NotFound if there is none or it is addressed to another player."""
+    return _one(connection, _BY_CODE, {"code": _normalise(code), "player": player})
 
 
 def addressed_to(connection: Connection, player: int) -> Sequence[ChargeDetails]:
-    """List the open charges that ask this player, newest first, at most MAX_LISTED."""
-    rows = connection.execute(_OPEN, {"player": player, "limit": MAX_LISTED})
+    """List the pending charges that are addressed to a player, newest first, at most MAX_LISTED."""
+    rows = connection.execute(_PENDING, {"player": player, "limit": MAX_LISTED})
     return [_details(row) for row in rows.mappings()]
 
 
 def approve(connection: Connection, code: str, player: int) -> tuple[ChargeDetails, PostedTransfer]:
-    """Pay a charge, once.
+    """Pay a charge, at most once. Return the charge as it was before, and the transfer.
 
-    Raises NotFound, NotOpen, and whatever `pay` raises; nothing has moved then, and the transaction has to be rolled
+    Raise NotFound, StatusConflict, or what `pay` raises; no money has moved then, and the transaction must be rolled
     back.
     """
-    which = {"code": tidy_code(code), "player": player}
-    charge = _locked(connection, _LOCK_BY_CODE, _BY_CODE, which)
+    key = {"code": _normalise(code), "player": player}
+    charge = _lock_pending(connection, _LOCK_BY_CODE, _BY_CODE, key)
     posted = pay(
         connection,
         debit=player,
@@ -133,39 +138,40 @@ def approve(connection: Connection, code: str, player: int) -> tuple[ChargeDetai
 
 
 def decline(connection: Connection, code: str, player: int) -> ChargeDetails:
-    """Refuse to pay a charge. Raises NotFound or NotOpen."""
-    which = {"code": tidy_code(code), "player": player}
-    charge = _locked(connection, _LOCK_BY_CODE, _BY_CODE, which)
+    """Decline a charge. Raise NotFound or StatusConflict."""
+    key = {"code": _normalise(code), "player": player}
+    charge = _lock_pending(connection, _LOCK_BY_CODE, _BY_CODE, key)
     connection.execute(update(Charge).where(Charge.id == charge.id).values(status=Status.DECLINED))
-    return _one(connection, _BY_CODE, which)
+    return _one(connection, _BY_CODE, key)
 
 
 def cancel(connection: Connection, charge_id: int, vendor: int) -> ChargeDetails:
-    """Take a charge back before it is paid. Raises NotFound or NotOpen."""
-    which = {"id": charge_id, "vendor": vendor}
-    _locked(connection, _LOCK_BY_ID, _BY_ID, which)
+    """Cancel a pending charge. Raise NotFound or StatusConflict."""
+    key = {"id": charge_id, "vendor": vendor}
+    _lock_pending(connection, _LOCK_BY_ID, _BY_ID, key)
     connection.execute(update(Charge).where(Charge.id == charge_id).values(status=Status.CANCELLED))
-    return _one(connection, _BY_ID, which)
+    return _one(connection, _BY_ID, key)
 
 
 def refund(
     connection: Connection, charge_id: int, vendor: int, amount: int | None
 ) -> tuple[ChargeDetails, PostedTransfer, int]:
-    """Pay a charge back, once: this much, or all of it; gives the amount, too.
+    """Refund a charge, at most once: `amount` (hundredths), or all of it if None.
 
-    Raises NotFound, NotOpen, BankError for more than was paid, and whatever `pay` raises.
+    Return the charge as it was before, the transfer and the refunded amount. Raise NotFound, StatusConflict, BankError
+    if the amount is larger than the charge, or what `pay` raises; the transaction must then be rolled back.
     """
-    which = {"id": charge_id, "vendor": vendor}
-    connection.execute(_LOCK_BY_ID, which)
-    charge = _one(connection, _BY_ID, which)
+    key = {"id": charge_id, "vendor": vendor}
+    connection.execute(_LOCK_BY_ID, key)
+    charge = _one(connection, _BY_ID, key)
     if charge.payment is None or charge.refunded:
         state = "already refunded" if charge.refunded else charge.status
-        raise NotOpen(f"This charge is {state}: only one that was approved can be refunded, once.")
+        raise StatusConflict(f"This charge is {state}: only an approved charge can be refunded, and only once.")
     if connection.execute(_REVERSED, {"payment": charge.payment.id}).scalar_one():
-        raise NotOpen("An organiser has reversed this charge's payment: there is nothing left to refund.")
+        raise StatusConflict("An organiser has reversed this charge's payment: there is nothing left to refund.")
     amount = charge.amount if amount is None else amount
     if amount > charge.amount:
-        raise BankError(f"The charge was {format_amount(charge.amount)}: no more than that can be refunded.")
+        raise BankError(f"amount: the charge was {format_amount(charge.amount)}, and no more can be refunded.")
     posted = pay(
         connection,
         debit=vendor,
@@ -180,40 +186,39 @@ def refund(
 
 
 def forget_unpaid(connection: Connection) -> int:
-    """Remove the charges that nobody paid and whose time was up long ago; gives how many there were."""
-    old = delete(Charge).where(Charge.status != Status.APPROVED, Charge.expires_at < func.now() - KEPT)
-    return connection.execute(old).rowcount
+    """Delete the unpaid charges that expired longer than KEPT ago, and return how many there were."""
+    statement = delete(Charge).where(Charge.status != Status.APPROVED, Charge.expires_at < func.now() - KEPT)
+    return connection.execute(statement).rowcount
 
 
-def tidy_code(typed: str) -> str:
-    """Read a code as people type it: in small letters, or with a dash or blanks in between."""
-    return "".join(character for character in typed.upper() if character not in " -")
+def _normalise(code: str) -> str:
+    """Return a code as it is stored: people type small letters, dashes and spaces."""
+    return "".join(character for character in code.upper() if character not in " -")
 
 
 def _player(connection: Connection, number: str, vendor: int) -> int:
-    wanted = select(Player.account_id).join(Account, Account.id == Player.account_id).where(Account.number == number)
-    found = connection.execute(wanted).scalar_one_or_none()
-    if found is None:
-        raise BankError(f"No player has the account {number}.")
-    if found == vendor:
-        raise BankError("A vendor can't charge its own account.")
-    return found
+    player, _ = find_player(connection, number)
+    if player == vendor:
+        raise BankError("player: a vendor cannot charge its own account.")
+    return player
 
 
 def _new_code() -> str:
     return "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(CODE_LENGTH))
 
 
-def _locked(connection: Connection, lock: TextClause, read: TextClause, which: Mapping[str, object]) -> ChargeDetails:
-    connection.execute(lock, which)
-    charge = _one(connection, read, which)
+def _lock_pending(
+    connection: Connection, lock: TextClause, read: TextClause, key: Mapping[str, object]
+) -> ChargeDetails:
+    connection.execute(lock, key)
+    charge = _one(connection, read, key)
     if charge.status != Status.PENDING:
-        raise NotOpen(f"This charge is {charge.status}: nothing can be done with it any more.")
+        raise StatusConflict(f"This charge is {charge.status}: only a pending charge can be changed.")
     return charge
 
 
-def _one(connection: Connection, read: TextClause, which: Mapping[str, object]) -> ChargeDetails:
-    row = connection.execute(read, which).mappings().one_or_none()
+def _one(connection: Connection, read: TextClause, key: Mapping[str, object]) -> ChargeDetails:
+    row = connection.execute(read, key).mappings().one_or_none()
     if row is None:
         raise NotFound("There is no such charge, or it is not yours.")
     return _details(row)

@@ -1,4 +1,4 @@
-"""The terminals' side: paying, asking players to pay, and looking after what became of it."""
+"""Routes of vendors' terminals: payments, balances, and charges for players."""
 
 from apiflask import APIBlueprint
 from flask import Response, jsonify
@@ -18,8 +18,8 @@ from neobank.web.rate_limits import limited
 
 external_blueprint = APIBlueprint("external", __name__, url_prefix="/api/v1/external", tag="Vendors")
 
-POLL_AGAIN = "2"
-"""Seconds that a terminal should wait before it asks again for a pending charge."""
+POLL_INTERVAL = "2"
+"""The Retry-After of a pending charge: seconds that a terminal should wait before it polls again."""
 
 
 @external_blueprint.post("/transactions")
@@ -29,7 +29,7 @@ POLL_AGAIN = "2"
 @external_blueprint.doc(responses=[403, 409, 422, 429])
 @limited(Limit.VENDORS, by_key)
 def post_transaction(json_data: ExternalPayment) -> TransferMade | Response:
-    """Pay from the key's own account (scope `pay`) or any player's (scope `debit`)."""
+    """Pay from the key's own account (scope `pay` or `debit`) or from any player's account (scope `debit`)."""
     vendor = current_vendor()
     vendor.require(Scope.PAY, Scope.DEBIT)
     return once(by_key(), lambda connection: _pay(connection, vendor, json_data), status=201, single_statement=True)
@@ -59,7 +59,7 @@ def _pay(connection: Connection, vendor: Vendor, payment: ExternalPayment) -> Tr
 @external_blueprint.doc(responses=[403, 404, 429])
 @limited(Limit.VENDORS, by_key)
 def get_balance(number: str) -> AccountBalance:
-    """Show a balance: the key's own account, or with the scope `debit` any player's."""
+    """Show the balance of the key's own account, or with the scope `debit` of any player's account."""
     number = number.strip().upper()
     with current_bank().statement() as connection:
         return AccountBalance(account_number=number, balance=payments.balance(connection, current_vendor(), number))
@@ -72,17 +72,20 @@ def get_balance(number: str) -> AccountBalance:
 @external_blueprint.doc(responses=[403, 409, 422, 429])
 @limited(Limit.VENDORS, by_key)
 def post_charge(json_data: NewCharge) -> Charge | Response:
-    """Ask a player to pay into the key's account; the same Idempotency-Key again gives the same charge."""
+    """Create a charge, which a player can pay to the key's account.
+
+    A repeated request with the same Idempotency-Key returns the same charge.
+    """
     vendor = current_vendor()
     return once(by_key(), lambda connection: _create_charge(connection, vendor, json_data), status=201)
 
 
 def _create_charge(connection: Connection, vendor: Vendor, new_charge: NewCharge) -> Charge:
     player = new_charge.player.strip().upper() if new_charge.player else None
-    opened = charges.create(
+    created = charges.create(
         connection, vendor=vendor.account_id, player_number=player, amount=new_charge.amount, memo=new_charge.memo or ""
     )
-    return Charge.of(opened)
+    return Charge.of(created)
 
 
 @external_blueprint.get("/charges/<int:charge_id>")
@@ -91,12 +94,12 @@ def _create_charge(connection: Connection, vendor: Vendor, new_charge: NewCharge
 @external_blueprint.doc(responses=[403, 404, 429])
 @limited(Limit.POLLS, by_key)
 def get_charge(charge_id: int) -> Charge | Response:
-    """Show a charge of the key's account; while it is pending, Retry-After says when to ask again."""
+    """Show a charge of the key's account; while it is pending, Retry-After states when to poll again."""
     with current_bank().statement() as connection:
         charge = Charge.of(charges.for_vendor(connection, charge_id, current_vendor().account_id))
     response = jsonify(charge.model_dump(mode="json"))
     if charge.status == Status.PENDING:
-        response.headers["Retry-After"] = POLL_AGAIN
+        response.headers["Retry-After"] = POLL_INTERVAL
     return response
 
 
@@ -118,13 +121,13 @@ def delete_charge(charge_id: int) -> Charge:
 @external_blueprint.doc(responses=[403, 404, 409, 422, 429])
 @limited(Limit.VENDORS, by_key)
 def post_refund(charge_id: int, json_data: Refund) -> TransferMade | Response:
-    """Pay an approved charge back to its player, once, all of it or less."""
+    """Refund an approved charge to the player who paid it, at most once, in full or in part."""
     vendor = current_vendor()
     return once(by_key(), lambda connection: _refund(connection, vendor, charge_id, json_data), status=201)
 
 
-def _refund(connection: Connection, vendor: Vendor, charge_id: int, wanted: Refund) -> TransferMade:
-    charge, posted, amount = charges.refund(connection, charge_id, vendor.account_id, wanted.amount)
+def _refund(connection: Connection, vendor: Vendor, charge_id: int, new_refund: Refund) -> TransferMade:
+    charge, posted, amount = charges.refund(connection, charge_id, vendor.account_id, new_refund.amount)
     transaction = Transaction.made(
         posted,
         from_account=charge.vendor_number,

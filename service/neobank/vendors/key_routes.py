@@ -1,4 +1,4 @@
-"""The organisers' side of keys: who has one, giving one, taking one back."""
+"""Organisers' routes for API keys: list, create and revoke them."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -18,12 +18,12 @@ keys_blueprint = APIBlueprint("api_keys", __name__, url_prefix="/api/admin/api-k
 
 def _in_the_future(time: datetime) -> datetime:
     if time <= datetime.now(UTC):
-        raise ValueError("a key ends in the future.")
+        raise ValueError("the expiry must be in the future.")
     return time
 
 
 class NewKey(Body):
-    """What the key is for: `charge` only asks players, `pay` pays from its account, `debit` from any player's."""
+    """A key to create: `charge` only creates charges, `pay` also pays from its account, `debit` from any player's."""
 
     description: Annotated[Text, Field(min_length=1, max_length=200)]
     scope: Maybe[Scope] = None
@@ -32,7 +32,7 @@ class NewKey(Body):
 
 
 class ApiKey(Answer):
-    """A key, known by its first characters; without `expires_at` it works until it is revoked."""
+    """An API key, identified by its first characters; without `expires_at` it is valid until it is revoked."""
 
     id: int
     prefix: str
@@ -44,13 +44,13 @@ class ApiKey(Answer):
 
 
 class ApiKeys(Answer):
-    """The keys that work, newest first."""
+    """The valid keys, newest first."""
 
     api_keys: list[ApiKey]
 
 
 class KeyCreated(Answer):
-    """The new key: `key` is shown this once."""
+    """The new API key; no later response contains `key`."""
 
     message: str
     key: str
@@ -61,7 +61,7 @@ class KeyCreated(Answer):
 @keys_blueprint.auth_required(bearer, roles=[ORGANISER])
 @keys_blueprint.output(ApiKeys)
 def get_keys() -> ApiKeys:
-    """List the keys that work, never the keys themselves."""
+    """List the valid API keys, without their secrets."""
     with current_bank().statement() as connection:
         return ApiKeys(api_keys=[ApiKey.model_validate(key) for key in keys.active(connection)])
 
@@ -71,10 +71,10 @@ def get_keys() -> ApiKeys:
 @keys_blueprint.input(NewKey)
 @keys_blueprint.output(KeyCreated, status_code=201)
 def post_key(json_data: NewKey) -> KeyCreated:
-    """Make a key; where nothing is said, for asking players to pay into the caller's own account."""
+    """Create an API key, by default with the scope `charge` and for the caller's own account."""
     organiser = current_caller()
     with current_bank().transaction() as connection:
-        key, made = keys.create(
+        secret, key = keys.create(
             connection,
             description=json_data.description,
             scope=json_data.scope or Scope.CHARGE,
@@ -82,9 +82,11 @@ def post_key(json_data: NewKey) -> KeyCreated:
             created_by=organiser.account_id,
             expires_at=json_data.expires_at,
         )
-        details = {"description": made.description, "scope": made.scope, "account": made.account_number}
-        record(connection, actor=organiser.account_id, action="create_api_key", target=made.prefix, details=details)
-    return KeyCreated(message="Note the key now: it is shown this once.", key=key, api_key=ApiKey.model_validate(made))
+        details = {"description": key.description, "scope": key.scope, "account": key.account_number}
+        record(connection, actor=organiser.account_id, action="create_api_key", target=key.prefix, details=details)
+    return KeyCreated(
+        message="Save the key now: it is not shown again.", key=secret, api_key=ApiKey.model_validate(key)
+    )
 
 
 @keys_blueprint.delete("/<int:key_id>")
@@ -92,7 +94,7 @@ def post_key(json_data: NewKey) -> KeyCreated:
 @keys_blueprint.output(Confirmation)
 @keys_blueprint.doc(responses=[404])
 def delete_key(key_id: int) -> Confirmation:
-    """Revoke a key: it is dead at once."""
+    """Revoke an API key: it becomes invalid immediately."""
     with current_bank().transaction() as connection:
         prefix = keys.revoke(connection, key_id)
         actor = current_caller().account_id

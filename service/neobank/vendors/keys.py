@@ -1,6 +1,7 @@
-"""API keys of terminals: every query on them. A key is shown once and stored as a hash.
+"""API keys of terminals, and every query on them. A key is shown once and stored as its SHA-256 hash.
 
-A key is 256 random bits, so its plain SHA-256 can't be guessed back, and a new SECRET_KEY ends no key.
+A key is 256 random bits, so it cannot be guessed from its hash, which needs no salt and no secret. Therefore the keys
+stay valid when SECRET_KEY changes.
 """
 
 import hashlib
@@ -13,18 +14,19 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
 
-from neobank.errors import BankError, Forbidden, NotFound
+from neobank.errors import Forbidden, NotFound
 from neobank.ledger.models import Account
 from neobank.ledger.operations import may_act
-from neobank.players.models import Player
+from neobank.vendors.accounts import find_player
 from neobank.vendors.models import ApiKey
 
 PREFIX: Final = "nbk_"
-SHOWN: Final = 8  # characters after PREFIX, by which people tell keys apart
+SHOWN: Final = 8
+"""The number of characters after PREFIX that are stored and shown, so that people can tell keys apart."""
 
 
 class Scope(StrEnum):
-    """What a key may do: only ask players, pay out of its own account, or move any player's money."""
+    """What a key may do: only create charges, also pay from its own account, or also pay from any player's account."""
 
     CHARGE = "charge"
     PAY = "pay"
@@ -33,7 +35,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """The owner of the key that a request was sent with."""
+    """The owner of the API key of a request."""
 
     key_id: int
     scope: Scope
@@ -46,8 +48,10 @@ class Vendor:
     def require(self, *scopes: Scope) -> None:
         """Raise Forbidden unless the key has one of these scopes."""
         if self.scope not in scopes:
-            wanted = " or ".join(scopes)
-            raise Forbidden(f"This key has the scope {self.scope}, and this takes {wanted}: ask an organiser for one.")
+            needed = " or ".join(scopes)
+            raise Forbidden(
+                f"This needs the scope {needed}, but the key has the scope {self.scope}: ask an organiser for another."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +87,15 @@ def create(
     created_by: int,
     expires_at: datetime | None,
 ) -> tuple[str, Key]:
-    """Make a key for a player's account and give it, this once. Raises BankError where there is no such account."""
-    key = PREFIX + secrets.token_urlsafe(32)
-    owner = select(Player.account_id).join(Account, Account.id == Player.account_id)
-    account_id = connection.execute(owner.where(Account.number == account_number)).scalar_one_or_none()
-    if account_id is None:
-        raise BankError(f"No player has the account {account_number}.")
+    """Create a key for a player's account. Return its secret, which is not stored, and the key as it is listed.
+
+    Raise UnknownAccount if no player has the account number.
+    """
+    secret = PREFIX + secrets.token_urlsafe(32)
+    account_id, _ = find_player(connection, account_number)
     values = {
-        "key_hash": _hash(key),
-        "prefix": key[: len(PREFIX) + SHOWN],
+        "key_hash": _hash(secret),
+        "prefix": secret[: len(PREFIX) + SHOWN],
         "description": description,
         "scope": scope,
         "account_id": account_id,
@@ -99,11 +103,11 @@ def create(
         "expires_at": expires_at,
     }
     row = connection.execute(insert(ApiKey).values(values).returning(ApiKey.id, ApiKey.prefix, ApiKey.created_at)).one()
-    return key, Key(row.id, row.prefix, description, scope, account_number, row.created_at, expires_at)
+    return secret, Key(row.id, row.prefix, description, scope, account_number, row.created_at, expires_at)
 
 
 def active(connection: Connection) -> Sequence[Key]:
-    """List the keys that work, newest first."""
+    """List the valid keys, newest first."""
     statement = (
         select(
             ApiKey.id,
@@ -122,22 +126,24 @@ def active(connection: Connection) -> Sequence[Key]:
 
 
 def revoke(connection: Connection, key_id: int) -> str:
-    """End a key at once and give its prefix. Raises NotFound where no such key works."""
-    ended = update(ApiKey).where(ApiKey.id == key_id, _active()).values(revoked_at=func.now()).returning(ApiKey.prefix)
-    prefix = connection.execute(ended).scalar_one_or_none()
+    """Revoke a key immediately, and return its prefix. Raise NotFound if there is no valid key with this id."""
+    statement = (
+        update(ApiKey).where(ApiKey.id == key_id, _active()).values(revoked_at=func.now()).returning(ApiKey.prefix)
+    )
+    prefix = connection.execute(statement).scalar_one_or_none()
     if prefix is None:
-        raise NotFound(f"No key with the id {key_id} works.")
+        raise NotFound(f"There is no valid key with the id {key_id}: it may have expired or been revoked.")
     return prefix
 
 
-def find_vendor(connection: Connection, key: str) -> Vendor | None:
-    """Return the owner of a key, if it is neither revoked nor expired."""
-    row = connection.execute(_FIND, {"key_hash": _hash(key)}).one_or_none()
+def find_vendor(connection: Connection, secret: str) -> Vendor | None:
+    """Return the owner of a key, or None if the key is unknown, expired or revoked."""
+    row = connection.execute(_FIND, {"key_hash": _hash(secret)}).one_or_none()
     if row is None:
         return None
     key_id, scope, account_id, number, name, allowed = row
     return Vendor(key_id, Scope(scope), account_id, number, name, allowed)
 
 
-def _hash(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

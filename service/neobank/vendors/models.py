@@ -1,4 +1,4 @@
-"""The vendors' tables."""
+"""The tables of API keys and charges."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from neobank.ledger.models import Account, Transfer
 
 
 class ApiKey(Base):
-    """A terminal's key, as a hash; `account_id` is whose money it stands for."""
+    """A terminal's API key, as a hash; `account_id` is the vendor's account."""
 
     __tablename__ = "api_keys"
     __table_args__ = (
@@ -31,7 +31,7 @@ class ApiKey(Base):
 
 
 class Charge(Base):
-    """What a vendor asks a player for, in hundredths; without a player, whoever has the code may pay it."""
+    """A vendor's request for a payment, in hundredths; without a player, any player who has the code may pay it."""
 
     __tablename__ = "charges"
     __table_args__ = (

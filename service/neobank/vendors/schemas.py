@@ -1,4 +1,4 @@
-"""What terminals send, and charges as everybody sees them."""
+"""Request and response bodies of the terminals' routes, and of charges."""
 
 from datetime import datetime
 from typing import Annotated
@@ -14,7 +14,7 @@ Memo = Maybe[Annotated[Text, Field(max_length=MAX_MEMO)]]
 
 
 class ExternalPayment(Body):
-    """Who pays whom, and what; a key of scope `pay` pays from its own account only."""
+    """A payment; a key of the scope `pay` can pay from its own account only."""
 
     from_account: Text
     to_account: Text
@@ -23,7 +23,7 @@ class ExternalPayment(Body):
 
 
 class NewCharge(Body):
-    """What to ask for; without a player's account number, whoever has the code may pay."""
+    """A charge to create; without `player` (an account number), any player who has the code can pay it."""
 
     amount: Amount
     memo: Memo = None
@@ -31,20 +31,20 @@ class NewCharge(Body):
 
 
 class Refund(Body):
-    """How much to give back; all of it where nothing is said."""
+    """The amount to refund; without it, the whole charge."""
 
     amount: Maybe[Amount] = None
 
 
 class AccountBalance(Answer):
-    """What an account holds."""
+    """The balance of an account."""
 
     account_number: str
     balance: Money
 
 
 class Charge(Answer):
-    """A charge; `approve_url` is relative to the bank's address, `transaction` there once it is paid."""
+    """A charge; `approve_url` is relative to the bank's address, `transaction` is null until the charge is paid."""
 
     id: int
     code: str
@@ -62,7 +62,7 @@ class Charge(Answer):
 
     @classmethod
     def of(cls, details: ChargeDetails) -> "Charge":
-        """Show a charge."""
+        """Convert a charge."""
         return cls(
             id=details.id,
             code=details.code,
