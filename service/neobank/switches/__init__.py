@@ -1,1 +1,1 @@
-"""What the organisers switch while the event runs: money on or off, who may join."""
+"""Switches that organisers set during the event: whether money may move, and who may register."""

@@ -1,4 +1,4 @@
-"""The switches' one row."""
+"""The table of the switches, which has one row."""
 
 from sqlalchemy import CheckConstraint, Text, false, true
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from neobank.database import Base
 
 
 class SwitchesRow(Base):
-    """How the bank is switched; `read_only` is also what the functions that move money read."""
+    """The state of the switches; the SQL functions that move money read `read_only` themselves."""
 
     __tablename__ = "switches"
     __table_args__ = (

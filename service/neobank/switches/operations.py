@@ -1,4 +1,4 @@
-"""Reading the switches, and what they mean for somebody who wants to join."""
+"""Reading and setting the switches, and the check of a registration."""
 
 import hmac
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ from neobank.ledger.operations import ReadOnly
 from neobank.switches.models import SwitchesRow
 
 MAX_CODE: Final = 100
+"""The maximum length of an event code, in characters."""
 
 
 _SWITCHES: Final = select(SwitchesRow.read_only, SwitchesRow.registration, SwitchesRow.event_code)
 
 
 class RegistrationMode(StrEnum):
-    """Who may join: everybody, who knows the event's code, or nobody."""
+    """Whether registration is open, needs the event code, or is closed."""
 
     OPEN = "open"
     CODE = "code"
@@ -28,16 +29,16 @@ class RegistrationMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """How the bank is switched right now."""
+    """The state of the switches."""
 
     read_only: bool
     registration: RegistrationMode
     event_code: str | None
 
     def admit(self, code: str | None) -> None:
-        """Let somebody join who gave this event code. Raises ReadOnly, or Forbidden in words.
+        """Raise ReadOnly or Forbidden unless a player who sends this event code may register.
 
-        A code is compared as names are: people type it on phones.
+        Codes are compared like names (see `names.key`), because people type them on phones.
         """
         if self.read_only:
             raise ReadOnly
@@ -45,25 +46,25 @@ class Switches:
             case RegistrationMode.CLOSED:
                 raise Forbidden("Registration is closed: ask an organiser.")
             case RegistrationMode.CODE:
-                given, kept = (names.key(text or "").encode() for text in (code, self.event_code))
-                if not given or not hmac.compare_digest(given, kept):
-                    raise Forbidden("Joining takes the event's code, and this is not it: ask an organiser.")
+                given, expected = (names.key(text or "").encode() for text in (code, self.event_code))
+                if not given or not hmac.compare_digest(given, expected):
+                    raise Forbidden("The event code is missing or wrong: ask an organiser for the code.")
 
 
 def read_switches(connection: Connection) -> Switches:
-    """Look at the switches."""
+    """Read the switches."""
     return _read(connection, _SWITCHES)
 
 
 def lock_switches(connection: Connection) -> Switches:
-    """Look at the switches and keep other organisers from changing them until the transaction ends."""
+    """Read the switches, and keep other transactions from changing them until this one ends."""
     return _read(connection, _SWITCHES.with_for_update())
 
 
 def set_switches(connection: Connection, switches: Switches) -> None:
-    """Switch the bank. Raises BankError where a code shall be asked for and there is none."""
+    """Set the switches. Raise BankError if registration needs a code and there is none."""
     if switches.registration == RegistrationMode.CODE and not names.key(switches.event_code or ""):
-        raise BankError("Registration by code takes an event_code.")
+        raise BankError("event_code: registration by code needs an event code.")
     values = {
         "read_only": switches.read_only,
         "registration": switches.registration,

@@ -1,4 +1,4 @@
-"""What a page asks first, before anybody has logged in."""
+"""The public status, which clients read before log-in."""
 
 from apiflask import APIBlueprint
 
@@ -11,7 +11,7 @@ status_blueprint = APIBlueprint("status", __name__, url_prefix="/api/v1", tag="S
 
 
 class Status(Answer):
-    """Whether money moves, who may join, and the names of the games that are open."""
+    """Whether the bank is read-only, who may register, and the names of the open games."""
 
     read_only: bool
     registration: RegistrationMode
@@ -21,7 +21,7 @@ class Status(Answer):
 @status_blueprint.get("/status")
 @status_blueprint.output(Status)
 def get_status() -> Status:
-    """Tell what the bank does right now."""
+    """Show whether the bank is read-only, who may register, and which games are open."""
     switches, games = current_bank().retry_once(
         lambda connection: (read_switches(connection), list(open_games(connection)))
     )
