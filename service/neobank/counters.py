@@ -1,11 +1,11 @@
-"""Counters that every worker and pod shares: how often something was done in its current window.
+"""Counters with fixed windows, shared by all workers and pods.
 
-A window is fixed: the first count opens it, and the first count after its end opens another. So a counter is one row, a
-count is one statement whatever runs at once, and the moment from which one may try again is known exactly. The price:
-around the end of a window, up to twice the limit may fall within a window's length.
+The first count of a key opens a window; the first count after its end opens the next one. So a counter is one row, a
+count is one statement under any concurrency, and the end of the window is the exact time at which a client may retry.
+The disadvantage: around the end of a window, up to twice the limit can pass within the length of one window.
 
-The table is UNLOGGED: no count waits for a disk, and a crash of PostgreSQL forgets them all. A key is kept as its hash:
-whatever a client sent as a name, it fits the index, and nobody's name or address is kept.
+The table is UNLOGGED: a count does not wait for the disk, and a crash of PostgreSQL deletes all counters. A key is
+stored as its hash, so that a key of any length fits the index, and the table contains no name or address.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from neobank.database import Base
 
 
 class Counter(Base):
-    """What was counted for a key, until its window ends."""
+    """The number of hits of a key in its current window."""
 
     __tablename__ = "rate_limit_counters"
     __table_args__ = ({"prefixes": ["UNLOGGED"], "postgresql_with": {"fillfactor": "50"}},)
@@ -31,7 +31,7 @@ class Counter(Base):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How often so far, until when, and what time it was: by the database's clock, the one that all pods share."""
+    """An open window: its hits, its end and the time of the query, by the database's clock, which all pods share."""
 
     hits: int
     ends_at: datetime
@@ -39,28 +39,31 @@ class Window:
 
     @property
     def seconds_left(self) -> float:
-        """How long until the next window may begin."""
+        """The time until the next window can begin."""
         return (self.ends_at - self.now).total_seconds()
 
 
 _COUNT = text("""
-    INSERT INTO rate_limit_counters AS kept (key_hash, hits, ends_at)
+    INSERT INTO rate_limit_counters AS stored (key_hash, hits, ends_at)
     VALUES (:key_hash, :hits, statement_timestamp() + :seconds * interval '1 second')
     ON CONFLICT (key_hash) DO UPDATE SET
-        hits = CASE WHEN kept.ends_at > statement_timestamp() THEN kept.hits ELSE 0 END + excluded.hits,
-        ends_at = CASE WHEN kept.ends_at > statement_timestamp() THEN kept.ends_at ELSE excluded.ends_at END
+        hits = CASE WHEN stored.ends_at > statement_timestamp() THEN stored.hits ELSE 0 END + excluded.hits,
+        ends_at = CASE WHEN stored.ends_at > statement_timestamp() THEN stored.ends_at ELSE excluded.ends_at END
     RETURNING hits, ends_at, statement_timestamp()
 """)
 
 
 def count(connection: Connection, key: str, *, seconds: int, hits: int = 1) -> Window:
-    """Add to a key's counter, in a window of so many seconds if none is open; the connection commits each statement."""
+    """Add hits to a key and return its window; if none is open, open one of `seconds`.
+
+    The connection must be in autocommit mode.
+    """
     row = connection.execute(_COUNT, {"key_hash": _hash(key), "hits": hits, "seconds": seconds}).one()
     return Window(row[0], row[1], row[2])
 
 
 def find(connection: Connection, key: str) -> Window | None:
-    """Look at a key's open window without counting."""
+    """Return a key's open window, or None; count nothing."""
     now = func.statement_timestamp()
     statement = select(Counter.hits, Counter.ends_at, now).where(Counter.key_hash == _hash(key), Counter.ends_at > now)
     row = connection.execute(statement).one_or_none()
@@ -68,17 +71,17 @@ def find(connection: Connection, key: str) -> Window | None:
 
 
 def forget(connection: Connection, key: str) -> None:
-    """End a key's window now."""
+    """Delete a key's counter, so that its next count opens a window."""
     connection.execute(delete(Counter).where(Counter.key_hash == _hash(key)))
 
 
 def forget_all(connection: Connection) -> int:
-    """End every window now; gives how many counters there were."""
+    """Delete all counters, and return their number."""
     return connection.execute(delete(Counter)).rowcount
 
 
 def clear_ended(connection: Connection) -> int:
-    """Delete the counters whose window is over, which nothing reads any more; gives how many they were."""
+    """Delete the counters whose window is over (nothing reads them), and return their number."""
     return connection.execute(delete(Counter).where(Counter.ends_at <= func.statement_timestamp())).rowcount
 
 

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: one pool a process, and one declarative base for every model."""
+"""Connections to PostgreSQL: one pool per process, and the declarative base of all models."""
 
 import re
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
-POOL_WAIT = 5  # seconds a request waits for a free connection before it answers "try again"
+POOL_WAIT = 5  # seconds that a request waits for a free connection before it ends with "try again"
 
 
 class Base(DeclarativeBase):
-    """What every table of the bank is declared on."""
+    """The declarative base of all tables, with the naming convention of their constraints and indexes."""
 
     metadata = MetaData(
         naming_convention={
@@ -27,16 +27,16 @@ class Base(DeclarativeBase):
 
 
 def connect(url: URL, *, connections: int = 1, single_statements: bool = False) -> Engine:
-    """Make an engine whose pool holds at most `connections`; it connects when first used, and again after an outage.
+    """Return an engine with a pool of at most `connections`. It connects at the first use, and again after an outage.
 
-    With `single_statements` each statement is its own transaction, with no BEGIN or COMMIT to send; `transaction`
-    begins one that has several.
+    With `single_statements` the connections are in autocommit mode: each statement is its own transaction, without BEGIN
+    and COMMIT. Use `transaction` to combine several statements.
     """
     engine = create_engine(
         url.set(drivername="postgresql+psycopg2"),
         pool_size=connections,
         max_overflow=0,
-        hide_parameters=True,  # they hold hashes of passwords and tokens, and an error's text may reach a log
+        hide_parameters=True,  # parameters contain hashes of passwords and tokens; an error message may be logged
         pool_timeout=POOL_WAIT,
         connect_args={"connect_timeout": 5, "application_name": "neobank", "keepalives_idle": 30},
     )
@@ -47,10 +47,10 @@ def connect(url: URL, *, connections: int = 1, single_statements: bool = False) 
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
-    """Make one transaction of the block, on a connection of single statements: it commits at the end, or not at all."""
+    """Run the block in one transaction, on an autocommit connection; roll it back if the block raises."""
     driver = _driver(connection.connection.driver_connection)
-    # The driver's own switch: for SQLAlchemy's, an isolation level, psycopg2 sends a SET each time, and an event for
-    # when one begins would cost every statement the search for listeners.
+    # Sets the driver's own attribute. For SQLAlchemy's isolation level AUTOCOMMIT, psycopg2 sends a SET each time; an
+    # event listener for the begin of a transaction would cost every statement the look-up of listeners.
     driver.autocommit = False
     try:
         with connection.begin():
@@ -65,11 +65,11 @@ def _commit_each_statement(dbapi_connection: object, _record: object) -> None:
 
 
 def _driver(connection: object) -> extensions.connection:
-    assert isinstance(connection, extensions.connection)  # noqa: S101  # there is one driver
+    assert isinstance(connection, extensions.connection)  # noqa: S101  # psycopg2 is the only driver
     return connection
 
 
 def reason(error: SQLAlchemyError) -> str:
-    """Say in one line what the database or its driver said; a URL in it, which may hold a password, is left out."""
+    """Return the first line of the error of the database or driver, without URLs, which may contain a password."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     return re.sub(r"\S*://\S*", "(a URL)", lines[0]) if lines else type(error).__name__

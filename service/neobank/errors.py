@@ -1,34 +1,34 @@
-"""What the bank answers when it will not do something: every error a user may see starts here."""
+"""The base classes of all errors that a client can see, with their HTTP status."""
 
 from typing import ClassVar
 
 
 class BankError(Exception):
-    """A refusal in one sentence that its reader can act on; nothing was changed."""
+    """A rejected request. The message is one sentence that tells the client what to do; nothing was changed."""
 
     status: ClassVar[int] = 400
 
 
 class NotAuthenticated(BankError):
-    """Nobody is logged in, or not with these credentials."""
+    """The request has no credentials, or invalid ones."""
 
     status = 401
 
 
 class Forbidden(BankError):
-    """The caller may not do this, or nobody may now."""
+    """The caller is not allowed to do this, or no caller is at the moment."""
 
     status = 403
 
 
 class NotFound(BankError):
-    """What the request names is not there, or not there for the caller."""
+    """The resource does not exist, or the caller has no access to it."""
 
     status = 404
 
 
 class Busy(BankError):
-    """The bank can't do it now; the same request may succeed in a few seconds."""
+    """The bank can't process the request now; the same request may succeed in a few seconds."""
 
     status = 503
     retry_after: ClassVar[int] = 2

@@ -1,4 +1,4 @@
-"""The table of free spins. The casino's functions write it; a player's profile shows how many there are."""
+"""The table of free spins. The casino's SQL functions write it; a player's profile shows their number."""
 
 from sqlalchemy import (
     BigInteger,
@@ -19,7 +19,7 @@ from neobank.ledger.models import Account
 
 
 class FreeSpins(Base):
-    """Free spins that wait, at the bet, dial and sheet of the round that awarded them."""
+    """A player's unused free spins of a game, with the bet, dial and sheet of the round that awarded them."""
 
     __tablename__ = "free_spins"
     __table_args__ = (CheckConstraint("remaining >= 0", name="free_spins_run_out"),)
@@ -34,6 +34,6 @@ class FreeSpins(Base):
 
 
 def free_spins_of(account_id: SQLColumnExpression[int]) -> ColumnElement[int]:
-    """Return the number of an account's free spins that are not played yet, as part of a larger query."""
-    waiting = select(func.coalesce(func.sum(FreeSpins.remaining), 0)).where(FreeSpins.account_id == account_id)
-    return waiting.scalar_subquery()
+    """Return the number of an account's unused free spins, over all games, as a scalar subquery."""
+    remaining = select(func.coalesce(func.sum(FreeSpins.remaining), 0)).where(FreeSpins.account_id == account_id)
+    return remaining.scalar_subquery()

@@ -1,4 +1,4 @@
-"""Character names, and the key by which two names count as the same."""
+"""Character names, and the key that is equal for names that read the same."""
 
 import unicodedata
 from typing import Final
@@ -7,17 +7,20 @@ MAX_NAME: Final = 100
 
 
 def tidy(name: str) -> str:
-    """Trim a name and its inner white space. Raises ValueError, in words, for a name that can't be shown."""
+    """Return a name without outer and repeated white space.
+
+    Raise ValueError, with a message for the user, if it is empty, too long or has invisible characters.
+    """
     tidied = " ".join(name.split())
     if not tidied:
-        raise ValueError("a name has at least one character.")
+        raise ValueError("a name must have at least one character.")
     if len(tidied) > MAX_NAME:
-        raise ValueError(f"a name has at most {MAX_NAME} characters.")
+        raise ValueError(f"a name must have at most {MAX_NAME} characters.")
     if any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"} for character in tidied):
-        raise ValueError("a name has visible characters only.")
+        raise ValueError("a name must have only visible characters.")
     return tidied
 
 
 def key(name: str) -> str:
-    """Fold a name so that two that read the same are equal: NFKC, then casefold (the database's own locale is C)."""
+    """Return the key of a name: NFKC, then casefold. Computed here, because the database's locale is C."""
     return unicodedata.normalize("NFKC", " ".join(name.split())).casefold()

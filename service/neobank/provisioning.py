@@ -1,4 +1,4 @@
-"""What a new bank starts with: games, the house's bankroll, the first administrator. A rerun changes nothing."""
+"""The initial data of a bank: games, the house's bankroll, the first administrator. A rerun changes nothing."""
 
 from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -41,18 +41,18 @@ def fund_house(connection: Connection, bankroll: int) -> None:
 
 
 def provision_administrator(connection: Connection, administrator: Administrator) -> None:
-    """Create the first administrator, or set their password if the given one differs from the one given last.
+    """Create the first administrator, or set their password if the configured one has changed since the last run.
 
-    A password that the administrator changed meanwhile is kept until a different one is given.
+    A password that the administrator has changed is kept until a different one is configured.
     Raise ValueError for an invalid name.
     """
     name = names.tidy(administrator.name)
-    found = find_credentials(connection, name)
-    if found is None:
+    credentials = find_credentials(connection, name)
+    if credentials is None:
         given = passwords.hash_password(administrator.password)
         account_id = register(connection, name=name, password_hash=given, faction=None, is_admin=True).account_id
     else:
-        account_id = found.account_id
+        account_id = credentials.account_id
         if _was_given(connection, account_id, administrator.password):
             return
         given = passwords.hash_password(administrator.password)

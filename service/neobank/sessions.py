@@ -1,6 +1,6 @@
 """Sessions: the table of log-ins, and every query on it.
 
-A token is opaque and random; only its keyed hash is stored. A session that is ended is ended on every pod at once.
+A token is opaque and random; only its keyed hash is stored. Ending a session takes effect on every pod at once.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ from neobank.database import Base
 
 LIFETIME: Final = timedelta(days=7)
 SEEN: Final = timedelta(minutes=1)
-"""The largest age of `last_seen_at`: a request writes it only when it is older than this."""
+"""The precision of `last_seen_at`: a request updates it only if it is older than this."""
 
 MAX_LISTED: Final = 100
 
 
 class Session(Base):
-    """A log-in that lasts until it is ended or its time is up."""
+    """A log-in, valid until it is ended or expires."""
 
     __tablename__ = "sessions"
 
@@ -52,7 +52,7 @@ class Session(Base):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The player who sent a request, and the session that they sent it with."""
+    """The authenticated player of a request, and their session."""
 
     account_id: int
     account_number: str
@@ -64,7 +64,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A log-in as its player sees it."""
+    """A session as its player sees it."""
 
     id: int
     device: str | None
@@ -80,7 +80,7 @@ _FIND_CALLER: Final = select(
 
 
 def begin(connection: Connection, account_id: int, *, secret_key: bytes, device: str | None) -> str:
-    """Begin a player's session and return its token, which is stored only as a hash keyed with `secret_key`."""
+    """Begin a player's session and return its token. Only a hash of it, keyed with `secret_key`, is stored."""
     token = secrets.token_urlsafe(32)
     values = {"token_hash": _hash(token, secret_key), "account_id": account_id, "device": device}
     connection.execute(insert(Session).values(values | {"expires_at": func.now() + LIFETIME}))
@@ -88,14 +88,14 @@ def begin(connection: Connection, account_id: int, *, secret_key: bytes, device:
 
 
 def find_caller(connection: Connection, token: str, *, secret_key: bytes) -> Caller | None:
-    """Return the player whose open session has this token, and record that they were seen."""
+    """Return the player whose open session has this token, or None, and update the session's `last_seen_at`."""
     values = {"token_hash": _hash(token, secret_key), "seen": SEEN}
-    row = connection.execute(_FIND_CALLER, values).one()  # all NULL where no open session has the token
+    row = connection.execute(_FIND_CALLER, values).one()  # all NULL if no open session has the token
     return None if row.session_id is None else Caller(*row)
 
 
 def open_sessions(connection: Connection, account_id: int) -> Sequence[OpenSession]:
-    """List a player's newest sessions that have not ended, at most MAX_LISTED."""
+    """Return a player's open sessions, newest first, at most MAX_LISTED."""
     statement = (
         select(Session.id, Session.device, Session.created_at, Session.last_seen_at)
         .where(Session.account_id == account_id, Session.expires_at > func.now())
@@ -106,23 +106,23 @@ def open_sessions(connection: Connection, account_id: int) -> Sequence[OpenSessi
 
 
 def end(connection: Connection, account_id: int, session_id: int) -> bool:
-    """End one of a player's own sessions, and return whether there was one."""
+    """End a session if it is the player's, and return whether it was."""
     ended = delete(Session).where(Session.id == session_id, Session.account_id == account_id)
     return connection.execute(ended).rowcount > 0
 
 
 def end_others(connection: Connection, kept: Caller) -> None:
-    """End every session of a player except the one that sent this request."""
+    """End every session of a player except the caller's own."""
     connection.execute(delete(Session).where(Session.account_id == kept.account_id, Session.id != kept.session_id))
 
 
 def end_all(connection: Connection, account_id: int) -> int:
-    """End every session of a player, and return how many there were."""
+    """End every session of a player, and return their number."""
     return connection.execute(delete(Session).where(Session.account_id == account_id)).rowcount
 
 
 def forget_ended(connection: Connection) -> int:
-    """Delete the sessions whose time is up, and return how many there were."""
+    """Delete the expired sessions, and return their number."""
     return connection.execute(delete(Session).where(Session.expires_at < func.now())).rowcount
 
 

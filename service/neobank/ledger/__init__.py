@@ -1,1 +1,1 @@
-"""The heart of the bank: accounts, transfers between them, and the balances that follow. Nothing here knows the web."""
+"""Accounts, transfers between them, and balances. This package does not depend on Flask or any feature."""

@@ -1,4 +1,4 @@
-"""The ledger's tables. Transfers are only ever added; a balance changes only with them (see migrations/sql)."""
+"""The ledger's tables. Only functions/ledger.sql and functions/casino.sql write them; transfers are only inserted."""
 
 from datetime import datetime
 from typing import Final
@@ -22,8 +22,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from neobank.database import Base
 from neobank.ledger.money import MAX_BALANCE
 
-# The two highest ids: locking balances in the order of their account's id therefore takes ordinary accounts first, then
-# SYSTEM, then the house, which are the busiest and so are held for the shortest time.
+# The two highest ids. Balances are locked in ascending order of account id, so SYSTEM and the house, the busiest
+# accounts, are locked last and for the shortest time.
 SYSTEM_ID: Final = 9_000_000_000_000_000_001
 HOUSE_ID: Final = 9_000_000_000_000_000_002
 
@@ -34,7 +34,7 @@ MAX_MEMO: Final = 140
 
 
 class Account(Base):
-    """Something that holds money: a player, SYSTEM (the issuer) or the casino's house."""
+    """An account of a player, of SYSTEM (which issues all money) or of the casino's house."""
 
     __tablename__ = "accounts"
     __table_args__ = (
@@ -55,7 +55,7 @@ class Account(Base):
 
 
 class Balance(Base):
-    """A part of an account's balance, in hundredths; a busy account has several, so that its payers need not queue."""
+    """A shard of an account's balance, in hundredths of ¤. A busy account has several, so that payers don't queue."""
 
     __tablename__ = "balances"
     __table_args__ = (
@@ -71,7 +71,7 @@ class Balance(Base):
 
 
 class Transfer(Base):
-    """Money that moved, in hundredths, from one account to another; `kind` is api.md's type of a transaction."""
+    """A transfer of an amount, in hundredths of ¤, from one account to another; `kind` is one of `Kind`."""
 
     __tablename__ = "transfers"
     __table_args__ = (
@@ -93,7 +93,7 @@ class Transfer(Base):
 
 
 class Reversal(Base):
-    """A transfer that was undone, by another transfer."""
+    """A reversed transfer, and the transfer that reversed it."""
 
     __tablename__ = "reversals"
 
