@@ -1,4 +1,4 @@
-"""`neobank …`: what is run by hand, by the image and by the Job. An error is one line and an exit code."""
+"""The `neobank` commands, run by operators, the image and the Jobs. An error is one line and a non-zero exit code."""
 
 import os
 import sys
@@ -32,14 +32,14 @@ from neobank.settings import (
 from neobank.vendors import charges
 from neobank.web import idempotency
 
-POLL = 0.5  # seconds between two tries to reach the database
+POLL = 0.5  # seconds between two attempts to connect to the database
 WITH_TIMEOUT = click.option(
     "--timeout", type=click.FloatRange(0), default=60, show_default=True, help="Seconds to wait for PostgreSQL."
 )
 
 
 class Failure(click.ClickException):
-    """One line for whoever ran the command."""
+    """An error that is printed as one line."""
 
     def show(self, file: object = None) -> None:
         """Print the line."""
@@ -48,10 +48,10 @@ class Failure(click.ClickException):
 
 
 class Commands(click.Group):
-    """Commands whose foreseeable errors end in one line, with no traceback and no password."""
+    """A group of commands that prints each expected error as one line, without a traceback or a password."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command."""
+        """Run a command. Raise Failure instead of each expected error."""
         try:
             return super().invoke(ctx)
         except (SettingsError, migrations.MigrationFailed, ValueError) as error:
@@ -71,15 +71,15 @@ main.add_command(verify_round_command)
 
 @main.group()
 def db() -> None:
-    """The database: bring its schema up to date, end a login or a restore."""
+    """The database: upgrade its schema, close a login, complete a restore."""
 
 
 @db.command("upgrade")
 @WITH_TIMEOUT
 def upgrade_command(timeout: float) -> None:
-    """Wait for the database, and bring its schema to this version.
+    """Wait for the database, and upgrade its schema to this version.
 
-    Any number may do so at once, and doing it again changes nothing.
+    Concurrent upgrades are safe, and a rerun changes nothing.
     """
     settings = UpgradeSettings.from_environment()
     wait(settings.owner_url, timeout)
@@ -90,7 +90,7 @@ def upgrade_command(timeout: float) -> None:
 @db.command("close-previous-login")
 @click.argument("number", type=click.IntRange(min=1))
 def close_previous_login(number: int) -> None:
-    """End the login that the application used before rotation NUMBER of its password, and its sessions."""
+    """Close the login that the application used before rotation NUMBER of its password, and end its sessions."""
     engine = connect(database_url(os.environ, NAMES.database_owner_url))
     with engine.begin() as connection:
         connection.execute(text("SELECT administration.close_previous_login(:number)"), {"number": number})
@@ -100,31 +100,37 @@ def close_previous_login(number: int) -> None:
 
 @db.command("restored")
 def restored_command() -> None:
-    """End every restore with this: retire all seeds in use, of which players may know rounds that are lost."""
+    """Retire all seeds in use. Run this as the last step of every restore.
+
+    After a restore, players may know rounds of these seeds that the database does not contain.
+    """
     engine = connect(database_url(os.environ, NAMES.database_owner_url))
     with engine.begin() as connection:
         players = renew_all(connection)
     engine.dispose()
-    click.echo(f"The seeds of {players} players are retired; each has new ones.")
+    click.echo(f"The seeds of {players} players are retired; each player has new ones.")
 
 
 @main.command()
 def expire() -> None:
-    """Remove what is past its time, every hour: rate limits' counters, sessions, kept answers, unpaid charges."""
+    """Remove expired rate limit counters, sessions, saved responses and unpaid charges. Run this every hour."""
     engine = connect(database_url(os.environ, NAMES.database_url))
     with engine.begin() as connection:
-        counted = counters.clear_ended(connection)
-        ended = sessions.forget_ended(connection)
-        answered = idempotency.forget(connection)
+        ended_windows = counters.clear_ended(connection)
+        expired = sessions.forget_ended(connection)
+        responses = idempotency.forget(connection)
         unpaid = charges.forget_unpaid(connection)
     engine.dispose()
-    click.echo(f"Removed {counted} counters, {ended} sessions, {answered} answers and {unpaid} unpaid charges.")
+    click.echo(
+        f"Removed {ended_windows} counters, {expired} sessions, {responses} saved responses"
+        f" and {unpaid} unpaid charges."
+    )
 
 
 @main.command()
 @WITH_TIMEOUT
 def start(timeout: float) -> None:
-    """Wait for the database, bring it up to date, then become the server."""
+    """Wait for the database, upgrade it, then replace this process with the server."""
     upgrade = UpgradeSettings.from_environment()
     ServingSettings.from_environment()
     for url in database_urls():
@@ -137,20 +143,22 @@ def start(timeout: float) -> None:
 
 @main.command("metrics")
 def metrics_command() -> None:
-    """Serve the metrics of the bank's workers on this machine to Prometheus, beside the bank."""
+    """Serve the metrics of all workers of the bank on this machine to Prometheus."""
     settings = MetricsSettings.from_environment()
     if settings.folder is None:
         raise Failure(
-            f"{NAMES.metrics_folder} is not set: it names the folder that the serving process has there, too."
+            f"{NAMES.metrics_folder} is not set: set it to the folder that the server's {NAMES.metrics_folder} names."
         )
     if not settings.folder.is_dir():
-        raise Failure(f"{NAMES.metrics_folder} is {str(settings.folder)!r}, which is no folder: start the bank first.")
+        raise Failure(
+            f"{NAMES.metrics_folder} is {str(settings.folder)!r}, which is not a folder: start the bank first."
+        )
     _serve(shared.registry(settings.folder), settings)
 
 
 @main.command("figures")
 def figures_command() -> None:
-    """Serve the figures of the books to Prometheus, as the role that may read nothing else."""
+    """Serve the figures of the books to Prometheus, with the database role that can read nothing else."""
     settings = MetricsSettings.from_environment()
     engine = connect(database_url(os.environ, NAMES.database_url))
     registry = CollectorRegistry()
@@ -164,12 +172,12 @@ def _serve(registry: CollectorRegistry, settings: MetricsSettings) -> None:
     try:
         server.serve(registry, settings.host, settings.port)
     except OSError as error:
-        raise Failure(f"port {settings.port} of {settings.host} can't be had: {error.strerror}.") from None
+        raise Failure(f"can't listen on port {settings.port} of {settings.host}: {error.strerror}.") from None
 
 
 @main.command("verify")
 def verify_command() -> None:
-    """Recompute every balance from the transfers, the audit's hashes and retired seeds' rounds; say what differs."""
+    """Recompute all balances, the audit log's hashes and the rounds of retired seeds, and print every difference."""
     engine = connect(database_url(os.environ, NAMES.database_url))
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
         verdict = verify(connection)
@@ -182,41 +190,44 @@ def verify_command() -> None:
             f"and its transfers add up to {format_amount(difference.transfers)}."
         )
     total = format_amount(verdict.total)
-    looked = f"{verdict.accounts} accounts, {verdict.transfers} transfers, sum of all balances {total}"
-    problems = [] if verdict.sound else [f"{len(verdict.differences)} balances differ; {looked}"]
+    counts = f"{verdict.accounts} accounts, {verdict.transfers} transfers, sum of all balances {total}"
+    problems = [] if verdict.sound else [f"{len(verdict.differences)} balances differ; {counts}"]
     if chain.broken_at is not None:
-        problems.append(f"the audit was changed: its row {chain.broken_at} does not follow from those before it")
+        problems.append(f"the audit log was changed: the hash of row {chain.broken_at} does not match")
     for problem in fairness.problems[:MAX_NAMED]:
         click.echo(problem)
     if fairness.problems:
-        problems.append(f"{len(fairness.problems)} things are wrong with rounds or seeds")
+        problems.append(f"{len(fairness.problems)} errors in rounds or seeds")
     if problems:
         raise Failure(f"the books are wrong: {'; '.join(problems)}.")
-    click.echo(f"All balances agree with their transfers: {looked}.")
-    click.echo(f"The audit's {chain.rows} rows agree; note its head, so that none can be cut off: {chain.head.hex()}")
-    click.echo(f"The {fairness.rounds} rounds of {fairness.seeds} retired seeds are what their seeds make of them.")
+    click.echo(f"All balances agree with their transfers: {counts}.")
+    click.echo(
+        f"All {chain.rows} hashes of the audit log are correct. Write down the head, which proves later that no row at"
+        f" the end was removed: {chain.head.hex()}"
+    )
+    click.echo(f"All {fairness.rounds} rounds of {fairness.seeds} retired seeds are correct.")
 
 
 def wait(url: URL, timeout: float) -> None:
-    """Wait until the database lets this URL's role in; `timeout` is in seconds. Raises Failure."""
-    place = f"PostgreSQL at {url.host}:{url.port or CONTRACT.database_port} as {url.username}"
+    """Wait until the role of this URL can connect. Raise Failure after `timeout` seconds."""
+    server_and_role = f"PostgreSQL at {url.host}:{url.port or CONTRACT.database_port} as {url.username}"
     engine = connect(url)
     deadline = time.monotonic() + timeout
-    said = ""
+    printed = ""
     while True:
         try:
             with engine.connect() as connection:
                 connection.execute(text("SELECT 1"))
         except SQLAlchemyError as error:
-            found = reason(error)
+            message = reason(error)
         else:
             engine.dispose()
             return
         if time.monotonic() >= deadline:
-            raise Failure(f"gave up waiting for {place} after {timeout:g} seconds: {found}")
-        if found != said:
-            click.echo(f"Waiting for {place}: {found}", err=True)
-            said = found
+            raise Failure(f"can't connect to {server_and_role} after {timeout:g} seconds: {message}")
+        if message != printed:
+            click.echo(f"Waiting for {server_and_role}: {message}", err=True)
+            printed = message
         time.sleep(POLL)
 
 

@@ -29,8 +29,8 @@ class Base(DeclarativeBase):
 def connect(url: URL, *, connections: int = 1, single_statements: bool = False) -> Engine:
     """Return an engine with a pool of at most `connections`. It connects at the first use, and again after an outage.
 
-    With `single_statements` the connections are in autocommit mode: each statement is its own transaction, without BEGIN
-    and COMMIT. Use `transaction` to combine several statements.
+    With `single_statements` the connections are in autocommit mode: each statement is its own transaction, without
+    BEGIN and COMMIT. Use `transaction` to combine several statements.
     """
     engine = create_engine(
         url.set(drivername="postgresql+psycopg2"),

@@ -260,9 +260,9 @@ def test_the_figures_view_keeps_the_columns_of_older_images(owner: Engine, fresh
     ("command", "change", "named"),
     [
         ("metrics", {"METRICS_FOLDER": ""}, "METRICS_FOLDER is not set"),
-        ("metrics", {"METRICS_FOLDER": "/no/such/folder"}, "is no folder: start the bank first"),
+        ("metrics", {"METRICS_FOLDER": "/no/such/folder"}, "is not a folder: start the bank first"),
         ("metrics", {"METRICS_PORT": "http"}, "METRICS_PORT is 'http'"),
-        ("metrics", {"HOST": "203.0.113.1"}, "port 9464 of 203.0.113.1 can't be had"),
+        ("metrics", {"HOST": "203.0.113.1"}, "can't listen on port 9464 of 203.0.113.1"),
         ("figures", {"DATABASE_URL": ""}, "DATABASE_URL is not set"),
     ],
 )

@@ -1,1 +1,1 @@
-"""What organisers did: a chain of rows that nobody can change unseen."""
+"""The audit log: the organisers' actions, in a hash chain that reveals every changed row."""

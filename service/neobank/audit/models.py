@@ -1,4 +1,4 @@
-"""The audit's table. Rows are only ever added, by `record_audit` (see migrations/sql)."""
+"""The table of the audit log. Only `record_audit` (functions/audit.sql) inserts rows; none is updated or deleted."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from neobank.ledger.models import Account
 
 
 class AuditLog(Base):
-    """What an organiser did, to whom or what; `details` is JSON, as a text whose every byte the hash covers."""
+    """An action of an organiser and its target. `details` is JSON stored as text, because the hash covers its bytes."""
 
     __tablename__ = "audit_logs"
 

@@ -1,4 +1,4 @@
-"""Recording what an organiser does, in the transaction in which they do it, and reading it."""
+"""Recording an organiser's action in the audit log, in the transaction of the action, and reading the log."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ _RECORD = text("SELECT record_audit(:actor, :action, :target, :details)")
 
 
 def record(connection: Connection, *, actor: int, action: str, target: str, details: Mapping[str, Detail]) -> None:
-    """Add a row to the audit. Call it last in its transaction: from here on, other organisers wait for the commit.
+    """Append a row to the audit log. Call it last in the transaction: other organisers' actions wait until its commit.
 
-    `actor` is an account's id, `target` what was acted on in the organisers' words. Details hold no secret.
+    `actor` is an account id; `target` names the affected object as organisers know it. `details` contain no secret.
     """
     values = {"actor": actor, "action": action, "target": target, "details": json.dumps(details, ensure_ascii=False)}
     connection.execute(_RECORD, values)
@@ -26,7 +26,7 @@ def record(connection: Connection, *, actor: int, action: str, target: str, deta
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What an organiser did; `hash` is the chain's, up to and with this."""
+    """An action of an organiser; `hash` is the head of the chain up to and including this row."""
 
     id: int
     created_at: datetime
@@ -39,7 +39,7 @@ class Log:
 
 
 def logs(connection: Connection, *, limit: int, offset: int) -> Sequence[Log]:
-    """List what organisers did, newest first, after leaving out `offset` rows."""
+    """Return the organisers' actions, newest first: at most `limit`, after skipping `offset` rows."""
     page = select(AuditLog.__table__).order_by(AuditLog.id.desc()).limit(limit).offset(offset).subquery()
     statement = (
         select(

@@ -1,8 +1,9 @@
-"""The proof that nobody changed what organisers did: the audit's chain of hashes, computed anew.
+"""Verification of the audit log: recompute the hash chain.
 
-The hash of a row is the SHA-256 of the hash of the row before it (32 zero bytes before the first) and of these fields
-as netstrings (length in bytes, colon, field, comma): id, time in microseconds since 1970, the actor's account id,
-action, target, details. Rows that were cut off at the end leave a chain that agrees: whoever noted its head sees that.
+The hash of a row is the SHA-256 of the previous row's hash (32 zero bytes before the first row) and of these fields as
+netstrings (length in bytes, colon, field, comma): id, time in microseconds since 1970, the actor's account id, action,
+target, details. If rows are removed at the end, the remaining chain is valid; only a head written down before reveals
+it.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """How many rows there are, the hash of the last, and the first row that does not agree, if any."""
+    """The number of rows, the head (hash of the last row), and the id of the first row with a wrong hash, if any."""
 
     rows: int
     head: bytes
@@ -26,7 +27,7 @@ class Chain:
 
 
 def verify_chain(connection: Connection) -> Chain:
-    """Compute the whole chain anew, a few rows in memory at a time."""
+    """Recompute the chain up to the first wrong hash, with 1000 rows in memory at a time."""
     rows, head = 0, bytes(32)
     statement = select(AuditLog.__table__).order_by(AuditLog.id).execution_options(yield_per=1000)
     for row in connection.execute(statement):

@@ -1,4 +1,4 @@
-"""What a connection moves: noted by the ledger, for whoever opened the connection to read once it is committed."""
+"""A record of the transfers that a connection posts, which the caller reads after the commit to count them."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ _KEY = "neobank.movements"
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """Transfers of one kind, and what they moved together, in hundredths."""
+    """A number of transfers of one kind, and the sum of their amounts in hundredths."""
 
     kind: str
     transfers: int
@@ -17,14 +17,14 @@ class Movement:
 
 
 def begin(connection: Connection) -> list[Movement]:
-    """Note from now on what this connection moves, in the list that this gives."""
+    """Start a record for this connection. The returned list receives each later movement."""
     movements: list[Movement] = []
     connection.info[_KEY] = movements
     return movements
 
 
 def note(connection: Connection, movement: Movement) -> None:
-    """Note what was moved, if anybody began to; the transaction may still be rolled back."""
+    """Append a movement if the connection has a record. The transaction may still be rolled back."""
     movements: list[Movement] | None = connection.info.get(_KEY)
     if movements is not None:
         movements.append(movement)

@@ -1,6 +1,7 @@
-"""What can be done with money: open an account, move an amount, read a balance and a history.
+"""The operations of the ledger: open an account, move an amount, read a balance and a history.
 
-Amounts are hundredths. Every function takes the connection, so that its caller decides what commits together.
+Amounts are in hundredths of ¤. Every function takes a connection, so that the caller decides what a transaction
+contains.
 """
 
 import secrets
@@ -33,13 +34,14 @@ from neobank.ledger.models import Account, Balance, Transfer
 from neobank.ledger.money import format_amount
 
 NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""The characters of account numbers: digits and capitals without I, L, O and U."""
 
 MAX_BIGINT = 2**63 - 1
-"""The largest value of a bigint column, and so of an id."""
+"""The largest value of a bigint column, and therefore of an id."""
 
 
 class Kind(StrEnum):
-    """Why money moved."""
+    """The kind of a transfer."""
 
     TRANSFER = "transfer"
     OPENING_BALANCE = "opening_balance"
@@ -53,7 +55,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A transfer as its readers see it; the amount is in hundredths."""
+    """A transfer with the numbers and names of both accounts, as a history shows it; the amount is in hundredths."""
 
     id: int
     from_account: str
@@ -68,7 +70,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class NewTransfer:
-    """One of many transfers that are made as one: the ids of two accounts and an amount in hundredths."""
+    """A transfer to be posted by `pay_many`: the ids of two accounts and an amount in hundredths."""
 
     debit: int
     credit: int
@@ -77,7 +79,7 @@ class NewTransfer:
 
 @dataclass(frozen=True, slots=True)
 class PostedTransfer:
-    """A transfer that was just made, and what the payer has left, in hundredths."""
+    """A transfer that was just posted, and the payer's new balance in hundredths."""
 
     transfer_id: int
     created_at: datetime
@@ -87,11 +89,11 @@ class PostedTransfer:
 
 
 class InsufficientFunds(BankError):
-    """The payer has less than the amount."""
+    """The payer's balance is less than the amount."""
 
 
 class BalanceLimit(BankError):
-    """The receiver would have more than an account can hold."""
+    """The receiver's balance would exceed MAX_BALANCE."""
 
 
 class UnknownAccount(BankError):
@@ -99,25 +101,25 @@ class UnknownAccount(BankError):
 
 
 class SameAccount(BankError):
-    """An account can't pay itself."""
+    """The payer and the receiver are the same account."""
 
 
 class ReadOnly(Forbidden):
-    """The organisers have stopped all money."""
+    """The organisers have made the bank read-only."""
 
     def __init__(self) -> None:
-        super().__init__("The bank is read-only right now: the organisers have stopped all money for a while.")
+        super().__init__("The bank is read-only: the organisers have stopped all payments. Try again later.")
 
 
 class AccountFrozen(Forbidden):
-    """The organisers have frozen the account; functions/ledger.sql defines what it may still do."""
+    """The account is frozen; functions/ledger.sql defines what it may still do."""
 
     def __init__(self) -> None:
         super().__init__("The organisers have frozen this account. Contact an organiser.")
 
 
 class NameTaken(BankError):
-    """Another account has this name, or one that reads the same."""
+    """Another account has this name or one with the same key (see neobank.names)."""
 
 
 _POST = select(
@@ -132,8 +134,8 @@ def pay(
 ) -> PostedTransfer:
     """Move an amount in one statement.
 
-    Raises InsufficientFunds, BalanceLimit, UnknownAccount, SameAccount, AccountFrozen or ReadOnly; nothing has moved
-    then, and the transaction has to be rolled back.
+    Raise InsufficientFunds, BalanceLimit, UnknownAccount, SameAccount, AccountFrozen or ReadOnly. Then nothing has
+    moved, and the caller must roll back the transaction.
     """
     values = {"debit": debit, "number": credit_number, "amount": amount, "kind": kind, "memo": memo, "actor": actor}
     try:
@@ -141,7 +143,7 @@ def pay(
     except IntegrityError as error:
         raise refusal(error, amount) from error
     if transfer_id is None:
-        raise UnknownAccount(f"No account has the number {credit_number}.")
+        raise UnknownAccount(f"No account has the number {credit_number}. Check the number.")
     movements.note(connection, movements.Movement(kind, 1, amount))
     return PostedTransfer(transfer_id, created_at, debit_balance, credit_number, credit_name)
 
@@ -150,9 +152,10 @@ _POST_MANY = text("SELECT post_transfers(:debits, :credits, :amounts, :kind, :me
 
 
 def pay_many(connection: Connection, transfers: Sequence[NewTransfer], *, kind: Kind, memo: str, actor: int) -> None:
-    """Make many transfers as one, in one statement: what counts is what they come to for each account.
+    """Post many transfers together, in one statement: an account needs money only for its net amount.
 
-    Raises what `pay` raises but for UnknownAccount; nothing has moved then, and the transaction has to be rolled back.
+    Raise the errors of `pay` except UnknownAccount. Then nothing has moved, and the caller must roll back the
+    transaction.
     """
     values = {
         "debits": [transfer.debit for transfer in transfers],
@@ -170,14 +173,14 @@ def pay_many(connection: Connection, transfers: Sequence[NewTransfer], *, kind: 
 
 
 def refusal(error: IntegrityError, amount: int) -> BankError:
-    """Say why the database refused to move an amount (hundredths). Raises the error where it is none of these."""
+    """Translate the database's refusal to move an amount (hundredths) to a BankError. Re-raise an unknown error."""
     match violated_constraint(error):
         case "balance_not_below_floor":
-            return InsufficientFunds(f"There is less than {format_amount(amount)} in the account.")
+            return InsufficientFunds(f"The account's balance is less than {format_amount(amount)}.")
         case "balance_within_bounds":
-            return BalanceLimit(f"The receiving account can't hold {format_amount(amount)} more.")
+            return BalanceLimit(f"With {format_amount(amount)} more, the receiving account would exceed its maximum.")
         case "transfer_between_two":
-            return SameAccount("An account can't pay itself.")
+            return SameAccount("An account can't pay itself. Enter the number of another account.")
         case "bank_not_read_only":
             return ReadOnly()
         case "account_not_frozen":
@@ -186,13 +189,13 @@ def refusal(error: IntegrityError, amount: int) -> BankError:
 
 
 def violated_constraint(error: IntegrityError) -> str | None:
-    """Name the constraint that the database refused to break."""
+    """Return the name of the violated constraint, or None if the error names none."""
     diagnostics = getattr(error.orig, "diag", None)
     return getattr(diagnostics, "constraint_name", None)
 
 
 def open_account(connection: Connection, *, name: str, name_key: str) -> int:
-    """Open an account with nothing in it, and give its id. Raises NameTaken."""
+    """Open an account with a balance of zero, and return its id. Raise NameTaken if the key is in use."""
     statement = select(func.open_account(bindparam("number"), bindparam("name"), bindparam("name_key")))
     try:
         account_id: int = connection.execute(
@@ -200,15 +203,15 @@ def open_account(connection: Connection, *, name: str, name_key: str) -> int:
         ).scalar_one()
     except IntegrityError as error:
         if violated_constraint(error) == "accounts_name_key_key":
-            raise NameTaken(f"The name {name} is taken.") from error
+            raise NameTaken(f"The name {name} is taken. Choose another name.") from error
         raise
     return account_id
 
 
 def new_number() -> str:
-    """Draw an account number; that no other account has it, the database sees to."""
-    drawn = "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(8))
-    return f"NC-{drawn[:4]}-{drawn[4:]}"
+    """Return a random account number; a unique constraint of the database rejects one that exists."""
+    characters = "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(8))
+    return f"NC-{characters[:4]}-{characters[4:]}"
 
 
 def may_act() -> ColumnElement[bool]:
@@ -217,12 +220,12 @@ def may_act() -> ColumnElement[bool]:
 
 
 def balance_of(account_id: SQLColumnExpression[int]) -> ColumnElement[int]:
-    """Give the balance of an account, over its shards, as part of a larger query."""
+    """Return the balance of an account, summed over its shards, as a scalar subquery."""
     return select(func.sum(Balance.balance)).where(Balance.account_id == account_id).scalar_subquery()
 
 
 def history(connection: Connection, account_id: int, *, limit: int, before: int | None = None) -> Sequence[Entry]:
-    """List an account's transfers, newest first, at most `limit`, of those older than transfer `before`."""
+    """Return an account's transfers, newest first: at most `limit`, all older than transfer `before` if it is given."""
     sides = [
         _newest(Transfer.debit_account_id, account_id, limit, before),
         _newest(Transfer.credit_account_id, account_id, limit, before),
@@ -233,14 +236,14 @@ def history(connection: Connection, account_id: int, *, limit: int, before: int 
 
 
 def entry(connection: Connection, transfer_id: int) -> Entry | None:
-    """Look up a transfer."""
-    wanted = select(Transfer.__table__).where(Transfer.id == transfer_id).subquery()
-    row = connection.execute(entries(wanted)).one_or_none()
+    """Return a transfer, or None."""
+    transfer = select(Transfer.__table__).where(Transfer.id == transfer_id).subquery()
+    row = connection.execute(entries(transfer)).one_or_none()
     return None if row is None else Entry(*row)
 
 
 def entries(transfers: Subquery) -> Select[int, str, str, str, str, int, str, datetime, str]:
-    """Give what an Entry is made of, for a query's transfers."""
+    """Return the query of the fields of an Entry, for the transfers of a subquery."""
     payer, receiver = aliased(Account), aliased(Account)
     return (
         select(
@@ -260,8 +263,8 @@ def entries(transfers: Subquery) -> Select[int, str, str, str, str, int, str, da
 
 
 def _newest(side: InstrumentedAttribute[int], account_id: int, limit: int, before: int | None) -> Select[Transfer]:
-    # Ordered and bounded by both columns of the side's index, so that the planner can take no other: by `id` alone it
-    # may read the table backwards, and for an account that has long been idle that is the whole table.
+    # Ordered and bounded by both columns of the side's index, so that the planner can use no other index. Ordered by
+    # `id` alone, it may read the primary key backwards: for an account that was idle for long, almost the whole table.
     last = (account_id, MAX_BIGINT if before is None else before)
     newest = (
         select(Transfer.__table__)

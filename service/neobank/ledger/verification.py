@@ -1,4 +1,4 @@
-"""The proof that no money appeared, vanished or moved twice: every balance, recomputed from the transfers."""
+"""Verification of the ledger: each balance must equal the sum of its account's transfers, and all balances sum to 0."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An account whose balance is not what its transfers add up to, both in hundredths."""
+    """An account whose balance differs from the sum of its transfers; both in hundredths."""
 
     number: str
     balance: int
@@ -16,7 +16,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a look at the whole ledger found; amounts in hundredths."""
+    """The result of a verification: counts, the sum of all balances, and the differences; amounts in hundredths."""
 
     accounts: int
     transfers: int
@@ -25,7 +25,7 @@ class Verdict:
 
     @property
     def sound(self) -> bool:
-        """Whether every balance agrees and all of them together are zero."""
+        """Whether no balance differs and the sum of all balances is zero."""
         return not self.differences and self.total == 0
 
 
@@ -41,17 +41,17 @@ _DIFFERENCES = text("""
             UNION ALL
             SELECT debit_account_id, -amount FROM transfers
         ) AS sides GROUP BY account_id
-    ), held AS (
+    ), stored AS (
         SELECT account_id, sum(balance)::bigint AS balance FROM balances GROUP BY account_id
     )
     SELECT number, coalesce(balance, 0), coalesce(amount, 0)
-    FROM accounts LEFT JOIN held ON held.account_id = id LEFT JOIN moved ON moved.account_id = id
+    FROM accounts LEFT JOIN stored ON stored.account_id = id LEFT JOIN moved ON moved.account_id = id
     WHERE coalesce(balance, 0) <> coalesce(amount, 0) ORDER BY number
 """)
 
 
 def verify(connection: Connection) -> Verdict:
-    """Recompute the whole ledger as it was at one moment; the connection must be in a REPEATABLE READ transaction."""
+    """Recompute all balances. The connection must be in a REPEATABLE READ transaction, so that all queries agree."""
     connection.execute(text("SET LOCAL statement_timeout = 0"))
     accounts, transfers, total = connection.execute(_COUNTS).one()
     differences = [Difference(*row) for row in connection.execute(_DIFFERENCES)]
