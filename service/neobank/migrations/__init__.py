@@ -1,9 +1,9 @@
 """The schema: numbered migrations for tables and data, then the current functions, views and grants.
 
-`versions/` and `sql/` hold the numbered migrations, each of which runs once. `functions/`, `views/` and `grants.sql`
-hold the current text of everything else and are applied at every upgrade, so each text exists once. A change of a
-function or a view needs a new revision that records `definitions_digest()`: the revision tells `/health/ready` and an
-older image which functions the database has.
+`versions/` and `sql/` contain the numbered migrations, each of which runs once. `functions/`, `views/` and `grants.sql`
+contain the current definitions of everything else and are applied at every upgrade, so each definition exists once. A
+change of a function or a view needs a new revision that records `definitions_digest()`: `/health/ready` and older
+images compare the revision to know which functions the database has.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ class MigrationFailed(Exception):
     """A step of the upgrade failed and nothing was changed. The message names the step and PostgreSQL's error."""
 
 
-_LOCK = 0x6E656F62616E6B  # "neobank": the advisory lock that an upgrade holds
+_LOCK = 0x6E656F62616E6B  # "neobank" in ASCII: the key of the advisory lock of an upgrade
 _COMMENT = re.compile(r"--[^\n]*")
 
 
 def read_sql(name: str) -> str:
-    """Read one of this package's SQL files."""
+    """Return the text of one of this package's SQL files."""
     return _folder().joinpath(name).read_text(encoding="utf-8")
 
 
@@ -49,7 +49,7 @@ def current(connection: Connection) -> str | None:
 
 
 def definitions_digest() -> str:
-    """Return the SHA-256 (hex) of all functions and views, without comments and white space."""
+    """Return the SHA-256 (hex) of the text of all functions and views, without comments and white space."""
     source = "".join(file.read_text(encoding="utf-8") for kind in ("functions", "views") for file in _sql_files(kind))
     return hashlib.sha256("".join(_COMMENT.sub("", source).split()).encode()).hexdigest()
 
@@ -60,11 +60,11 @@ def recorded_digest() -> str:
 
 
 def upgrade(settings: UpgradeSettings) -> str:
-    """Bring the database to this code's revision, with its functions, grants, bankroll and first administrator.
+    """Upgrade the database to this code's revision, with its functions, grants, bankroll and first administrator.
 
-    Everything is committed in one transaction or not at all. Upgrades may run concurrently, and a second one changes
-    nothing. A database that a newer image has upgraded keeps its schema: it stays compatible with this version.
-    Return the revision reached. Raise MigrationFailed.
+    Everything is committed in one transaction or not at all. Concurrent upgrades are safe, and a rerun changes nothing.
+    A database that a newer image has upgraded keeps its schema, which is compatible with this version.
+    Return the database's revision. Raise MigrationFailed.
     """
     engine = connect(settings.owner_url)
     with engine.begin() as connection:
@@ -83,8 +83,8 @@ def upgrade(settings: UpgradeSettings) -> str:
 
 def _migrate(connection: Connection, before: str | None) -> None:
     """Run the missing revisions, then apply views, functions and grants. Raise MigrationFailed."""
-    # Views are dropped first: a view would keep a migration from changing a column, and a reader that holds the view's
-    # lock while it waits for a migrated table would deadlock with a later CREATE VIEW.
+    # Views are dropped first, for two reasons: a view prevents a migration from changing a column, and a reader that
+    # holds the view's lock while it waits for a migrated table would deadlock with a later CREATE VIEW.
     for view in _sql_files("views"):
         _execute(connection, view.name, f"DROP VIEW IF EXISTS {PurePath(view.name).stem}")
     _run_revisions(connection, before)

@@ -1,4 +1,4 @@
-"""Alembic's way in: the connection comes from `neobank.migrations.upgrade`, and so does the transaction."""
+"""Alembic's entry point. `neobank.migrations.upgrade` provides the connection and its transaction."""
 
 from alembic import context
 

@@ -19,13 +19,13 @@ GRANT SELECT, UPDATE ON switches TO neobank;
 GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO neobank;
 GRANT SELECT, INSERT, UPDATE (status, transfer_id, refund_transfer_id), DELETE ON charges TO neobank;
 
--- Only the casino's functions write rounds, seeds, limits and games, and only they can read a current server seed.
+-- Only the casino's functions write rounds, seeds, limits and games, and only they can read a server seed in use.
 GRANT SELECT ON games, dial_versions, casino_players, free_spins, rounds, revealed_seeds TO neobank;
 GRANT SELECT (id, account_id, commitment, client_seed, rounds, created_at, retired_at) ON seeds TO neobank;
-GRANT EXECUTE ON FUNCTION open_casino, look_at_spin, settle_round, rotate_seed, set_daily_loss_limit, exclude_player, set_game
-    TO neobank;
+GRANT EXECUTE ON FUNCTION open_casino, look_at_spin, settle_round, rotate_seed, set_daily_loss_limit, exclude_player,
+    set_game TO neobank;
 
--- functions/compatibility.sql says which images call these, and with which revision they go.
+-- functions/compatibility.sql states which images call these, and which revision removes them.
 GRANT EXECUTE ON FUNCTION post_transfer, begin_spin, settle_spin TO neobank;
 
 GRANT SELECT ON ledger_figures TO neobank_metrics;

@@ -1,14 +1,14 @@
--- The functions of the audit trail.
+-- The functions of the audit log.
 
 -- Returns a field as a netstring (its length in bytes, a colon, the field, a comma), so that no two rows encode alike.
 CREATE OR REPLACE FUNCTION netstring(p_field text) RETURNS text STABLE LANGUAGE sql AS $$
     SELECT octet_length(p_field) || ':' || p_field || ','
 $$;
 
--- Appends a row to the audit trail in the transaction of the audited action. The row's hash is the SHA-256 of the previous
--- row's hash (32 zero bytes before the first row) and the netstrings of id, time (microseconds since 1970), actor, action,
--- target and details. Call it last, after all other locks: its lock delays other organisers' actions until the commit, and
--- no player waits for it.
+-- Appends a row to the audit log in the transaction of the audited action. The row's hash is the SHA-256 of the
+-- previous row's hash (32 zero bytes before the first row) and the netstrings of id, time (microseconds since 1970),
+-- actor, action, target and details. Call it last, after all other locks: its lock delays other organisers' actions
+-- until the commit, and no player waits for it.
 CREATE OR REPLACE FUNCTION record_audit(p_actor bigint, p_action text, p_target text, p_details text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE

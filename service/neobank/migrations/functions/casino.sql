@@ -1,10 +1,11 @@
--- The casino's functions. They are the only way in which the application's role can play, rotate a seed, set a limit or change
--- a game. A round is one row; its transfers and the player's nonce are written in the same transaction.
+-- The casino's functions. They are the only way in which the application's role can play, rotate a seed, set a limit or
+-- change a game. A round is one row; its transfers and the player's nonce are written in the same transaction.
 
--- Creates a player's casino state with the current seed and the next one. Does nothing if it exists; of two concurrent calls
--- one creates it.
-CREATE OR REPLACE FUNCTION open_casino(p_account bigint, p_server_seed bytea, p_next_server_seed bytea, p_client_seed text)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+-- Creates a player's casino state with the seed in use and the next seed. Does nothing if it exists or the account is
+-- not a player's; of two concurrent calls only one creates it.
+CREATE OR REPLACE FUNCTION open_casino(
+    p_account bigint, p_server_seed bytea, p_next_server_seed bytea, p_client_seed text
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     v_seed bigint;
     v_next bigint;
@@ -19,8 +20,8 @@ BEGIN
     INSERT INTO casino_players (account_id, seed_id, next_seed_id) VALUES (p_account, v_seed, v_next);
 END $$;
 
--- Returns everything that a spin depends on, and the version (xmin) of the player's row that was read; locks nothing. Returns
--- no row for a player without casino state.
+-- Returns everything that a spin depends on, and the version (xmin) of the player's row that was read; locks nothing.
+-- Returns no row for a player without casino state.
 CREATE OR REPLACE FUNCTION look_at_spin(p_account bigint, p_game text) RETURNS TABLE (
     row_version bigint, server_seed bytea, client_seed text, nonce integer, day date, day_net bigint,
     daily_loss_limit bigint, pending_limit bigint, pending_from timestamptz, excluded_until timestamptz,
@@ -47,8 +48,8 @@ BEGIN
     WHERE player.account_id = p_account;
 END $$;
 
--- Takes a bet from a player, adds a win and returns the new balance. Raises check_violation if the bet exceeds the balance
--- before the win, or if the largest possible win would exceed the maximum balance: the outcome decides neither.
+-- Takes a bet from a player, adds a win and returns the new balance. Raises check_violation if the bet exceeds the
+-- balance before the win, or if the largest possible win would exceed the maximum balance: the outcome decides neither.
 CREATE OR REPLACE FUNCTION change_player(p_account bigint, p_bet bigint, p_win bigint, p_largest bigint) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -69,16 +70,18 @@ BEGIN
     RETURN v_held - p_bet + p_win;
 END $$;
 
--- Adds p_change (negative: subtracts it) to a shard of the house whose balance is at least p_need. Three tries, each in a new
--- transaction, because a failed try may hold locks that would deadlock with the next one:
---   1. Try one random shard; if it is locked or too poor, take any other unlocked shard that is rich enough.
---   2. Wait for a rich shard, unless rich shards are scarce: fewer than eight, and fewer than half of the number that try 3
---      would create. The bankroll, a top-up and lost bets gather on few shards, and a waiting payer would find its shard rich
---      again each time; so scarcity must reach try 3, which alone spreads the money.
---   3. Lock all shards. Raise check_violation house_can_pay if together they hold less than p_need; otherwise distribute the
+-- Adds p_change (negative: subtracts it) to a rich shard of the house: one whose balance is at least p_need. The caller
+-- makes up to three tries (p_try), each in a new transaction, because a failed try may hold locks that would deadlock
+-- with the next:
+--   1. Try one random shard; if it is locked or not rich, take any other shard that is unlocked and rich.
+--   2. Wait for a rich shard, unless rich shards are scarce: fewer than eight, and fewer than half of the number that
+--      try 3 would create. The bankroll, a top-up and lost bets collect on few shards, and a spin that waits for one of
+--      these finds it rich again each time. Only try 3 distributes the money, so with scarce shards this try must fail.
+--   3. Lock all shards. Raise check_violation house_can_pay if their sum is less than p_need; otherwise distribute the
 --      money evenly over as many shards as can each hold p_need, at most 32.
 -- Raises NBH01 if this try found no shard.
-CREATE OR REPLACE FUNCTION change_house(p_need bigint, p_change bigint, p_try integer) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION change_house(p_need bigint, p_change bigint, p_try integer) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
     c_house CONSTANT bigint := 9000000000000000002;
     c_enough CONSTANT integer := 8;
@@ -128,17 +131,17 @@ BEGIN
     END IF;
 END $$;
 
--- Settles a round: nonce, free spins, round, transfers, the player's balance, and the house last. Whether it is refused does
--- not depend on the outcome: the bet must be covered before the win, and house and player must have room for p_largest, the
--- largest win of this bet. Amounts are in hundredths of ¤.
--- The round must have been prepared from the current version of the player's row (p_row_version; NULL: the caller holds the
--- row's lock). Every spin, seed rotation, limit and exclusion updates that row, so no input of the round can have changed;
--- otherwise NBH02 is raised and the caller reads again. Raises check_violation with the name of the constraint, or NBH01: see
+-- Settles a round: nonce, free spins, round, transfers, the player's balance, and the house last. Whether it is refused
+-- does not depend on the outcome: the bet must be covered before the win, and house and player must have room for
+-- p_largest, the largest win of this bet. Amounts are in hundredths of ¤. The round must have been prepared from the
+-- current version of the player's row (p_row_version; NULL: the caller holds the row's lock). Every spin, seed
+-- rotation, limit and exclusion updates that row, so no input of the round can have changed; otherwise NBH02 is raised,
+-- and the caller reads the inputs again. Raises check_violation with the name of the constraint, or NBH01: see
 -- change_house.
 CREATE OR REPLACE FUNCTION settle_round(
-    p_row_version bigint, p_account bigint, p_nonce integer, p_game text, p_version bigint, p_dial integer, p_sheet text,
-    p_loose boolean, p_stops smallint[], p_free boolean, p_line_bet bigint, p_bet bigint, p_win bigint, p_largest bigint,
-    p_awarded smallint, p_day date, p_try integer,
+    p_row_version bigint, p_account bigint, p_nonce integer, p_game text, p_version bigint, p_dial integer,
+    p_sheet text, p_loose boolean, p_stops smallint[], p_free boolean, p_line_bet bigint, p_bet bigint, p_win bigint,
+    p_largest bigint, p_awarded smallint, p_day date, p_try integer,
     OUT round_id bigint, OUT played_at timestamptz, OUT balance_now bigint, OUT net_today bigint
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -153,7 +156,8 @@ BEGIN
     UPDATE casino_players SET
         nonce = nonce + 1, day = p_day,
         day_net = CASE WHEN day = p_day THEN day_net ELSE 0 END + p_bet - p_win
-    WHERE account_id = p_account AND nonce = p_nonce AND xmin::text::bigint = coalesce(p_row_version, xmin::text::bigint)
+    WHERE account_id = p_account AND nonce = p_nonce
+        AND xmin::text::bigint = coalesce(p_row_version, xmin::text::bigint)
     RETURNING seed_id, day_net INTO v_seed, net_today;
     IF NOT FOUND THEN
         RAISE SQLSTATE 'NBH02' USING MESSAGE = 'the player has changed since the round was prepared';
@@ -168,8 +172,8 @@ BEGIN
         WHERE free.remaining = 0;
     END IF;
     played_at := clock_timestamp();
-    INSERT INTO rounds (account_id, seed_id, nonce, game, version_id, dial, sheet, loose, stops, free, line_bet, bet, win,
-        awarded, created_at)
+    INSERT INTO rounds (account_id, seed_id, nonce, game, version_id, dial, sheet, loose, stops, free, line_bet, bet,
+        win, awarded, created_at)
     VALUES (p_account, v_seed, p_nonce, p_game, p_version, p_dial, p_sheet, p_loose, p_stops, p_free, p_line_bet, p_bet,
         p_win, p_awarded, played_at)
     RETURNING id INTO round_id;
@@ -186,7 +190,8 @@ BEGIN
     PERFORM change_house(p_largest - p_bet, p_bet - p_win, p_try);
 END $$;
 
--- Retires and reveals a player's current seed and activates the next one, whose commitment is already public.
+-- Retires and reveals a player's seed in use. Makes the next seed, whose commitment is already public, the seed in use,
+-- with this client seed (NULL: the previous one).
 CREATE OR REPLACE FUNCTION rotate_seed(
     p_account bigint, p_server_seed bytea, p_client_seed text,
     OUT server_seed bytea, OUT commitment text, OUT client_seed text, OUT rounds integer,
@@ -208,7 +213,8 @@ BEGIN
     WHERE account_id = p_account;
 END $$;
 
--- After a restore: retires a player's current seed, and the next one too, which may have been in use before the restore.
+-- After a restore: retires a player's seed in use, and the next seed too, which may have been in use before the
+-- restore. The client seed stays.
 CREATE OR REPLACE FUNCTION renew_seeds(p_account bigint, p_server_seed bytea, p_next_server_seed bytea) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -217,7 +223,8 @@ DECLARE
     v_next bigint;
 BEGIN
     SELECT * INTO v_player FROM casino_players WHERE account_id = p_account FOR NO KEY UPDATE;
-    UPDATE seeds SET rounds = CASE id WHEN v_player.seed_id THEN v_player.nonce ELSE 0 END, retired_at = clock_timestamp()
+    UPDATE seeds SET
+        rounds = CASE id WHEN v_player.seed_id THEN v_player.nonce ELSE 0 END, retired_at = clock_timestamp()
     WHERE id IN (v_player.seed_id, v_player.next_seed_id);
     INSERT INTO seeds (account_id, server_seed, client_seed)
     SELECT p_account, p_server_seed, client_seed FROM seeds WHERE id = v_player.seed_id RETURNING id INTO v_seed;
@@ -225,8 +232,9 @@ BEGIN
     UPDATE casino_players SET seed_id = v_seed, next_seed_id = v_next, nonce = 0 WHERE account_id = p_account;
 END $$;
 
--- Sets a player's daily loss limit in hundredths of ¤ (NULL: none). A lower limit takes effect at once and cancels a pending
--- one; a higher one, or none, takes effect after 24 hours.
+-- Sets a player's daily loss limit in hundredths of ¤ (NULL: none). A lower limit takes effect at once and cancels a
+-- pending one; a higher one, or none, takes effect after 24 hours. Repeating a pending change does not restart its 24
+-- hours.
 CREATE OR REPLACE FUNCTION set_daily_loss_limit(p_account bigint, p_limit bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -250,7 +258,8 @@ BEGIN
     END IF;
 END $$;
 
--- Excludes a player from every game until a time, at most 366 days from now, and returns it. An exclusion is never shortened.
+-- Excludes a player from every game until a time, at most 366 days from now, and returns it. An exclusion is never
+-- shortened.
 CREATE OR REPLACE FUNCTION exclude_player(p_account bigint, p_until timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -262,8 +271,8 @@ BEGIN
     RETURN v_until;
 END $$;
 
--- Opens or closes a game and sets its dial (hundredths of a per cent); NULL leaves either unchanged. A changed dial adds a
--- version. Returns whether the game exists.
+-- Opens or closes a game and sets its dial (hundredths of a per cent); NULL leaves either unchanged. A changed dial
+-- adds a version. Returns whether the game exists.
 CREATE OR REPLACE FUNCTION set_game(p_game text, p_enabled boolean, p_dial integer, p_actor bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN

@@ -7,15 +7,16 @@ CREATE OR REPLACE FUNCTION post_transfer(
 ) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
     SELECT paid.transfer_id, paid.posted_at, paid.debit_balance INTO transfer_id, posted_at, debit_balance
-    FROM post_payment(p_debit, (SELECT number FROM accounts WHERE id = p_credit), p_amount, p_kind, p_memo, p_actor) AS paid;
+    FROM post_payment(p_debit, (SELECT number FROM accounts WHERE id = p_credit), p_amount, p_kind, p_memo, p_actor)
+        AS paid;
     IF transfer_id IS NULL THEN
         RAISE foreign_key_violation USING CONSTRAINT = 'transfers_credit_account_id_fkey', MESSAGE = 'no such account';
     END IF;
 END $$;
 
--- Images before revision 0013 call it; remove it, with its grant, in revision 0015. Locks a player's casino state and returns
--- everything that a spin depends on; no row for a player without casino state. The lock is a separate statement, so that the
--- query sees what was committed while it waited.
+-- Images before revision 0013 call it; remove it, with its grant, in revision 0015. Locks a player's casino state and
+-- returns everything that a spin depends on; no row for a player without casino state. The lock is a separate
+-- statement, so that the query sees what was committed while it waited.
 CREATE OR REPLACE FUNCTION begin_spin(p_account bigint, p_game text) RETURNS TABLE (
     server_seed bytea, client_seed text, nonce integer, day date, day_net bigint,
     daily_loss_limit bigint, pending_limit bigint, pending_from timestamptz, excluded_until timestamptz,
@@ -44,6 +45,6 @@ CREATE OR REPLACE FUNCTION settle_spin(
 BEGIN
     SELECT settled.round_id, settled.played_at, settled.balance_now, settled.net_today
     INTO round_id, played_at, balance_now, net_today
-    FROM settle_round(NULL, p_account, p_nonce, p_game, p_version, p_dial, p_sheet, p_loose, p_stops, p_free, p_line_bet,
-        p_bet, p_win, p_largest, p_awarded, p_day, p_try) AS settled;
+    FROM settle_round(NULL, p_account, p_nonce, p_game, p_version, p_dial, p_sheet, p_loose, p_stops, p_free,
+        p_line_bet, p_bet, p_win, p_largest, p_awarded, p_day, p_try) AS settled;
 END $$;

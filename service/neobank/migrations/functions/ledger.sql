@@ -1,21 +1,21 @@
--- The ledger's functions. They run as the owner, and they are the only way in which the application's role can change an
--- account, a balance or a transfer. Amounts are in hundredths of ¤.
+-- The ledger's functions. They run as the owner, and they are the only way in which the application's role can change
+-- an account, a balance or a transfer. Amounts are in hundredths of ¤.
 --
--- Lock order: every function locks balances in ascending order of account id, so no two transactions deadlock. SYSTEM and
--- the house have the two highest ids; they are the busiest accounts and are therefore locked last.
+-- Lock order: every function locks balances in ascending order of account id, so no two transactions deadlock. SYSTEM
+-- and the house have the two highest ids; they are the busiest accounts and are therefore locked last.
 
 -- FREEZING. Organisers freeze an account with set_frozen. A frozen account
 --   * can receive money, and organisers can adjust it and reverse its transfers;
---   * can not pay, approve a charge or spin: refuse_payment;
---   * can not log in, and its sessions and API keys are rejected: may_act.
+--   * cannot pay, approve a charge or spin: refuse_payment;
+--   * cannot log in, and its sessions and API keys are rejected: may_act.
 
 -- Returns whether an account may act through a log-in, a session or an API key.
 CREATE OR REPLACE FUNCTION may_act(p_account accounts) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
     SELECT NOT p_account.frozen
 $$;
 
--- Raises check_violation, with the constraint bank_not_read_only or account_not_frozen, if a payment of this kind is not
--- allowed now. The owner is exempt from the read-only switch, because an upgrade may have to pay the bankroll.
+-- Raises check_violation, with the constraint bank_not_read_only or account_not_frozen, if a payment of this kind is
+-- not allowed now. The owner is exempt from the read-only switch, because an upgrade may have to pay the bankroll.
 CREATE OR REPLACE FUNCTION refuse_payment(p_read_only boolean, p_frozen boolean, p_kind text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -35,8 +35,8 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Opens an ordinary account with one balance of zero and a floor of zero. Returns its id. Raises unique_violation with the
--- name of the constraint.
+-- Opens an ordinary account with one balance of zero and a floor of zero. Returns its id. Raises unique_violation with
+-- the name of the constraint.
 CREATE OR REPLACE FUNCTION open_account(p_number text, p_name text, p_name_key text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -47,7 +47,8 @@ BEGIN
     RETURN v_id;
 END $$;
 
--- Takes an amount from an account and returns its new balance. If the account has several shards, the richest pay first.
+-- Takes an amount from an account and returns its new balance. Of several shards, those with the highest balances pay
+-- first. Raises check_violation if the balance would fall below the floor.
 CREATE OR REPLACE FUNCTION debit_account(p_account bigint, p_amount bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     v_balance bigint;
@@ -82,9 +83,10 @@ BEGIN
 END $$;
 
 -- Moves an amount to the account with this number. Returns the new transfer, the payer's new balance and the receiver's
--- name; all NULL if no account has the number. Raises check_violation with the name of the constraint for an overdraft, a
--- full receiver, a payment to oneself, and whatever refuse_payment refuses; nothing has moved then. The transfer is inserted
--- first, so that an invalid one is rejected before anything is locked and a busy balance is locked for as short as possible.
+-- name; all NULL if no account has the number. Raises check_violation with the name of the constraint for an overdraft,
+-- a receiver whose balance would exceed the maximum, a payment to oneself, and every payment that refuse_payment
+-- refuses; nothing has moved then. The transfer is inserted first, so that an invalid one is rejected before a balance
+-- is locked and a busy balance is locked for as short as possible.
 CREATE OR REPLACE FUNCTION post_payment(
     p_debit bigint, p_number text, p_amount bigint, p_kind text, p_memo text, p_actor bigint,
     OUT transfer_id bigint, OUT posted_at timestamptz, OUT debit_balance bigint, OUT credit_name text
@@ -125,9 +127,9 @@ RETURNS TABLE (account_id bigint, shards smallint, amount bigint) STABLE LANGUAG
     GROUP BY accounts.id
 $$;
 
--- Posts many transfers together, in the order of their entries. It locks every balance involved first, in the lock order,
--- and changes each once by its net amount: only the balances after the last entry must respect their floors. Raises what
--- post_payment raises; nothing has moved then.
+-- Posts many transfers together, in the order of their entries. It locks every balance involved first, in the lock
+-- order, and changes each once by its net amount: only the balances after the last entry must respect their floors.
+-- Raises what post_payment raises; nothing has moved then.
 CREATE OR REPLACE FUNCTION post_transfers(
     p_debits bigint[], p_credits bigint[], p_amounts bigint[], p_kind text, p_memo text, p_actor bigint
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

@@ -1,7 +1,8 @@
 -- The functions of sessions. They run with the rights of the application's role.
 
--- Returns the player whose unexpired session has this token hash, if the account may act; all NULL otherwise. Updates the
--- session's last_seen_at if it is older than p_seen. That update does not wait for the disk: a crash loses only a time.
+-- Returns the player whose unexpired session has this token hash, if the account may act; all NULL otherwise. Updates
+-- the session's last_seen_at if it is older than p_seen. That update does not wait for the disk: a crash loses only a
+-- time.
 CREATE OR REPLACE FUNCTION find_caller(
     p_token_hash bytea, p_seen interval,
     OUT account_id bigint, OUT account_number text, OUT character_name text, OUT session_id bigint,

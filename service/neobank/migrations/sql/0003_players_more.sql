@@ -3,7 +3,8 @@ ALTER TABLE players ADD COLUMN must_change_password boolean NOT NULL DEFAULT fal
 ALTER TABLE sessions ADD COLUMN device text;
 ALTER TABLE sessions ADD COLUMN last_seen_at timestamptz NOT NULL DEFAULT now();
 
--- players.faction has no foreign key to this table, because an older image, which accepts any text, may still be serving.
+-- players.faction has no foreign key to this table, because an older image, which accepts any text, may still be
+-- serving.
 CREATE TABLE factions (
     name        text PRIMARY KEY,
     name_key    text NOT NULL UNIQUE,

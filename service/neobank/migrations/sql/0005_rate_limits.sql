@@ -1,4 +1,5 @@
--- UNLOGGED: counting never waits for the disk, and a crash loses only counters. Half-full pages leave room for HOT updates.
+-- UNLOGGED: counting never waits for the disk, and a crash loses only counters. Half-full pages leave room for HOT
+-- updates.
 CREATE UNLOGGED TABLE rate_limit_counters (
     key_hash bytea PRIMARY KEY,
     hits     bigint NOT NULL,

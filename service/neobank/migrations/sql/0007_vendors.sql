@@ -1,5 +1,5 @@
--- API keys of the vendors' terminals. A key is 256 random bits, so its plain SHA-256 cannot be reversed, and a new SECRET_KEY
--- does not invalidate it.
+-- API keys of the vendors' terminals. A key is 256 random bits, so its plain SHA-256 cannot be reversed, and a new
+-- SECRET_KEY does not invalidate it.
 CREATE TABLE api_keys (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key_hash    bytea NOT NULL UNIQUE,

@@ -16,7 +16,7 @@ CREATE TABLE dial_versions (
 );
 CREATE INDEX dial_versions_game_idx ON dial_versions (game, id);
 
--- Server seeds. A player's next seed has no client seed yet, the current one has, and a retired one never changes.
+-- Server seeds. A player's next seed has no client seed yet, the seed in use has one, and a retired seed never changes.
 CREATE TABLE seeds (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account_id  bigint NOT NULL REFERENCES accounts,
@@ -56,8 +56,8 @@ CREATE TABLE free_spins (
     PRIMARY KEY (account_id, game)
 );
 
--- The rounds played; rows are only inserted. account_id and version_id have no foreign keys, because every round would lock the
--- same version row; the functions guarantee that both exist.
+-- The rounds played; rows are only inserted. account_id and version_id have no foreign keys, because every round would
+-- lock the same version row; the functions guarantee that both exist.
 CREATE TABLE rounds (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account_id bigint NOT NULL,

@@ -1,4 +1,4 @@
-"""The ledger: accounts, balances, transfers, and the functions that alone may write them."""
+"""The ledger: accounts, balances and transfers."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Sessions that can be told apart, one-time passwords, factions, and the organisers' switches."""
+"""The device and time of a session, one-time passwords, factions, and the organisers' switches."""
 
 from alembic import op
 from sqlalchemy import Connection, text
@@ -16,9 +16,9 @@ def upgrade() -> None:
 
 
 def adopt_factions(connection: Connection) -> None:
-    """Until now any text was a faction: each becomes one that exists, those that read the same becoming one."""
-    found = connection.execute(text("SELECT DISTINCT faction FROM players WHERE faction IS NOT NULL ORDER BY faction"))
-    for faction in found.scalars().all():
+    """Create a faction for each text in `players.faction`, which was free text. Texts with the same key become one."""
+    texts = connection.execute(text("SELECT DISTINCT faction FROM players WHERE faction IS NOT NULL ORDER BY faction"))
+    for faction in texts.scalars().all():
         values = {"faction": faction, "key": names.key(faction)}
         connection.execute(
             text("INSERT INTO factions (name, name_key) VALUES (:faction, :key) ON CONFLICT DO NOTHING"), values

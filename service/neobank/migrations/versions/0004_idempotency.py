@@ -1,4 +1,4 @@
-"""Idempotency: the same request twice moves money once."""
+"""Saved responses of requests with an Idempotency-Key."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Frozen accounts, many transfers as one, and the organisers' audit."""
+"""Frozen accounts and the audit log."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Vendors: their terminals' keys, and charges that players approve."""
+"""Vendors: the API keys of their terminals, and charges that players approve."""
 
 from alembic import op
 

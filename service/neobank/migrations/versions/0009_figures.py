@@ -1,4 +1,4 @@
-"""More columns of the view ledger_figures, which views/ holds now."""
+"""More columns of the view ledger_figures, which is now defined in views/."""
 
 revision = "0009"
 down_revision = "0008"

@@ -1,4 +1,4 @@
-"""A change of post_transfer, which functions/ holds now: a payment to oneself is rejected before it locks a balance."""
+"""A payment to oneself is rejected before it locks a balance: a change of post_transfer, now defined in functions/."""
 
 revision = "0011"
 down_revision = "0010"

@@ -1,4 +1,4 @@
-"""Lists of what is open read nothing of what is over."""
+"""Partial indexes: lists of open charges and active keys read no expired charge and no revoked key."""
 
 from alembic import op
 

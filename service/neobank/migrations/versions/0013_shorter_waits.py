@@ -1,4 +1,4 @@
-"""New functions for a caller, a payment and a spin, which functions/ holds now."""
+"""New functions that look up a caller, post a payment and settle a spin, now defined in functions/."""
 
 revision = "0013"
 down_revision = "0012"

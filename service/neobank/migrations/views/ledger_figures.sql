@@ -1,5 +1,5 @@
--- What the metrics role can read of the bank. Amounts are in hundredths of ¤. Columns are only ever added, because an older
--- image may read the view.
+-- What the metrics role can read of the bank. Amounts are in hundredths of ¤. Columns are only ever added, because an
+-- older image may read the view.
 CREATE VIEW ledger_figures AS
 SELECT
     coalesce(sum(balance) FILTER (WHERE account_id < 9000000000000000001), 0)::bigint AS money_supply,
