@@ -206,5 +206,5 @@ def test_the_command_needs_no_server_and_no_settings() -> None:
 
 @pytest.mark.parametrize("malformed", [b"", b"[]", b"{", b"\xff", b'{"id": NaN}', b"5", b"null"])
 def test_malformed_input_is_rejected(malformed: bytes) -> None:
-    with pytest.raises(ValueError, match="not a round as GET"):
+    with pytest.raises(ValueError, match="the input is not a round"):
         read_round(malformed)

@@ -71,7 +71,7 @@ def outcomes(game: Game) -> Iterator[Outcome]:
 
 def settle(connection: Connection, account: int, terms: Terms, outcome: Outcome, attempt: int) -> None:
     values: dict[str, object] = {"account": account, "game": terms.game.name}
-    seen = connection.execute(spins._LOOK, values).one()
+    seen = connection.execute(spins._READ_INPUTS, values).one()
     values |= {
         "row_version": seen.row_version,
         "nonce": seen.nonce,
@@ -197,6 +197,6 @@ def test_the_previous_version_of_the_service_can_still_spin(owner: Engine, gambl
             | {"day": connection.execute(DAY).scalar_one()},
         ).one()
     with owner.connect() as connection:
-        seen = connection.execute(spins._LOOK, values).one()
+        seen = connection.execute(spins._READ_INPUTS, values).one()
     assert (settled.balance_now, settled.net_today) == (102_000, -2000)
     assert (seen.nonce, seen.day_net) == (begun.nonce + 1, -2000)

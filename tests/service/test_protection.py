@@ -211,7 +211,7 @@ def test_a_pending_limit_and_an_exclusion_end_exactly_at_their_time() -> None:
     now = datetime.now(UTC)
     found = Limits(now, None, 0, 100, 200, now, now)
     assert (found.limit, found.pending) == (200, False)
-    found.admit()
+    found.require_not_excluded()
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""The casino: games as data, one engine that plays them, exact mathematics, rounds that anybody can check."""
+"""The casino: games as data, one engine for all of them, exact returns, and rounds that anyone can verify."""

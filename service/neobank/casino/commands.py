@@ -1,4 +1,4 @@
-"""`neobank casino …` and `neobank verify-round`: mathematics and proofs that need neither server nor database."""
+"""`neobank casino …` and `neobank verify-round`, which need neither a server nor a database."""
 
 import json
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ def casino_group() -> None:
 
 
 @casino_group.command("report")
-@click.option("--dial", type=Decimal, default=None, help="Also at this payout percentage, 50 to 150.")
+@click.option("--dial", type=Decimal, default=None, help="A payout percentage, 50 to 150; 102 by default.")
 def report_command(dial: Decimal | None) -> None:
-    """Print what each game returns, exactly: on the tight strips, the loose ones, and at the dial."""
+    """Print each game's exact figures: on the tight strips (dial 50), at the dial, and on the loose strips (150)."""
     dials = sorted({DIAL_MINIMUM, DIAL_DEFAULT if dial is None else in_hundredths(dial), DIAL_MAXIMUM})
     for game in GAMES.values():
         click.echo(f"{game.name}   sheet {game.sheet}")
@@ -33,47 +33,48 @@ def report_command(dial: Decimal | None) -> None:
 
 
 def in_hundredths(percentage: Decimal) -> int:
-    """Turn a payout percentage into hundredths of a per cent. Raises ValueError, in words."""
+    """Convert a payout percentage to hundredths of a per cent. Raise ValueError, with a message for the user."""
     dial = percentage * 100
     if not (dial.is_finite() and DIAL_MINIMUM <= dial <= DIAL_MAXIMUM and dial == int(dial)):
-        raise ValueError("a payout percentage is a number from 50 to 150 with at most two decimals.")
+        raise ValueError("a payout percentage must be a number from 50 to 150 with at most two decimals.")
     return int(dial)
 
 
 def _table(game: Game, dials: list[int]) -> Iterator[str]:
     yield f"{'dial':>7}  {'return':>8}  {'hits':>22}  {'free spins':>10}  {'lines return':>12}  {'sd':>5}  largest win"
     for dial in dials:
-        found = figures(game, dial)
+        exact = figures(game, dial)
         strips = {DIAL_MINIMUM: " (tight)", DIAL_MAXIMUM: " (loose)"}.get(dial, "")
         yield (
-            f"{dial / 100:7.2f}  {found.returned!s:>8}  {_share(found.hits):>22}  {found.free_spins!s:>10}"
-            f"  {found.line_return!s:>12}  {float(found.variance) ** 0.5:5.2f}"
-            f"  {found.largest} x the bet a line{strips}"
+            f"{dial / 100:7.2f}  {exact.returned!s:>8}  {_probability(exact.hits):>22}  {exact.free_spins!s:>10}"
+            f"  {exact.line_return!s:>12}  {float(exact.variance) ** 0.5:5.2f}"
+            f"  {exact.largest} x the bet per line{strips}"
         )
 
 
-def _share(chance: Fraction) -> str:
-    return f"{chance} = {float(chance):.2%}"
+def _probability(probability: Fraction) -> str:
+    return f"{probability} = {float(probability):.2%}"
 
 
 @click.command("verify-round")
 @click.argument("file", type=click.File("rb"), default="-")
 def verify_round_command(file: BinaryIO) -> None:
-    """Recompute a round from FILE (standard input without one): what GET /api/v1/casino/rounds/ID answered.
+    """Verify a round. FILE contains the response of GET /api/v1/casino/rounds/ID; without FILE, read standard input.
 
-    Neither server nor database is asked. Its seed has to be retired: POST /api/v1/casino/seed reveals it.
+    This needs neither the server nor the database. The round's seed must be revealed: POST /api/v1/casino/seed reveals
+    it.
     """
-    found = read_round(file.read())
-    wrong = problems(found)
-    if wrong:
-        raise ValueError(f"round {found.id} is not what its seeds make of it: {'; '.join(wrong)}.")
-    shown = ", ".join(map(str, found.stops))
-    strips = strip_set(loose=found.loose)
-    click.echo(f"Round {found.id} is right: {strips} strips, stops {shown}, win {format_amount(found.win)}.")
+    played = read_round(file.read())
+    differences = problems(played)
+    if differences:
+        raise ValueError(f"round {played.id} does not follow from its seeds: {'; '.join(differences)}.")
+    stops = ", ".join(map(str, played.stops))
+    strips = strip_set(loose=played.loose)
+    click.echo(f"Round {played.id} is correct: {strips} strips, stops {stops}, win {format_amount(played.win)}.")
 
 
 def read_round(text: bytes) -> Round:
-    """Read a round as the interface shows it. Raises ValueError where it is none."""
+    """Parse a round from the JSON of the API. Raise ValueError if it is not a round."""
     try:
         body = json.loads(text, parse_float=Decimal)
         seed = body["server_seed"]
@@ -97,4 +98,6 @@ def read_round(text: bytes) -> Round:
             server_seed=None if seed is None else bytes.fromhex(seed),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"this is not a round as GET /api/v1/casino/rounds/ID shows it: {error!r}.") from None
+        raise ValueError(
+            f"the input is not a round: {error!r}. Save the response of GET /api/v1/casino/rounds/ID unchanged."
+        ) from None

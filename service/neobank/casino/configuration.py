@@ -1,4 +1,4 @@
-"""What organisers set: which games are open, and each one's dial, of which every version stays known."""
+"""The organisers' settings: which games are open, and all versions of each game's dial."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from neobank.errors import NotFound
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A dial (hundredths of a per cent) that a game had from a moment on."""
+    """A version of a game's dial (hundredths of a per cent), in force since a time."""
 
     id: int
     dial: int
@@ -24,7 +24,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A game as it is set; the last version is in force."""
+    """A game with its settings; `versions` is in ascending order."""
 
     game: Game
     is_enabled: bool
@@ -33,7 +33,7 @@ class Configuration:
 
     @property
     def current(self) -> Version:
-        """The version in force."""
+        """The version in force: the newest."""
         return self.versions[-1]
 
 
@@ -42,12 +42,12 @@ _SET: Final = text("SELECT set_game(:game, :enabled, :dial, :actor)")
 
 
 def open_games(connection: Connection) -> Sequence[str]:
-    """Name the games that are open."""
+    """Return the names of the open games, in alphabetical order."""
     return [name for name in connection.execute(_OPEN).scalars() if name in GAMES]
 
 
 def configurations(connection: Connection) -> Sequence[Configuration]:
-    """Look at every game."""
+    """Return the configurations of all games, ordered by name."""
     rows = connection.execute(select(GameRow.name, GameRow.is_enabled, GameRow.updated_at).order_by(GameRow.name)).all()
     versions = connection.execute(
         select(DialVersion.game, DialVersion.id, DialVersion.dial, DialVersion.created_at).order_by(DialVersion.id)
@@ -67,8 +67,11 @@ def configurations(connection: Connection) -> Sequence[Configuration]:
 def configure(
     connection: Connection, name: str, *, is_enabled: bool | None, dial: int | None, by: int
 ) -> Configuration:
-    """Open or close a game and set its dial, as far as they are given. Raises NotFound."""
+    """Open or close a game and set its dial (hundredths of a per cent); None leaves a setting unchanged.
+
+    Return the new configuration. Raise NotFound for an unknown game.
+    """
     if name not in GAMES:
-        raise NotFound(f"There is no game {name}: there are {', '.join(GAMES)}.")
+        raise NotFound(f"There is no game {name}. The games are {', '.join(GAMES)}.")
     connection.execute(_SET, {"game": name, "enabled": is_enabled, "dial": dial, "actor": by})
-    return next(found for found in configurations(connection) if found.game.name == name)
+    return next(configuration for configuration in configurations(connection) if configuration.game.name == name)

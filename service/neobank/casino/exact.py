@@ -1,8 +1,9 @@
-"""What a game returns, as exact fractions, without walking its grids.
+"""The return of a game and related figures as exact fractions, without enumerating all grids.
 
-A set of strips is gone over reel by reel. All that later reels can see of the reels before is a state: the money that
-is decided, how many scatters there are (as far as they matter), and for each line which symbols its run may still be
-of. Equal states are counted together, and there are a few hundred of them where there are 35 million grids.
+The computation processes a set of strips reel by reel. Everything that later reels need to know of the reels before is
+a state: the sum of the awards that are decided, the number of scatters (counted up to the number needed), and for each
+line the symbols that its run can still consist of. Equal states are counted together: there are a few hundred states
+for 35 million grids.
 """
 
 from collections import Counter
@@ -18,36 +19,39 @@ from neobank.casino.game import Game
 DIAL_MINIMUM: Final = 5_000
 DIAL_MAXIMUM: Final = 15_000
 DIAL_DEFAULT: Final = 10_200
-"""Hundredths of a per cent of return: at the minimum every round is played on the tight strips, at the maximum on the
-loose ones."""
+"""Hundredths of a per cent of return. At the minimum every round is played on the tight strips, at the maximum on the
+loose strips."""
 
-DRAWN_FROM: Final = DIAL_MAXIMUM - DIAL_MINIMUM
+DIAL_SPAN: Final = DIAL_MAXIMUM - DIAL_MINIMUM
+"""A round's set of strips is drawn as a number below this."""
 
 Line = tuple[str, int] | None
-"""The symbols that a line's run may still be of, and the best award of those it no longer can; None once decided."""
+"""The symbols that a line's run can still consist of, and the highest award of the runs that have ended; None once the
+award of the line is decided."""
 
 State = tuple[int, int, tuple[Line, ...]]
+"""The sum of the decided awards, the number of scatters, and the lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A paid spin with the free spins it awards; the unit of return and variance is its whole bet."""
+    """Figures of a paid spin including the free spins that it awards. The unit of return and variance is its bet."""
 
     returned: Fraction
     hits: Fraction
-    """The chance that its own lines pay."""
+    """The probability that the lines of the paid spin itself pay."""
     variance: Fraction
     free_spins: Fraction
-    """The chance that it awards them."""
+    """The probability that it awards free spins."""
     line_return: Fraction
-    """What its own lines return."""
+    """The return of the lines of the paid spin itself, without free spins."""
     largest: int
-    """The largest sum of awards of one spin, in bets of a line."""
+    """The largest sum of awards of one spin, as a multiple of the bet per line."""
 
 
 @cache
 def distribution(game: Game, *, loose: bool) -> Mapping[tuple[int, bool], int]:
-    """Count a set's grids by the sum of their awards and by whether they award free spins."""
+    """Return the number of grids of a set of strips, by the sum of their awards and whether they award free spins."""
     states: Counter[State] = Counter({(0, 0, (("".join(game.awards), 0),) * len(game.lines)): 1})
     for reel, strip in enumerate(game.strips(loose=loose)):
         windows = Counter(window(strip, stop, game.rows) for stop in range(len(strip)))
@@ -59,34 +63,34 @@ def distribution(game: Game, *, loose: bool) -> Mapping[tuple[int, bool], int]:
         states = following
     needed = game.scatter.needed if game.scatter else 1
     counted: Counter[tuple[int, bool]] = Counter()
-    for (money, scatters, lines), count in states.items():
-        undecided = sum(_award(game, line, game.reels) for line in lines)
-        counted[money + undecided, scatters >= needed] += count
+    for (decided, scatters, lines), count in states.items():
+        full_runs = sum(_award(game, line, game.reels) for line in lines)
+        counted[decided + full_runs, scatters >= needed] += count
     return counted
 
 
 @cache
 def largest_award(game: Game) -> int:
-    """Give the largest sum of awards of one spin on either set, in bets of a line."""
+    """Return the largest sum of awards of one spin on either set, as a multiple of the bet per line."""
     return max(award for loose in (False, True) for award, _ in distribution(game, loose=loose))
 
 
 @cache
 def figures(game: Game, dial: int) -> Figures:
-    """Compute a game's figures at a dial (hundredths of a per cent)."""
+    """Return a game's figures at a dial (hundredths of a per cent)."""
     mixed = _mixture(game, dial)
     lines = len(game.lines)
     spins = game.free_spins_awarded
-    mean = sum((chance * award for (award, _), chance in mixed.items()), Fraction()) / lines
-    square = sum((chance * award**2 for (award, _), chance in mixed.items()), Fraction()) / lines**2
-    triggers = sum((chance for (_, awards), chance in mixed.items() if awards), Fraction())
-    with_trigger = sum((chance * award for (award, awards), chance in mixed.items() if awards), Fraction()) / lines
-    # Free spins are as good as each other and know nothing of the spin that awarded them.
+    mean = sum((p * award for (award, _), p in mixed.items()), Fraction()) / lines
+    square = sum((p * award**2 for (award, _), p in mixed.items()), Fraction()) / lines**2
+    triggers = sum((p for (_, awards), p in mixed.items() if awards), Fraction())
+    with_trigger = sum((p * award for (award, awards), p in mixed.items() if awards), Fraction()) / lines
+    # Free spins are identically distributed, and independent of each other and of the spin that awarded them.
     free_square = spins * (square - mean**2) + (spins * mean) ** 2
     returned = mean * (1 + spins * triggers)
     return Figures(
         returned=returned,
-        hits=sum((chance for (award, _), chance in mixed.items() if award), Fraction()),
+        hits=sum((p for (award, _), p in mixed.items() if award), Fraction()),
         variance=square + 2 * spins * mean * with_trigger + triggers * free_square - returned**2,
         free_spins=triggers,
         line_return=mean,
@@ -95,8 +99,8 @@ def figures(game: Game, dial: int) -> Figures:
 
 
 def chance_of_loose(dial: int) -> Fraction:
-    """Give the chance that a round at this dial is played on the loose strips."""
-    return Fraction(dial - DIAL_MINIMUM, DRAWN_FROM)
+    """Return the probability that a round at this dial is played on the loose strips."""
+    return Fraction(dial - DIAL_MINIMUM, DIAL_SPAN)
 
 
 def _mixture(game: Game, dial: int) -> dict[tuple[int, bool], Fraction]:
@@ -110,32 +114,32 @@ def _mixture(game: Game, dial: int) -> dict[tuple[int, bool], Fraction]:
 
 
 def _next(game: Game, state: State, shown: str, rows: list[int], reel: int) -> State:
-    money, scatters, lines = state
+    decided, scatters, lines = state
     following: list[Line] = []
     for line, row in zip(lines, rows, strict=True):
         if line is None:
             following.append(None)
             continue
-        found, decided = _extend(game, line, shown[row], reel)
-        money += decided
-        following.append(found)
+        extended, award = _extend(game, line, shown[row], reel)
+        decided += award
+        following.append(extended)
     if game.scatter:
         scatters = min(scatters + shown.count(game.scatter.symbol), game.scatter.needed)
-    return money, scatters, tuple(following)
+    return decided, scatters, tuple(following)
 
 
 @cache
 def _extend(game: Game, line: tuple[str, int], cell: str, reel: int) -> tuple[Line, int]:
-    """Give what a line becomes when a reel shows this cell on it, and the money that this decides."""
-    alive, best = line
-    still = "".join(symbol for symbol in alive if cell in (symbol, game.wild))
-    ended = "".join(symbol for symbol in alive if symbol not in still)
+    """Return a line after the next reel shows this cell on it, and its award if that decides it (otherwise 0)."""
+    possible, best = line
+    continued = "".join(symbol for symbol in possible if cell in (symbol, game.wild))
+    ended = "".join(symbol for symbol in possible if symbol not in continued)
     best = _award(game, (ended, best), reel)
-    return ((still, best), 0) if still else (None, best)
+    return ((continued, best), 0) if continued else (None, best)
 
 
 def _award(game: Game, line: Line, length: int) -> int:
-    """Give the best of what is decided on a line and of what runs of this length pay."""
+    """Return the highest of the award of a line so far and the awards of its possible runs at this length."""
     if line is None:
         return 0
     symbols, best = line

@@ -1,6 +1,6 @@
-"""Scheme nb1: how a round's outcome follows from a server seed, a client seed and a nonce, and from nothing else.
+"""Scheme nb1: compute a round's strips and stops from the server seed, the client seed and the nonce.
 
-docs/fairness.md describes it for whoever writes another verifier.
+docs/fairness.md specifies the scheme for authors of other verifiers.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from neobank.casino.exact import DIAL_MINIMUM, DRAWN_FROM
+from neobank.casino.exact import DIAL_MINIMUM, DIAL_SPAN
 from neobank.casino.game import Game
 
 SCHEME: Final = "nb1"
@@ -24,7 +24,7 @@ _BIG_ENDIAN: Final = struct.Struct(">8I")
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """What the rounds of one server seed follow from."""
+    """A server seed (32 bytes) and the client seed that is used with it."""
 
     server_seed: bytes
     client_seed: str
@@ -32,26 +32,26 @@ class Seeds:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Which set of strips a round is played on, and where its reels stop."""
+    """The set of strips and the stops that were drawn for a round."""
 
     loose: bool
     stops: tuple[int, ...]
 
 
 def commitment(server_seed: bytes) -> str:
-    """Give what is shown of a server seed before it is used: its SHA-256 in lower-case hex."""
+    """Return the commitment to a server seed, which is published before its use: its SHA-256 in lower-case hex."""
     return hashlib.sha256(server_seed).hexdigest()
 
 
 def draw_round(game: Game, seeds: Seeds, nonce: int, dial: int) -> Drawn:
     """Draw a round at a dial (hundredths of a per cent): first the set of strips, then each reel's stop."""
     words = _words(seeds, game, nonce)
-    loose = _draw(words, DRAWN_FROM) < dial - DIAL_MINIMUM
+    loose = _draw(words, DIAL_SPAN) < dial - DIAL_MINIMUM
     return Drawn(loose, tuple(_draw(words, len(strip)) for strip in game.strips(loose=loose)))
 
 
 def block(game: Game, seeds: Seeds, nonce: int, number: int) -> bytes:
-    """Give block `number` of a round: 32 bytes, eight words."""
+    """Return block `number` of a round: 32 bytes, which are eight words."""
     message = f"{SCHEME}:{game.path_name}:{nonce}:{number}:{seeds.client_seed}"
     return hmac.digest(seeds.server_seed, message.encode("ascii"), hashlib.sha256)
 
@@ -63,9 +63,9 @@ def _words(seeds: Seeds, game: Game, nonce: int) -> Iterator[int]:
         number += 1
 
 
-def _draw(words: Iterator[int], sides: int) -> int:
-    """Give a number below `sides`, each as likely; words of the incomplete last run are left out."""
-    limit = _WORDS - _WORDS % sides
+def _draw(words: Iterator[int], bound: int) -> int:
+    """Return a uniformly distributed number below `bound`; discard words that would make small numbers more likely."""
+    limit = _WORDS - _WORDS % bound
     while (word := next(words)) >= limit:
         pass
-    return word % sides
+    return word % bound

@@ -1,7 +1,7 @@
-"""What a game is: plain data, refused where it makes no sense, with one canonical text whose SHA-256 names the sheet.
+"""The definition of a game: validated data with a canonical JSON text, whose SHA-256 identifies the sheet.
 
-A symbol is one character (its code) here, and what players see of it stands in `symbols`. An award counts in bets of
-one line; a strip's codes are its stops, in order, and the strip goes round.
+A symbol is represented by a code of one character; `symbols` contains the text that players see. An award is a multiple
+of the bet per line. Each character of a strip is a stop, and the first stop follows the last.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ STRIP_SETS: Final = ("tight", "loose")
 
 @dataclass(frozen=True)
 class Bets:
-    """What one line may be bet with, in whole ¤: from `minimum` to `maximum` in multiples of `step`."""
+    """The allowed bets per line, in whole ¤: from `minimum` to `maximum`, in multiples of `step`."""
 
     minimum: int
     maximum: int
@@ -25,7 +25,7 @@ class Bets:
 
 @dataclass(frozen=True)
 class Scatter:
-    """The symbol that pays nothing, and of which `needed` anywhere on a paid spin award so many free spins."""
+    """A symbol that pays nothing; `needed` of them anywhere on the grid of a paid spin award `spins` free spins."""
 
     symbol: str
     needed: int
@@ -34,10 +34,10 @@ class Scatter:
 
 @dataclass(frozen=True, eq=False)
 class Game:
-    """A game's whole sheet.
+    """A game's sheet.
 
-    `lines` says the row on each reel; `awards` what a run of 1, 2, … alike from the first reel pays on a line, where
-    `wild` stands for every symbol that has awards. A symbol without awards is a blank.
+    A line contains the row on each reel as a digit. `awards` contains, for each symbol, the awards of runs of 1, 2, …
+    cells from the first reel; `wild` substitutes for every symbol that has awards. A symbol without awards is a blank.
     """
 
     name: str
@@ -53,51 +53,55 @@ class Game:
 
     def __post_init__(self) -> None:
         reels = self.reels
-        sound = {
-            "every strip's symbols are known": set("".join(self.tight + self.loose)) <= set(self.symbols),
-            "both sets have a strip a reel, as long in both": [*map(len, self.tight)] == [*map(len, self.loose)],
-            "every strip fills the rows": all(len(strip) >= self.rows for strip in self.tight),
-            "every line has a row on each reel": all(
+        rules = {
+            "strips must contain only known symbols": set("".join(self.tight + self.loose)) <= set(self.symbols),
+            "both sets must have a strip per reel, of equal length": (
+                [*map(len, self.tight)] == [*map(len, self.loose)]
+            ),
+            "a strip must have at least as many stops as there are rows": all(
+                len(strip) >= self.rows for strip in self.tight
+            ),
+            "a line must name a row on each reel": all(
                 len(line) == reels and all(int(row) < self.rows for row in line) for line in self.lines
             ),
-            "awards are of known symbols, one a run, and a longer run pays no less": all(
+            "awards must be of known symbols, with one award per reel in ascending order": all(
                 symbol in self.symbols and len(awards) == reels and list(awards) == sorted(awards)
                 for symbol, awards in self.awards.items()
             ),
-            "the wild has awards, and the scatter none": (self.wild is None or self.wild in self.awards)
+            "the wild must have awards, and the scatter must have none": (self.wild is None or self.wild in self.awards)
             and (self.scatter is None or self.scatter.symbol not in self.awards),
         }
-        for rule, holds in sound.items():
-            if not holds:
-                raise ValueError(f"the game {self.name} makes no sense: {rule}, and here not.")
+        for rule, satisfied in rules.items():
+            if not satisfied:
+                raise ValueError(f"the game {self.name} is invalid: {rule}.")
 
     @property
     def reels(self) -> int:
-        """How many reels there are."""
+        """The number of reels."""
         return len(self.tight)
 
     @property
     def path_name(self) -> str:
-        """The name as addresses have it, and the fairness scheme."""
+        """The name with hyphens, as used in URLs and in the fairness scheme."""
         return self.name.replace("_", "-")
 
     @property
     def free_spins_awarded(self) -> int:
-        """How many free spins one award has; 0 for a game without."""
+        """The number of free spins that one trigger awards; 0 for a game without a scatter."""
         return self.scatter.spins if self.scatter else 0
 
     @cached_property
     def paths(self) -> tuple[tuple[int, ...], ...]:
-        """Say for each line where its cells are in what the reels show, one reel after the other."""
+        """For each line, the indexes of its cells in the concatenated windows of the reels."""
         return tuple(tuple(reel * self.rows + int(row) for reel, row in enumerate(line)) for line in self.lines)
 
     def strips(self, *, loose: bool) -> tuple[str, ...]:
-        """Give one of the two sets."""
+        """Return one of the two sets of strips."""
         return self.loose if loose else self.tight
 
     @cached_property
     def canonical(self) -> bytes:
-        """The game as JSON: UTF-8, keys in order, no spaces, whole numbers only."""
+        """The sheet as JSON: UTF-8, sorted keys, no spaces, only integers."""
         return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
     @cached_property
@@ -107,7 +111,7 @@ class Game:
 
     @classmethod
     def from_canonical(cls, text: bytes) -> Self:
-        """Read a sheet that was kept."""
+        """Parse the canonical text of a sheet."""
         fields = json.loads(text)
         scatter = fields.pop("scatter")
         return cls(

@@ -1,4 +1,4 @@
-"""Rounds that were played, as their players read them."""
+"""Queries of played rounds, for players and for verification."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, TextClause, text
 from neobank.casino.rounds import Round
 from neobank.errors import NotFound
 
-# A round of a seed in use has no server_seed: the view shows those that are revealed alone.
+# server_seed is NULL for a round of a seed in use: the view contains only revealed seeds.
 _ROUNDS: Final = """
     SELECT round.id, round.created_at, round.game, round.loose, round.stops, round.dial, round.version_id, round.sheet,
         round.nonce, round.free, round.line_bet, round.bet, round.win, round.awarded,
@@ -16,8 +16,8 @@ _ROUNDS: Final = """
         (SELECT server_seed FROM revealed_seeds WHERE revealed_seeds.id = round.seed_id)
     FROM {} AS round JOIN seeds ON seeds.id = round.seed_id
 """
-# Ordered and bounded by both columns of the index, as `ledger.operations.history` is, and for the same reason; cut to
-# a page before the seeds are looked up, since the planner takes such a range for a single row.
+# Ordered and bounded by both columns of the index, like `ledger.operations.history` and for the same reason. The page
+# is selected before the join with seeds, because the planner estimates such a range as a single row.
 _PAGE: Final = """(
     SELECT * FROM rounds WHERE account_id >= :account AND (account_id, id) < (:account, :before)
     ORDER BY account_id DESC, id DESC LIMIT :limit
@@ -28,19 +28,19 @@ _OF_SEED: Final = text(_ROUNDS.format("rounds") + "WHERE round.seed_id = :seed O
 
 
 def newest(connection: Connection, account_id: int, *, limit: int, before: int) -> Sequence[Round]:
-    """List a player's rounds, newest first, at most `limit` of those older than round `before`."""
+    """Return a player's rounds, newest first: at most `limit`, all older than round `before`."""
     return _rounds(connection, _NEWEST, {"account": account_id, "limit": limit, "before": before})
 
 
 def one(connection: Connection, account_id: int, round_id: int) -> Round:
-    """Look up one of a player's rounds. Raises NotFound, also for somebody else's."""
-    for found in _rounds(connection, _ONE, {"account": account_id, "id": round_id}):
-        return found
-    raise NotFound(f"You have played no round {round_id}.")
+    """Return one of a player's rounds. Raise NotFound if it does not exist or is another player's."""
+    for played in _rounds(connection, _ONE, {"account": account_id, "id": round_id}):
+        return played
+    raise NotFound(f"You have no round {round_id}. The list of your rounds shows their numbers.")
 
 
 def of_seed(connection: Connection, seed_id: int) -> Sequence[Round]:
-    """List the rounds of a seed by their nonces."""
+    """Return the rounds of a seed, ordered by nonce."""
     return _rounds(connection, _OF_SEED, {"seed": seed_id})
 
 

@@ -1,4 +1,4 @@
-"""The casino's tables. Only its functions write them (see migrations/sql/0010_casino.sql)."""
+"""The casino's tables. The application's role writes them only through functions/casino.sql."""
 
 from datetime import date, datetime
 
@@ -28,7 +28,7 @@ from neobank.ledger.models import Account
 
 
 class GameRow(Base):
-    """Whether a game is open."""
+    """A game, and whether it is open."""
 
     __tablename__ = "games"
 
@@ -38,7 +38,7 @@ class GameRow(Base):
 
 
 class DialVersion(Base):
-    """A dial that a game had, in hundredths of a per cent; the newest is in force."""
+    """A version of a game's dial, in hundredths of a per cent; the newest is in force."""
 
     __tablename__ = "dial_versions"
     __table_args__ = (
@@ -54,7 +54,7 @@ class DialVersion(Base):
 
 
 class Seed(Base):
-    """A server seed: the next one of a player (no client seed yet), the one in use, or a retired one."""
+    """A player's server seed: the next one (without a client seed), the one in use, or a retired one."""
 
     __tablename__ = "seeds"
     __table_args__ = (
@@ -73,7 +73,7 @@ class Seed(Base):
 
 
 class CasinoPlayer(Base):
-    """A player's side of the casino; money in hundredths."""
+    """A player's casino state: seeds, nonce, the day's net bets, limits; amounts in hundredths of ¤."""
 
     __tablename__ = "casino_players"
     __table_args__ = (
@@ -95,7 +95,7 @@ class CasinoPlayer(Base):
 
 
 class RoundRow(Base):
-    """A round that was played; money in hundredths."""
+    """A played round; amounts in hundredths of ¤, the dial in hundredths of a per cent."""
 
     __tablename__ = "rounds"
     __table_args__ = (

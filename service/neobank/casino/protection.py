@@ -1,4 +1,4 @@
-"""What keeps a player from losing more than they meant to: the casino's day, the daily limit, self-exclusion."""
+"""The protection of players: the casino's day, the daily loss limit and self-exclusion."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,22 +16,22 @@ LONGEST_EXCLUSION: Final = timedelta(days=366)
 
 
 class LimitReached(Forbidden):
-    """The bet could make today's loss more than the player allowed themselves."""
+    """The bet could make today's loss exceed the player's limit."""
 
 
 class Excluded(Forbidden):
-    """The player, or an organiser for them, has closed the casino until a time."""
+    """The player is excluded from the casino until a time, by themselves or by an organiser."""
 
 
 class BadExclusion(BankError):
-    """A time that is none to be excluded until."""
+    """An exclusion cannot end at this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How a player is protected at a moment; money in hundredths."""
+    """A player's limits as read at a time; amounts in hundredths of ¤."""
 
-    looked_at: datetime
+    read_at: datetime
     day: date | None
     day_net: int
     daily_loss_limit: int | None
@@ -41,47 +41,47 @@ class Limits:
 
     @property
     def limit(self) -> int | None:
-        """The limit in force: a raise that has waited long enough is."""
-        waited = self.pending_from is not None and self.pending_from <= self.looked_at
-        return self.pending_limit if waited else self.daily_loss_limit
+        """The limit in force, None if there is none. A pending limit is in force from `pending_from` on."""
+        pending_in_force = self.pending_from is not None and self.pending_from <= self.read_at
+        return self.pending_limit if pending_in_force else self.daily_loss_limit
 
     @property
     def pending(self) -> bool:
-        """Whether another limit, or none, comes later."""
-        return self.pending_from is not None and self.pending_from > self.looked_at
+        """Whether a change of the limit takes effect later."""
+        return self.pending_from is not None and self.pending_from > self.read_at
 
     def net_today(self, zone: ZoneInfo) -> int:
-        """Give what was bet today less what was won."""
-        return self.day_net if self.day == casino_day(self.looked_at, zone) else 0
+        """Return today's bets minus today's wins."""
+        return self.day_net if self.day == casino_day(self.read_at, zone) else 0
 
-    def admit(self) -> None:
-        """Raise Excluded, which says until when."""
-        if self.excluded_until is not None and self.excluded_until > self.looked_at:
-            raise Excluded(f"You have closed the casino for yourself until {in_iso(self.excluded_until)}.")
+    def require_not_excluded(self) -> None:
+        """Raise Excluded, with the end of the exclusion, if the player is excluded."""
+        if self.excluded_until is not None and self.excluded_until > self.read_at:
+            raise Excluded(f"You are excluded from the casino until {in_iso(self.excluded_until)}.")
 
-    def admit_bet(self, bet: int, zone: ZoneInfo) -> None:
-        """Raise LimitReached, which says until when, where this bet could exceed the limit if nothing is won."""
+    def require_within_limit(self, bet: int, zone: ZoneInfo) -> None:
+        """Raise LimitReached, with the start of the next day, if losing this bet would exceed the limit."""
         if self.limit is not None and self.net_today(zone) + bet > self.limit:
-            until = in_iso(next_day(casino_day(self.looked_at, zone), zone))
+            until = in_iso(next_day(casino_day(self.read_at, zone), zone))
             limit = format_amount(self.limit)
             raise LimitReached(
-                f"This bet could exceed your daily loss limit of {limit}: bet less, or wait for {until}."
+                f"This bet could exceed your daily loss limit of {limit}. Bet less, or wait until {until}."
             )
 
 
 def casino_day(moment: datetime, zone: ZoneInfo) -> date:
-    """Give the casino's day at a moment: it starts at 06:00 by the zone's clocks."""
+    """Return the casino's day at a time. It starts at 06:00 in the time zone."""
     local = moment.astimezone(zone).replace(tzinfo=None)
     return (local - timedelta(hours=DAY_STARTS.hour)).date()
 
 
 def next_day(day: date, zone: ZoneInfo) -> datetime:
-    """Give when the day after starts."""
+    """Return the time at which the day after this one starts."""
     return datetime.combine(day + timedelta(days=1), DAY_STARTS, tzinfo=zone)
 
 
 def in_iso(moment: datetime) -> str:
-    """Write a moment in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -94,7 +94,7 @@ _EXCLUDE: Final = text("SELECT exclude_player(:account, :until)")
 
 
 def limits(connection: Connection, account_id: int) -> Limits:
-    """Look at a player's limits; who never played has none."""
+    """Return a player's limits; a player without casino state has none."""
     row = connection.execute(_LIMITS, {"account": account_id}).one_or_none()
     if row is None:
         return Limits(datetime.now(UTC), None, 0, None, None, None, None)
@@ -102,17 +102,25 @@ def limits(connection: Connection, account_id: int) -> Limits:
 
 
 def set_daily_loss_limit(connection: Connection, account_id: int, account_number: str, limit: int | None) -> None:
-    """Let a player lose at most so much (hundredths) a day: at once if that is less than now, else in 24 hours."""
+    """Set a player's daily loss limit in hundredths (None: no limit).
+
+    A lower limit takes effect at once. A higher limit, or none, takes effect after 24 hours.
+    """
     ensure_seeds(connection, account_id, account_number)
     connection.execute(_SET_LIMIT, {"account": account_id, "limit": limit})
 
 
 def exclude(connection: Connection, account_id: int, account_number: str, until: datetime) -> None:
-    """Close the casino for a player until a time. Raises BadExclusion for the past, too far off, or an earlier end."""
+    """Exclude a player from the casino until a time.
+
+    Raise BadExclusion if the time is past, too far ahead (LONGEST_EXCLUSION), or before the end of the current one.
+    """
     ensure_seeds(connection, account_id, account_number)
     now = datetime.now(UTC)
     if not now < until <= now + LONGEST_EXCLUSION:
-        raise BadExclusion(f"self_excluded_until takes a time from now to {LONGEST_EXCLUSION.days} days ahead.")
-    kept: datetime = connection.execute(_EXCLUDE, {"account": account_id, "until": until}).scalar_one()
-    if kept > until:
-        raise BadExclusion(f"The casino is closed until {in_iso(kept)} already: nobody can make that shorter.")
+        raise BadExclusion(
+            f"self_excluded_until is {in_iso(until)}, but must be in the next {LONGEST_EXCLUSION.days} days."
+        )
+    end: datetime = connection.execute(_EXCLUDE, {"account": account_id, "until": until}).scalar_one()
+    if end > until:
+        raise BadExclusion(f"The exclusion lasts until {in_iso(end)} and can't be shortened. Choose a later time.")

@@ -1,4 +1,4 @@
-"""Playing, the fairness of it, and a player's protection from it."""
+"""The routes of the casino: spins, rounds, seeds, sheets, and the player's limits."""
 
 from typing import Any, Final
 
@@ -37,39 +37,39 @@ casino_blueprint = APIBlueprint("casino", __name__, url_prefix="/api/v1/casino",
 limits_blueprint = APIBlueprint("limits", __name__, url_prefix="/api/v1/account/limits", tag="Casino")
 
 
-_SHEET: Final[dict[int | str, dict[str, str | dict[str, dict[str, Any]]]]] = {
-    200: {"description": "A game's sheet", "content": {"application/json": {"schema": {"type": "object"}}}},
-    404: {"description": "There is no such sheet"},
+_SHEET_RESPONSES: Final[dict[int | str, dict[str, str | dict[str, dict[str, Any]]]]] = {
+    200: {"description": "The sheet of a game", "content": {"application/json": {"schema": {"type": "object"}}}},
+    404: {"description": "No sheet has this hash"},
 }
 
 
 def _add_spin(game: Game) -> None:
-    """Give a game its route."""
-    answer: type[ReelsSpin | GridSpin] = ReelsSpin if game.rows == 1 else GridSpin
+    """Add the route that plays a round of a game."""
+    response_type: type[ReelsSpin | GridSpin] = ReelsSpin if game.rows == 1 else GridSpin
 
-    bets, of = game.bets, "" if len(game.lines) == 1 else " a line"
+    bets, per_line = game.bets, "" if len(game.lines) == 1 else " per line"
 
     def post_spin(json_data: Bet) -> ReelsSpin | GridSpin | Response:
-        return _spin(game, json_data.bet_amount, answer)
+        return _spin(game, json_data.bet_amount, response_type)
 
-    post_spin.__name__ = f"post_{game.name}_spin"  # what tells it from the other games' routes
+    post_spin.__name__ = f"post_{game.name}_spin"  # Flask's endpoint, which must differ for each game
     view = limited(Limit.SPINS, by_account)(post_spin)
     view = casino_blueprint.doc(
         summary=f"Play a round of {game.name}.",
-        description=f"bet_amount is {bets.minimum} to {bets.maximum}{of}, in multiples of {bets.step}.",
+        description=f"bet_amount is {bets.minimum} to {bets.maximum}{per_line}, in multiples of {bets.step}.",
         responses=[403, 409, 422, 429],
     )(view)
-    view = casino_blueprint.input(bet_on(game))(casino_blueprint.output(answer)(view))
+    view = casino_blueprint.input(bet_on(game))(casino_blueprint.output(response_type)(view))
     casino_blueprint.post(f"/{game.path_name}/spin")(casino_blueprint.auth_required(bearer)(view))
 
 
-def _spin(game: Game, line_bet: int, answer: type[ReelsSpin | GridSpin]) -> ReelsSpin | GridSpin | Response:
+def _spin(game: Game, line_bet: int, response_type: type[ReelsSpin | GridSpin]) -> ReelsSpin | GridSpin | Response:
     player, zone = current_caller(), current_bank().settings.casino_time_zone
 
     def play_once(attempt: int) -> ReelsSpin | GridSpin | Response:
         return once(
             player.account_number,
-            lambda connection: answer.of(
+            lambda connection: response_type.of(
                 spin(
                     connection,
                     account_id=player.account_id,
@@ -95,9 +95,9 @@ for _game in GAMES.values():
 @casino_blueprint.auth_required(bearer)
 @casino_blueprint.output(Games)
 def get_games() -> Games:
-    """Show every game: symbols, paytable, lines, bets, exact return, and whether it is open."""
+    """List all games: symbols, paytable, lines, bets, exact return, and whether the game is open."""
     with current_bank().statement() as connection:
-        return Games(games=[GameShown.of(found) for found in configurations(connection)])
+        return Games(games=[GameShown.of(configuration) for configuration in configurations(connection)])
 
 
 @casino_blueprint.get("/rounds")
@@ -107,12 +107,12 @@ def get_games() -> Games:
 def get_rounds(query_data: Page) -> Rounds:
     """List the caller's rounds, newest first."""
     with current_bank().statement() as connection:
-        found = history.newest(
+        newest = history.newest(
             connection, current_caller().account_id, limit=query_data.limit + 1, before=query_data.before
         )
-    shown = found[: query_data.limit]
-    following = shown[-1].id if len(found) > len(shown) else None
-    return Rounds(rounds=[RoundShown.of(one) for one in shown], next=following)
+    page = newest[: query_data.limit]
+    following = page[-1].id if len(newest) > len(page) else None
+    return Rounds(rounds=[RoundShown.of(played) for played in page], next=following)
 
 
 @casino_blueprint.get("/rounds/<int:round_id>")
@@ -120,7 +120,7 @@ def get_rounds(query_data: Page) -> Rounds:
 @casino_blueprint.output(RoundShown)
 @casino_blueprint.doc(responses=[404])
 def get_round(round_id: int) -> RoundShown:
-    """Show one of the caller's rounds, with all that it can be computed anew from."""
+    """Return one of the caller's rounds, with everything needed to recompute it."""
     with current_bank().statement() as connection:
         return RoundShown.of(history.one(connection, current_caller().account_id, round_id))
 
@@ -129,7 +129,7 @@ def get_round(round_id: int) -> RoundShown:
 @casino_blueprint.auth_required(bearer)
 @casino_blueprint.output(SeedsShown)
 def get_seed() -> SeedsShown:
-    """Show the commitments of the caller's seed in use and of the next one."""
+    """Return the commitments of the caller's seed in use and next seed."""
     player = current_caller()
     with current_bank().transaction() as connection:
         return SeedsShown.of(seeds.pair(connection, player.account_id, player.account_number))
@@ -142,7 +142,7 @@ def get_seed() -> SeedsShown:
 @casino_blueprint.doc(responses=[429])
 @limited(Limit.SEEDS, by_account)
 def post_seed(json_data: NewSeed) -> Rotated:
-    """Reveal the seed in use, and use the next one with this client seed from here on."""
+    """Reveal the seed in use, and use the next one with this client seed."""
     player = current_caller()
     with current_bank().transaction() as connection:
         old = seeds.rotate(connection, player.account_id, player.account_number, json_data.client_seed)
@@ -151,14 +151,14 @@ def post_seed(json_data: NewSeed) -> Rotated:
 
 @casino_blueprint.get("/sheets/<sheet>")
 @casino_blueprint.doc(
-    description="The canonical JSON of a game, old ones too: exactly the bytes whose SHA-256 is the address.",
-    responses=_SHEET,
+    description="The canonical JSON of a sheet, also of an old one: exactly the bytes whose SHA-256 is in the path.",
+    responses=_SHEET_RESPONSES,
 )
 def get_sheet(sheet: str) -> Response:
-    """Fetch a game's sheet by its hash."""
+    """Return a game's sheet by its hash."""
     game = SHEETS.get(sheet)
     if game is None:
-        raise NotFound(f"There is no sheet {sheet}.")
+        raise NotFound(f"No sheet has the hash {sheet}. Each round contains the hash of its sheet.")
     headers = {"Cache-Control": "public, max-age=31536000, immutable"}
     return Response(game.canonical, headers=headers, content_type="application/json")
 
@@ -167,7 +167,7 @@ def get_sheet(sheet: str) -> Response:
 @limits_blueprint.auth_required(bearer)
 @limits_blueprint.output(LimitsShown)
 def get_limits() -> LimitsShown:
-    """Show the caller's limits, and today's bets less what was won."""
+    """Return the caller's limits, and today's bets minus today's wins."""
     with current_bank().statement() as connection:
         return _shown(protection.limits(connection, current_caller().account_id))
 
@@ -177,10 +177,13 @@ def get_limits() -> LimitsShown:
 @limits_blueprint.input(LimitsChange)
 @limits_blueprint.output(LimitsShown)
 def put_limits(json_data: LimitsChange) -> LimitsShown:
-    """Limit the loss of a day (lower at once, higher after 24 hours), or close the casino for oneself until a time."""
+    """Set the caller's daily loss limit, or exclude the caller from the casino until a time.
+
+    A lower limit takes effect at once, a higher one after 24 hours. An exclusion can be extended but not shortened.
+    """
     player = current_caller()
     if json_data.remove_daily_loss_limit and json_data.daily_loss_limit is not None:
-        raise BankError("Give a daily_loss_limit or remove it, not both.")
+        raise BankError("Send either daily_loss_limit or remove_daily_loss_limit, not both.")
     with current_bank().transaction() as connection:
         if json_data.daily_loss_limit is not None or json_data.remove_daily_loss_limit:
             protection.set_daily_loss_limit(
@@ -188,11 +191,11 @@ def put_limits(json_data: LimitsChange) -> LimitsShown:
             )
         if json_data.self_excluded_until is not None:
             protection.exclude(connection, player.account_id, player.account_number, json_data.self_excluded_until)
-        found = protection.limits(connection, player.account_id)
-    return _shown(found)
+        limits = protection.limits(connection, player.account_id)
+    return _shown(limits)
 
 
-def _shown(found: protection.Limits) -> LimitsShown:
+def _shown(limits: protection.Limits) -> LimitsShown:
     zone = current_bank().settings.casino_time_zone
-    today = protection.casino_day(found.looked_at, zone)
-    return LimitsShown.of(found, found.net_today(zone), protection.next_day(today, zone))
+    today = protection.casino_day(limits.read_at, zone)
+    return LimitsShown.of(limits, limits.net_today(zone), protection.next_day(today, zone))

@@ -1,4 +1,4 @@
-"""What players send to the casino and are shown of it."""
+"""The bodies of the casino's requests and responses."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -20,7 +20,7 @@ from neobank.web.requests import Amount, Answer, Body, Maybe, Money, Text, Time
 
 def _client_seed(value: str) -> str:
     if not CLIENT_SEED.fullmatch(value):
-        raise ValueError("a client seed is 1 to 64 visible ASCII characters without a space.")
+        raise ValueError("a client seed must have 1 to 64 visible ASCII characters and no space.")
     return value
 
 
@@ -32,39 +32,39 @@ Percentage = Annotated[
     PlainSerializer(lambda hundredths: hundredths / 100, return_type=float),
     WithJsonSchema({"type": "number", "description": "per cent"}),
 ]
-"""Hundredths of a per cent inside; a percentage with at most two decimals as it goes out."""
+"""Hundredths of a per cent in Python; a percentage with at most two decimals in JSON."""
 
 
 class Bet(Body):
-    """What to bet: on the one line of Glitch Grid, on each line of Starlight Smuggler."""
+    """The bet: on the one line of Glitch Grid, or on each line of Starlight Smuggler."""
 
     bet_amount: Amount
 
 
 def bet_on(game: Game) -> type[Bet]:
-    """Give a game's own Bet, which documents what it takes; the spin itself refuses any other."""
+    """Return a Bet whose JSON schema documents the game's bets. `spin` itself rejects any other bet."""
     bets = game.bets
-    taken = {"type": "number", "minimum": bets.minimum, "maximum": bets.maximum, "multipleOf": bets.step}
-    documented = Annotated[Amount, WithJsonSchema(taken | {"description": "¤"})]
+    allowed = {"type": "number", "minimum": bets.minimum, "maximum": bets.maximum, "multipleOf": bets.step}
+    documented = Annotated[Amount, WithJsonSchema(allowed | {"description": "¤"})]
     name = game.name.title().replace("_", "")
     return create_model(f"{name}Bet", __base__=Bet, __doc__=Bet.__doc__, bet_amount=(documented, ...))
 
 
 class Page(Body):
-    """Which part of the rounds: at most `limit` of those older than `before`."""
+    """A page of rounds: at most `limit`, all older than the round `before`."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 10
     before: Annotated[int, Field(ge=1, le=MAX_BIGINT)] = MAX_BIGINT
 
 
 class NewSeed(Body):
-    """The client seed for the next server seed; without one the last stays."""
+    """The client seed to use with the next server seed; if omitted, the previous one is used again."""
 
     client_seed: Maybe[ClientSeed] = None
 
 
 class LimitsChange(Body):
-    """What to change; what is left out stays. A limit is removed by saying so."""
+    """The limits to change; omitted fields stay unchanged. Set remove_daily_loss_limit to remove the limit."""
 
     daily_loss_limit: Maybe[Amount] = None
     remove_daily_loss_limit: Maybe[StrictBool] = None
@@ -72,7 +72,7 @@ class LimitsChange(Body):
 
 
 class Line(Answer):
-    """A line that won: which of the game's lines, how many of which symbol, bets of a line, and money."""
+    """A winning line: its index in the game's lines, the symbol, the length of the run, the multiplier and the win."""
 
     line: int
     symbol: str
@@ -81,14 +81,14 @@ class Line(Answer):
     win: Money
 
     @classmethod
-    def of(cls, game: Game, found: WinningLine, line_bet: int) -> Self:
-        """Show a winning line."""
+    def of(cls, game: Game, winning: WinningLine, line_bet: int) -> Self:
+        """Convert a winning line; `line_bet` is in hundredths."""
         return cls(
-            line=found.line,
-            symbol=game.symbols[found.symbol],
-            count=found.count,
-            multiplier=found.award,
-            win=found.award * line_bet,
+            line=winning.line,
+            symbol=game.symbols[winning.symbol],
+            count=winning.count,
+            multiplier=winning.award,
+            win=winning.award * line_bet,
         )
 
 
@@ -105,23 +105,23 @@ class ReelsSpin(Answer):
     net_today: Money
 
     @classmethod
-    def of(cls, spun: SpinResult) -> Self:
-        """Show a round that was just played."""
-        symbols = spun.terms.game.symbols
+    def of(cls, result: SpinResult) -> Self:
+        """Convert a round that was just played."""
+        symbols = result.terms.game.symbols
         return cls(
-            reels=[symbols[code] for code in spun.outcome.grid[0]],
-            bet=spun.terms.bet,
-            win_multiplier=spun.outcome.award,
-            win_amount=spun.win,
+            reels=[symbols[code] for code in result.outcome.grid[0]],
+            bet=result.terms.bet,
+            win_multiplier=result.outcome.award,
+            win_amount=result.win,
             winning_lines=[],
-            balance=spun.balance,
-            round=spun.round_id,
-            net_today=spun.net_today,
+            balance=result.balance,
+            round=result.round_id,
+            net_today=result.net_today,
         )
 
 
 class GridSpin(Answer):
-    """A round of a game with rows and lines; `round` is its id. A free spin's total_bet is 0."""
+    """A round of a game with several rows and lines; `round` is its id. The total_bet of a free spin is 0."""
 
     grid: list[list[str]]
     bet_per_line: Money
@@ -138,28 +138,28 @@ class GridSpin(Answer):
     net_today: Money
 
     @classmethod
-    def of(cls, spun: SpinResult) -> Self:
-        """Show a round that was just played."""
-        terms, outcome = spun.terms, spun.outcome
+    def of(cls, result: SpinResult) -> Self:
+        """Convert a round that was just played."""
+        terms, outcome = result.terms, result.outcome
         return cls(
             grid=[[terms.game.symbols[code] for code in row] for row in outcome.grid],
             bet_per_line=terms.line_bet,
             total_bet=terms.bet,
             win_multiplier=outcome.award,
-            win_amount=spun.win,
+            win_amount=result.win,
             winning_lines=[Line.of(terms.game, line, terms.line_bet) for line in outcome.winning_lines],
             scatter_count=outcome.scatters,
-            bonus_spins_awarded=spun.awarded,
-            free_spins_remaining=spun.free_spins_remaining,
+            bonus_spins_awarded=result.awarded,
+            free_spins_remaining=result.free_spins_remaining,
             was_free_spin=terms.free,
-            balance=spun.balance,
-            round=spun.round_id,
-            net_today=spun.net_today,
+            balance=result.balance,
+            round=result.round_id,
+            net_today=result.net_today,
         )
 
 
 class RoundShown(Answer):
-    """All that a round can be computed anew from; `server_seed` once it is retired. docs/fairness.md has the scheme."""
+    """A round, with everything needed to recompute it (see docs/fairness.md); `server_seed` is null until revealed."""
 
     id: int
     timestamp: datetime
@@ -182,41 +182,41 @@ class RoundShown(Answer):
     bonus_spins_awarded: int
 
     @classmethod
-    def of(cls, found: Round) -> Self:
-        """Show a round."""
-        outcome, symbols = found.outcome(), sheet_of(found).symbols
+    def of(cls, played: Round) -> Self:
+        """Convert a round."""
+        outcome, symbols = played.outcome(), sheet_of(played).symbols
         return cls(
-            id=found.id,
-            timestamp=found.played_at,
-            game=found.game,
-            set=strip_set(loose=found.loose),
-            stops=list(found.stops),
+            id=played.id,
+            timestamp=played.played_at,
+            game=played.game,
+            set=strip_set(loose=played.loose),
+            stops=list(played.stops),
             grid=[[symbols[code] for code in row] for row in outcome.grid],
-            dial=found.dial,
-            config_version=found.version,
-            sheet=found.sheet,
-            nonce=found.nonce,
-            client_seed=found.client_seed,
-            server_seed_hash=found.server_seed_hash,
-            server_seed=found.server_seed.hex() if found.server_seed else None,
-            was_free_spin=found.free,
-            bet_per_line=found.line_bet,
-            bet=found.bet,
-            win=found.win,
+            dial=played.dial,
+            config_version=played.version,
+            sheet=played.sheet,
+            nonce=played.nonce,
+            client_seed=played.client_seed,
+            server_seed_hash=played.server_seed_hash,
+            server_seed=played.server_seed.hex() if played.server_seed else None,
+            was_free_spin=played.free,
+            bet_per_line=played.line_bet,
+            bet=played.bet,
+            win=played.win,
             win_multiplier=outcome.award,
-            bonus_spins_awarded=found.awarded,
+            bonus_spins_awarded=played.awarded,
         )
 
 
 class Rounds(Answer):
-    """Rounds, newest first; `next` is what to send as `before` for the following page, where there is one."""
+    """A page of rounds, newest first; send `next` as `before` to get the next page. It is null on the last page."""
 
     rounds: list[RoundShown]
     next: int | None
 
 
 class SeedsShown(Answer):
-    """The commitments of the seed in use and of the next one, and the client seed and next nonce of the one in use."""
+    """The commitments of the seed in use and of the next seed; the client seed and next nonce of the seed in use."""
 
     server_seed_hash: str
     client_seed: str
@@ -225,12 +225,12 @@ class SeedsShown(Answer):
 
     @classmethod
     def of(cls, pair: SeedPair) -> Self:
-        """Show a player's seeds."""
+        """Convert a player's seeds."""
         return cls.model_validate(pair)
 
 
 class RevealedSeed(Answer):
-    """A retired seed: its nonces went from 0 to `rounds` - 1."""
+    """A retired seed. The nonces of its rounds are 0 to `rounds` - 1."""
 
     server_seed: str
     server_seed_hash: str
@@ -239,18 +239,18 @@ class RevealedSeed(Answer):
 
 
 class Rotated(SeedsShown):
-    """The seed that is revealed now, and what is in use from here on."""
+    """The seed that this rotation revealed, and the seeds in use from now on."""
 
     revealed: RevealedSeed
 
     @classmethod
     def after(cls, old: Revealed) -> Self:
-        """Show what a rotation revealed."""
+        """Convert the result of a rotation."""
         return cls(
-            server_seed_hash=old.now.server_seed_hash,
-            client_seed=old.now.client_seed,
-            nonce=old.now.nonce,
-            next_server_seed_hash=old.now.next_server_seed_hash,
+            server_seed_hash=old.current.server_seed_hash,
+            client_seed=old.current.client_seed,
+            nonce=old.current.nonce,
+            next_server_seed_hash=old.current.next_server_seed_hash,
             revealed=RevealedSeed(
                 server_seed=old.server_seed.hex(),
                 server_seed_hash=old.server_seed_hash,
@@ -261,7 +261,7 @@ class Rotated(SeedsShown):
 
 
 class Dial(Answer):
-    """A payout percentage that a game had from a moment on."""
+    """A version of a game's payout percentage, in force since a time."""
 
     version: int
     payout_percentage: Percentage
@@ -269,7 +269,7 @@ class Dial(Answer):
 
 
 class BetRange(Answer):
-    """What may be bet on a line."""
+    """The allowed bets per line."""
 
     minimum: Money
     maximum: Money
@@ -277,9 +277,9 @@ class BetRange(Answer):
 
 
 class GameShown(Answer):
-    """A game: what it shows and pays, its lines (the row on each reel), its exact return in per cent and as a fraction.
+    """A game: its symbols, lines (the row on each reel), bets, versions of the dial, and exact return as a fraction.
 
-    `paytable` gives, for each symbol, the award of a run of 1, 2, … in bets of a line.
+    `paytable` contains, for each symbol, the awards of runs of 1, 2, … cells as multiples of the bet per line.
     """
 
     game_name: str
@@ -302,24 +302,27 @@ class GameShown(Answer):
     sheet: str
 
     @classmethod
-    def of(cls, found: Configuration) -> Self:
-        """Show a game."""
-        game, exact = found.game, figures(found.game, found.current.dial)
-        shown = game.symbols
+    def of(cls, configuration: Configuration) -> Self:
+        """Convert a game's configuration."""
+        game, current = configuration.game, configuration.current
+        exact, symbols = figures(game, current.dial), game.symbols
         return cls(
             game_name=game.name,
-            is_open=found.is_enabled,
-            symbols=list(shown.values()),
-            wild=shown[game.wild] if game.wild else None,
-            scatter=shown[game.scatter.symbol] if game.scatter else None,
+            is_open=configuration.is_enabled,
+            symbols=list(symbols.values()),
+            wild=symbols[game.wild] if game.wild else None,
+            scatter=symbols[game.scatter.symbol] if game.scatter else None,
             rows=game.rows,
             reels=game.reels,
             lines=[[int(row) for row in line] for line in game.lines],
-            paytable={shown[code]: list(awards) for code, awards in game.awards.items()},
+            paytable={symbols[code]: list(awards) for code, awards in game.awards.items()},
             bets=BetRange(minimum=game.bets.minimum * 100, maximum=game.bets.maximum * 100, step=game.bets.step * 100),
-            payout_percentage=found.current.dial,
-            config_version=found.current.id,
-            versions=[Dial(version=one.id, payout_percentage=one.dial, since=one.since) for one in found.versions],
+            payout_percentage=current.dial,
+            config_version=current.id,
+            versions=[
+                Dial(version=version.id, payout_percentage=version.dial, since=version.since)
+                for version in configuration.versions
+            ],
             exact_return=str(exact.returned),
             hit_frequency=float(exact.hits),
             free_spins_chance=float(exact.free_spins),
@@ -335,7 +338,7 @@ class Games(Answer):
 
 
 class LimitsShown(Answer):
-    """How the caller is protected. A pending limit holds from `pending_from` on; null there is no limit at all."""
+    """The caller's limits. From `pending_from` on, the pending limit is in force; if it is null then, there is none."""
 
     daily_loss_limit: Money | None
     self_excluded_until: datetime | None
@@ -345,13 +348,13 @@ class LimitsShown(Answer):
     pending_from: datetime | None
 
     @classmethod
-    def of(cls, found: Limits, net_today: int, day_ends: datetime) -> Self:
-        """Show a player's limits."""
+    def of(cls, limits: Limits, net_today: int, day_ends: datetime) -> Self:
+        """Convert a player's limits; `net_today` is in hundredths."""
         return cls(
-            daily_loss_limit=found.limit,
-            self_excluded_until=found.excluded_until,
+            daily_loss_limit=limits.limit,
+            self_excluded_until=limits.excluded_until,
             net_today=net_today,
             day_ends=day_ends,
-            pending_daily_loss_limit=found.pending_limit if found.pending else None,
-            pending_from=found.pending_from if found.pending else None,
+            pending_daily_loss_limit=limits.pending_limit if limits.pending else None,
+            pending_from=limits.pending_from if limits.pending else None,
         )

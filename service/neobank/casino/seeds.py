@@ -1,4 +1,4 @@
-"""A player's seeds: the one in use and the next, of which the commitments are shown, and those that are revealed."""
+"""A player's seeds: the seed in use and the next one, whose commitments are public; a rotation reveals the former."""
 
 import secrets
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _PAIR: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SeedPair:
-    """What a player may know: the commitments of the seed in use and of the next, the client seed, the next nonce."""
+    """The public values: the commitments of the seed in use and of the next one, the client seed, the next nonce."""
 
     server_seed_hash: str
     client_seed: str
@@ -33,17 +33,17 @@ class SeedPair:
 
 @dataclass(frozen=True, slots=True)
 class Revealed:
-    """A seed that was just retired, how many rounds it had, and the pair from here on."""
+    """A seed that was just retired, with the number of its rounds, and the pair in use from now on."""
 
     server_seed: bytes
     server_seed_hash: str
     client_seed: str
     rounds: int
-    now: SeedPair
+    current: SeedPair
 
 
 def ensure_seeds(connection: Connection, account_id: int, account_number: str) -> None:
-    """Make sure a player has seeds. The first client seed is the account number, which nobody chose for this."""
+    """Create a player's casino state if it does not exist. The first client seed is the account number."""
     values = {
         "account": account_id,
         "seed": secrets.token_bytes(SEED_BYTES),
@@ -54,7 +54,7 @@ def ensure_seeds(connection: Connection, account_id: int, account_number: str) -
 
 
 def pair(connection: Connection, account_id: int, account_number: str) -> SeedPair:
-    """Look at a player's commitments, which they get now if they have none."""
+    """Return a player's public values; create the seeds if the player has none."""
     statement = _PAIR.where(CasinoPlayer.account_id == account_id)
     row = connection.execute(statement).one_or_none()
     if row is None:
@@ -65,7 +65,7 @@ def pair(connection: Connection, account_id: int, account_number: str) -> SeedPa
 
 
 def rotate(connection: Connection, account_id: int, account_number: str, client_seed: str | None) -> Revealed:
-    """Retire the seed in use and reveal it; the next one is in use then, with a client seed of the player's."""
+    """Retire and reveal the seed in use, and use the next one with this client seed (None: the previous one)."""
     ensure_seeds(connection, account_id, account_number)
     values = {"account": account_id, "seed": secrets.token_bytes(SEED_BYTES), "client_seed": client_seed}
     row = connection.execute(_ROTATE, values).one()
@@ -74,12 +74,15 @@ def rotate(connection: Connection, account_id: int, account_number: str, client_
         server_seed_hash=row.commitment,
         client_seed=row.client_seed,
         rounds=row.rounds,
-        now=SeedPair(row.current_commitment, row.current_client_seed, 0, row.next_commitment),
+        current=SeedPair(row.current_commitment, row.current_client_seed, 0, row.next_commitment),
     )
 
 
 def renew_all(connection: Connection) -> int:
-    """Retire every player's seeds, the next ones too; gives how many players. The owner's, after a restore."""
+    """Retire every player's seed in use and next seed, and return the number of players.
+
+    For use after a restore. Only the owner's role can do this.
+    """
     accounts = connection.execute(select(CasinoPlayer.account_id).order_by(CasinoPlayer.account_id)).scalars().all()
     for account_id in accounts:
         values = {"seed": secrets.token_bytes(SEED_BYTES), "next": secrets.token_bytes(SEED_BYTES)}

@@ -1,7 +1,8 @@
-"""A spin: what it depends on is read under the player's lock, the outcome computed, and all of it settled as one.
+"""A spin: read its inputs without a lock, compute the outcome, and settle the round in one statement.
 
-Whatever refuses a spin is known without its outcome, and the outcome is told only after the commit. So a refused or
-aborted spin reveals nothing, and the next try of the nonce plays the same round.
+The settlement succeeds only if the player's row has not changed since the inputs were read. No reason to refuse a spin
+depends on the outcome, and the outcome is returned only after the commit. So a refused or aborted spin reveals nothing,
+and the next attempt with the same nonce plays the same round.
 """
 
 from collections.abc import Callable
@@ -22,11 +23,11 @@ from neobank.casino.protection import Limits, casino_day
 from neobank.casino.seeds import ensure_seeds
 from neobank.errors import BankError, Busy
 from neobank.ledger.money import format_amount
-from neobank.ledger.operations import refusal, violated_constraint
+from neobank.ledger.operations import BalanceLimit, refusal, violated_constraint
 
 
 class BadBet(BankError):
-    """The game takes no such bet."""
+    """The game does not allow this bet."""
 
 
 class GameClosed(BankError):
@@ -34,22 +35,22 @@ class GameClosed(BankError):
 
 
 class HouseCannotPay(BankError):
-    """The house holds less than the bet's largest win."""
+    """The house's balance and the bet are less than the largest possible win of the bet."""
 
     status: ClassVar[int] = 409
 
 
 class HouseBusy(Busy):
-    """No shard of the house could be used in this attempt; end the transaction and make the next attempt."""
+    """The attempt found no usable shard of the house. End the transaction and make the next attempt."""
 
 
 class Overtaken(Busy):
-    """The player's side of the casino has changed since it was looked at; the next try looks again."""
+    """The player's casino state has changed since the inputs were read. The next try reads them again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a round is played at; the bet a line in hundredths, the dial in hundredths of a per cent."""
+    """The terms of a round: sheet, dial (hundredths of a per cent) and bet per line (hundredths of ¤)."""
 
     game: Game
     version: int
@@ -57,17 +58,17 @@ class Terms:
     line_bet: int
     free: bool
     free_remaining: int
-    """Free spins that wait, this one included."""
+    """The number of unused free spins, including this one; 0 for a paid spin."""
 
     @property
     def bet(self) -> int:
-        """What is taken, in hundredths."""
+        """The whole bet in hundredths: 0 for a free spin."""
         return 0 if self.free else self.line_bet * len(self.game.lines)
 
 
 @dataclass(frozen=True, slots=True)
 class SpinResult:
-    """A round that was just played; money in hundredths."""
+    """A round that was just played; amounts in hundredths of ¤."""
 
     round_id: int
     played_at: datetime
@@ -80,8 +81,8 @@ class SpinResult:
     net_today: int
 
 
-# Their columns are named here, too: what SQLAlchemy need not find out from each answer, it keeps.
-_LOOK: Final = text("SELECT * FROM look_at_spin(:account, :game)").columns(
+# The columns are named, so that SQLAlchemy caches the metadata of the result instead of building it for each execution.
+_READ_INPUTS: Final = text("SELECT * FROM look_at_spin(:account, :game)").columns(
     *map(column, ("row_version", "server_seed", "client_seed", "nonce", "day", "day_net")),
     *map(column, ("daily_loss_limit", "pending_limit", "pending_from", "excluded_until")),
     *map(column, ("is_enabled", "version_id", "dial")),
@@ -95,28 +96,33 @@ _SETTLE: Final = text(
 _HOUSE_BUSY: Final = "NBH01"
 _OVERTAKEN: Final = "NBH02"
 ATTEMPTS: Final = (1, 2, 3)
-"""The attempts to change the house's balance: each has its own method and transaction, see change_house."""
+"""The attempts to change the house's balance. Each uses its own method and transaction: see change_house in
+functions/casino.sql."""
 
-LOOKS: Final = 20
-"""How often a spin looks again that others of the same player overtake, before it is put off."""
+MAX_READS: Final = 20
+"""How often a spin reads its inputs before it fails, if other requests of the same player keep changing them."""
 
 T = TypeVar("T")
 
 
 def check_bet(game: Game, line_bet: int) -> None:
-    """Raise BadBet, in words, for a bet a line (hundredths) that the game does not take."""
+    """Raise BadBet if the game does not allow this bet per line (hundredths)."""
     bets = game.bets
     if line_bet % (bets.step * 100) or not bets.minimum * 100 <= line_bet <= bets.maximum * 100:
-        of = "" if len(game.lines) == 1 else " a line"
-        raise BadBet(f"A bet is {bets.minimum} to {bets.maximum}{of}, in multiples of {bets.step}.")
+        per_line = "" if len(game.lines) == 1 else " per line"
+        raise BadBet(
+            f"The bet is {format_amount(line_bet)}{per_line}, but must be ¤{bets.minimum} to ¤{bets.maximum}"
+            f" in multiples of {bets.step}."
+        )
 
 
 def retry_spin(play_once: Callable[[int], T]) -> T:
-    """Call `play_once` with each of ATTEMPTS until the house can pay, and again where the spin is overtaken.
+    """Call `play_once` with the attempts of ATTEMPTS in turn until it returns.
 
-    Raise what `play_once` raises.
+    Move to the next attempt after HouseBusy, and repeat the same attempt after Overtaken. Raise either when its tries
+    are used up, and any other error of `play_once` at once.
     """
-    attempts, looks = list(ATTEMPTS), LOOKS
+    attempts, reads = list(ATTEMPTS), MAX_READS
     while True:
         try:
             return play_once(attempts[0])
@@ -125,8 +131,8 @@ def retry_spin(play_once: Callable[[int], T]) -> T:
             if not attempts:
                 raise
         except Overtaken:
-            looks -= 1
-            if not looks:
+            reads -= 1
+            if not reads:
                 raise
 
 
@@ -140,61 +146,62 @@ def spin(
     zone: ZoneInfo,
     attempt: int,
 ) -> SpinResult:
-    """Play a round, in one of the attempts of `retry_spin`; free, where free spins wait.
+    """Play a round as one attempt of `retry_spin`. It is free if the player has free spins of the game.
 
-    The last statement does it all, so that a connection of single statements will do; in a transaction the round is
-    part of it. Raises BadBet, GameClosed, Excluded, LimitReached, InsufficientFunds, BalanceLimit, AccountFrozen,
-    ReadOnly, HouseCannotPay, HouseBusy or Overtaken; nothing has changed then, and a transaction has to be rolled back.
+    The last statement settles the whole round, so an autocommit connection is sufficient; a transaction includes the
+    round.
+    Raise BadBet, GameClosed, Excluded, LimitReached, InsufficientFunds, BalanceLimit, AccountFrozen, ReadOnly,
+    HouseCannotPay, HouseBusy or Overtaken. Then nothing has changed, and a transaction must be rolled back.
     """
     check_bet(game, line_bet)
     values = {"account": account_id, "game": game.name}
-    seen = connection.execute(_LOOK, values).one_or_none()
-    if seen is None:
+    inputs = connection.execute(_READ_INPUTS, values).one_or_none()
+    if inputs is None:
         ensure_seeds(connection, account_id, account_number)
-        seen = connection.execute(_LOOK, values).one()
-    limits = _limits(seen)
-    terms = _terms(seen, game, line_bet)
-    if not seen.is_enabled:
-        raise GameClosed("The organisers have closed this game for now.")
-    limits.admit()
+        inputs = connection.execute(_READ_INPUTS, values).one()
+    limits = _limits(inputs)
+    terms = _terms(inputs, game, line_bet)
+    if not inputs.is_enabled:
+        raise GameClosed("The organisers have closed this game. Try again later.")
+    limits.require_not_excluded()
     if not terms.free:
-        limits.admit_bet(terms.bet, zone)
-    drawn = draw_round(terms.game, Seeds(bytes(seen.server_seed), seen.client_seed), seen.nonce, terms.dial)
+        limits.require_within_limit(terms.bet, zone)
+    drawn = draw_round(terms.game, Seeds(bytes(inputs.server_seed), inputs.client_seed), inputs.nonce, terms.dial)
     outcome = play(terms.game, drawn.stops, loose=drawn.loose)
     values |= {
-        "row_version": seen.row_version,
-        "nonce": seen.nonce,
-        "day": casino_day(limits.looked_at, zone),
+        "row_version": inputs.row_version,
+        "nonce": inputs.nonce,
+        "day": casino_day(limits.read_at, zone),
         "attempt": attempt,
     }
     return _settle(connection, values, terms, drawn, outcome)
 
 
-def _limits(seen: Row[object]) -> Limits:
+def _limits(inputs: Row[object]) -> Limits:
     return Limits(
-        seen.looked_at,
-        seen.day,
-        seen.day_net,
-        seen.daily_loss_limit,
-        seen.pending_limit,
-        seen.pending_from,
-        seen.excluded_until,
+        inputs.looked_at,
+        inputs.day,
+        inputs.day_net,
+        inputs.daily_loss_limit,
+        inputs.pending_limit,
+        inputs.pending_from,
+        inputs.excluded_until,
     )
 
 
-def _terms(seen: Row[object], game: Game, line_bet: int) -> Terms:
-    if seen.free_remaining is None:
-        return Terms(game, seen.version_id, seen.dial, line_bet, free=False, free_remaining=0)
-    stored = SHEETS.get(seen.free_sheet)
-    if stored is None:
-        raise Busy("These free spins are of rules that this server does not have yet; try again in a moment.")
+def _terms(inputs: Row[object], game: Game, line_bet: int) -> Terms:
+    if inputs.free_remaining is None:
+        return Terms(game, inputs.version_id, inputs.dial, line_bet, free=False, free_remaining=0)
+    awarding_sheet = SHEETS.get(inputs.free_sheet)
+    if awarding_sheet is None:
+        raise Busy("The bank is being updated and can't play these free spins yet. Try again in a moment.")
     return Terms(
-        stored,
-        seen.free_version_id,
-        seen.free_dial,
-        seen.free_line_bet,
+        awarding_sheet,
+        inputs.free_version_id,
+        inputs.free_dial,
+        inputs.free_line_bet,
         free=True,
-        free_remaining=seen.free_remaining,
+        free_remaining=inputs.free_remaining,
     )
 
 
@@ -220,18 +227,25 @@ def _settle(
     try:
         settled = connection.execute(_SETTLE, values).one()
     except IntegrityError as error:
-        if violated_constraint(error) == "house_can_pay":
-            could_win = format_amount(largest)
-            raise HouseCannotPay(
-                f"The house can't pay what this could win, {could_win}: nothing was taken. Bet less, or wait."
-            ) from error
+        largest_win = format_amount(largest)
+        match violated_constraint(error):
+            case "house_can_pay":
+                raise HouseCannotPay(
+                    f"The house can't pay the largest win of this bet, {largest_win}. No bet was taken."
+                    " Bet less, or try again later."
+                ) from error
+            case "balance_within_bounds":
+                raise BalanceLimit(
+                    f"Your balance could exceed its maximum with the largest win of this bet, {largest_win}."
+                    " No bet was taken."
+                ) from error
         raise refusal(error, terms.bet) from error
     except DBAPIError as error:
         code = getattr(error.orig, "pgcode", None)
         if code == _HOUSE_BUSY:
-            raise HouseBusy("The house is busy paying others; try again in a moment.") from error
+            raise HouseBusy("The house is busy with other players. Try again in a moment.") from error
         if code == _OVERTAKEN:
-            raise Overtaken("Another device of yours is playing; try again in a moment.") from error
+            raise Overtaken("Another device of yours is playing. Try again in a moment.") from error
         raise
     remaining = terms.free_remaining - 1 if terms.free else awarded
     return SpinResult(

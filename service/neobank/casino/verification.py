@@ -1,7 +1,8 @@
-"""The proof that rounds are what their seeds make of them: all of every retired seed, no nonce missing or twice.
+"""Verification of all rounds: recompute those of retired seeds, and check nonces, dials, free spins and amounts of all.
 
-Each round's dial has to be its version's, free rounds those that were awarded, and the money that of the transfers. A
-seed in use can't be read by the role that serves, which this runs as: its rounds are held to that and their nonces.
+Each dial must be the dial of its version, the free rounds must be those that were awarded, and the amounts must equal
+the transfers. The outcomes of a seed in use are not checked, because this runs as the application's role, which can't
+read such a seed.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from neobank.casino.history import of_seed
 from neobank.casino.rounds import problems
 
 MAX_NAMED: Final = 20
+"""The largest number of problems that `neobank verify` prints."""
 
-# What a seed says of its rounds, where that is not what there is: the unique constraint leaves gaps alone to look for.
+# Seeds whose number of rounds differs from the expected one. The unique constraint excludes duplicate nonces, so that
+# only gaps remain to be found.
 _GAPS: Final = text("""
     SELECT seed.id, seed.account_id, expected.rounds, count(round.id), coalesce(max(round.nonce) + 1, 0)
     FROM seeds AS seed
@@ -25,7 +28,7 @@ _GAPS: Final = text("""
     HAVING count(round.id) <> expected.rounds OR coalesce(max(round.nonce) + 1, 0) <> expected.rounds
     ORDER BY seed.id
 """)
-# What each player's rounds took and gave, where their transfers say otherwise.
+# Players whose bets and wins differ between their rounds and their transfers.
 _MONEY: Final = text("""
     SELECT account_id, sum(bet) FILTER (WHERE played), sum(bet) FILTER (WHERE NOT played),
         sum(win) FILTER (WHERE played), sum(win) FILTER (WHERE NOT played)
@@ -41,7 +44,7 @@ _MONEY: Final = text("""
         OR coalesce(sum(win) FILTER (WHERE played), 0) <> coalesce(sum(win) FILTER (WHERE NOT played), 0)
     ORDER BY account_id
 """)
-# Rounds at a dial that no version of their game's had when they were played.
+# Rounds whose dial is not the dial of their version, or whose version was created after the round.
 _DIALS: Final = text("""
     SELECT round.id, round.dial, round.version_id
     FROM rounds AS round
@@ -50,8 +53,9 @@ _DIALS: Final = text("""
     WHERE version.id IS NULL
     ORDER BY round.id
 """)
-# Rounds that are not as free spins make them: so many as were awarded come next in their game, at the awarding round's
-# terms, and all others are paid. Before a game's first award they are from another system, at ¤5 a line.
+# Rounds that are wrongly free or wrongly paid. After an award of n free spins, the next n rounds of the game must be
+# free, at the terms of the awarding round; all others must be paid. Free spins before the first award of a game were
+# imported from another system, at ¤5 per line.
 _FREE: Final = text("""
     WITH numbered AS (
         SELECT *, count(*) FILTER (WHERE awarded > 0) OVER (PARTITION BY account_id, game ORDER BY id) AS award
@@ -75,7 +79,7 @@ _RETIRED: Final = text("SELECT id FROM seeds WHERE retired_at IS NOT NULL AND ro
 
 @dataclass(frozen=True, slots=True)
 class Fairness:
-    """How many rounds of how many retired seeds were computed anew, and all that is wrong, in words."""
+    """The number of retired seeds and of their recomputed rounds, and a text for each problem."""
 
     seeds: int
     rounds: int
@@ -83,27 +87,30 @@ class Fairness:
 
 
 def verify_rounds(connection: Connection) -> Fairness:
-    """Compute the rounds of retired seeds anew, a seed at a time; look for gaps, at dials, free spins and money."""
+    """Verify all rounds. Only the rounds of one seed are in memory at a time."""
     wrong = [
-        f"seed {seed} of account {account} has {expected} rounds, and there are {there} with nonces below {end}"
-        for seed, account, expected, there, end in connection.execute(_GAPS)
+        f"seed {seed} of account {account} must have {expected} rounds, but has {actual} with nonces below {end}"
+        for seed, account, expected, actual, end in connection.execute(_GAPS)
     ]
     wrong += [
-        f"the rounds of account {account} and its casino transfers do not come to the same"
+        f"the bets or wins in the rounds of account {account} differ from its casino transfers"
         for account, *_ in connection.execute(_MONEY)
     ]
     wrong += [
-        f"round {found} is at dial {dial / 100:.2f}, and version {version} was another then"
-        for found, dial, version in connection.execute(_DIALS)
+        f"round {round_id} is at dial {dial / 100:.2f}, which version {version} did not have at that time"
+        for round_id, dial, version in connection.execute(_DIALS)
     ]
-    wrong += [f"round {found} is not as free spins make it" for found in connection.execute(_FREE).scalars()]
+    wrong += [
+        f"round {round_id} is wrongly free or paid, or not at the terms of its free spins"
+        for round_id in connection.execute(_FREE).scalars()
+    ]
     seeds = connection.execute(_RETIRED).scalars().all()
     rounds = 0
     for seed in seeds:
-        for found in of_seed(connection, seed):
+        for played in of_seed(connection, seed):
             rounds += 1
             try:
-                wrong += [f"round {found.id}: {problem}" for problem in problems(found)]
+                wrong += [f"round {played.id}: {problem}" for problem in problems(played)]
             except ValueError as error:
-                wrong.append(f"round {found.id}: {error}")
+                wrong.append(f"round {played.id}: {error}")
     return Fairness(len(seeds), rounds, wrong)

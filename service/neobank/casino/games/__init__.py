@@ -1,4 +1,4 @@
-"""The games that are played, and every sheet that ever was: rounds of an old one stay as checkable as the newest."""
+"""The games in use, and all sheets that were ever in use, so that rounds on old sheets remain verifiable."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -8,13 +8,13 @@ from neobank.casino.game import Game
 from neobank.casino.games import glitch_grid, starlight_smuggler
 
 GAMES: Final[Mapping[str, Game]] = {module.GAME.name: module.GAME for module in (glitch_grid, starlight_smuggler)}
-"""By name; a further game is one more module here, and its sheet in casino/sheets."""
+"""The games by name. To add one, add a module to this package and the sheet to casino/sheets (docs/casino.md)."""
 
 
-def _shipped() -> dict[str, Game]:
+def _stored() -> dict[str, Game]:
     texts = (entry.read_bytes() for entry in files("neobank.casino").joinpath("sheets").iterdir())
     return {game.sheet: game for game in map(Game.from_canonical, texts)}
 
 
-SHEETS: Final[Mapping[str, Game]] = _shipped() | {game.sheet: game for game in GAMES.values()}
-"""By hash. A file of casino/sheets is never removed: its name is its hash, and its content the canonical text."""
+SHEETS: Final[Mapping[str, Game]] = _stored() | {game.sheet: game for game in GAMES.values()}
+"""All sheets by hash. The name of a file in casino/sheets is the hash of its content. No file is ever removed."""

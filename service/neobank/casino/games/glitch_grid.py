@@ -1,4 +1,4 @@
-"""Glitch Grid: three reels, one row, a wild and a blank. A spin pays its single highest award."""
+"""Glitch Grid: three reels, one row, a wild and a blank. A spin pays only its single highest award."""
 
 from neobank.casino.game import Bets, Game
 

@@ -1,4 +1,4 @@
-"""Starlight Smuggler: five reels, three rows, nine lines, and a scatter that awards free spins."""
+"""Starlight Smuggler: five reels, three rows, nine lines, and a scatter that awards five free spins."""
 
 from neobank.casino.game import Bets, Game, Scatter
 
