@@ -1,4 +1,4 @@
-"""The application factory: settings in, a WSGI application out."""
+"""The application factory: it creates the WSGI application from the settings."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -57,24 +57,24 @@ View = TypeVar("View", bound=Callable[..., object])
 
 
 class Application(APIFlask):
-    """Flask, reading JSON as the bank needs it read, and keeping what was sent out of the log."""
+    """A Flask application that parses JSON strictly and exactly, and logs nothing that a client sent."""
 
     request_class = JSONRequest
     json_provider_class = JSONProvider
 
     def ensure_sync(self, func: View) -> View:
-        """Call views and hooks as they are: none is asynchronous, and Flask would look at each in every request."""
+        """Return a view or hook unchanged: none is asynchronous, and Flask would inspect each one in every request."""
         return func
 
     def log_exception(
         self, exc_info: tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
     ) -> None:
-        """Log what nobody foresaw; Flask would name the path."""
-        self.logger.error("The bank made a mistake.", exc_info=exc_info)
+        """Log an unhandled exception without the path of the request, which Flask's own message contains."""
+        self.logger.error("Unhandled exception in a request.", exc_info=exc_info)
 
 
 def create_app(settings: ServingSettings | None = None) -> APIFlask:
-    """Build the application, from the environment where no settings are given. Raises SettingsError."""
+    """Create the application, by default with the environment's settings. Raise SettingsError if one is invalid."""
     settings = settings or ServingSettings.from_environment()
     app = Application("neobank", title="NeoBank", version="1", docs_path=None, static_folder=None)  # type: ignore[arg-type]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
@@ -85,7 +85,7 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     bind(app, bank)
     requests.register(app, bank.metrics, trust_id=settings.trusted_proxies > 0)
     trust_proxies(app, settings.trusted_proxies)
-    passwords.make_room(settings.threads)
+    passwords.size_queue(settings.threads)
     headers.register(app)
     errors.register(app)
     openapi.register(app)

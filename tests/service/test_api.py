@@ -107,7 +107,7 @@ def test_an_invalid_amount_moves_nothing(player: Join, amount: str) -> None:
         ({"to_account": ""}, "account"),
         ({"to_account": 5}, "to_account"),
         ({"to_account": None}, "to_account"),
-        ({"memo": "x" * 141}, "memo: it takes at most 140"),
+        ({"memo": "x" * 141}, "memo: must have at most 140"),
         ({"memo": 5}, "memo"),
         ({"memo": "\x00"}, "memo"),
         ({"surprise": 1}, "surprise"),

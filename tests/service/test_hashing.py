@@ -45,7 +45,7 @@ def test_at_most_half_of_the_threads_wait_and_payments_succeed(
     send = requests(client, neo, organiser)[route]
     count = 3 * THREADS
     with ThreadPoolExecutor(count) as pool, ExitStack() as held:
-        held.enter_context(passwords._turnstile.passed())
+        held.enter_context(passwords._queue.turn())
         sent = {pool.submit(send) for _ in range(count)}
         refused: set[Future[TestResponse]] = set()
         waiting = sent
@@ -68,19 +68,19 @@ def test_a_rejected_request_does_not_use_up_a_place(settings: ServingSettings, p
     player("Neo")
     client = create_app(replace(settings, threads=2)).test_client()
     who = {"character_name": "Neo", "password": "password of Neo"}
-    with passwords._turnstile.passed():
+    with passwords._queue.turn():
         assert [client.post("/api/v1/auth/login", json=who).status_code for _ in range(5)] == [503] * 5
     assert client.post("/api/v1/auth/login", json=who).status_code == 200
 
 
 @pytest.mark.parametrize(("threads", "room"), [(1, 1), (2, 1), (8, 4), (64, 32)])
 def test_half_of_the_threads_may_wait_and_at_least_one(threads: int, room: int) -> None:
-    passwords.make_room(threads)
+    passwords.size_queue(threads)
     with ExitStack() as held:
         for _ in range(room):
-            assert passwords._turnstile._room.acquire(blocking=False)
-            held.callback(passwords._turnstile._room.release)
-        with pytest.raises(passwords.TooManyAtOnce), passwords._turnstile.passed():
+            assert passwords._queue._places.acquire(blocking=False)
+            held.callback(passwords._queue._places.release)
+        with pytest.raises(passwords.TooManyAtOnce), passwords._queue.turn():
             pass
 
 

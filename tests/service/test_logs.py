@@ -208,7 +208,7 @@ def test_a_request_has_one_line_with_its_route_status_time_and_account(lines: li
 
 
 def test_an_unexpected_exception_is_logged_by_type_and_location(lines: list[Line]) -> None:
-    [mistake] = [line.fields for line in lines if line.fields["message"] == "The bank made a mistake."]
+    [mistake] = [line.fields for line in lines if line.fields["message"] == "Unhandled exception in a request."]
     [answer] = [line for line in requests(lines) if line["route"] == "/fault/mistake"]
     assert mistake["request_id"] == answer["request_id"]
     assert (mistake["level"], answer["level"]) == ("error", "warning")

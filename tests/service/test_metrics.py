@@ -231,7 +231,7 @@ def test_figures_report_a_missing_database(database: Database, tmp_path: Path) -
     with exporter(tmp_path / "log", "figures", DATABASE_URL=url) as figures:
         assert figures.scrape() == {"neobank_figures_up": 0}
     log = (tmp_path / "log").read_text()
-    assert "The database gave no figures" in log
+    assert "The figures can't be read from the database" in log
     assert secret not in log
 
 

@@ -1,1 +1,1 @@
-"""What the bank tells of itself: log lines, the metrics of its serving processes, and the figures of its books."""
+"""Log lines, the metrics of the serving processes, and the figures of the books."""

@@ -1,6 +1,7 @@
-"""The figures of the books, as the database has them when it is asked; amounts in hundredths.
+"""The figures of the books, read from the database at each scrape; amounts are in hundredths of ¤.
 
-They are read by a role that sees no account: from the view `ledger_figures`, and from PostgreSQL's own statistics.
+They come from the view `ledger_figures` and from PostgreSQL's own statistics. The database role that reads them can
+read no account.
 """
 
 import logging
@@ -17,26 +18,26 @@ from neobank.database import reason
 logger = logging.getLogger(__name__)
 
 FIGURES: Final[Mapping[str, tuple[str, str]]] = {
-    "money_supply": ("neobank_money_supply_hundredths", "All that players hold."),
-    "house_balance": ("neobank_house_balance_hundredths", "What the casino's house holds."),
-    "total": ("neobank_ledger_total_hundredths", "The sum of all balances: 0, always."),
+    "money_supply": ("neobank_money_supply_hundredths", "Sum of all players' balances, in hundredths."),
+    "house_balance": ("neobank_house_balance_hundredths", "Balance of the casino's house, in hundredths."),
+    "total": ("neobank_ledger_total_hundredths", "Sum of all balances, in hundredths: always 0."),
     "players": ("neobank_players", "Players."),
-    "active_players": ("neobank_active_players", "Players who were seen within the hour."),
-    "frozen_accounts": ("neobank_frozen_accounts", "Accounts that organisers have frozen."),
-    "open_sessions": ("neobank_open_sessions", "Log-ins that have not ended."),
+    "active_players": ("neobank_active_players", "Players with a request in the last hour."),
+    "frozen_accounts": ("neobank_frozen_accounts", "Frozen accounts."),
+    "open_sessions": ("neobank_open_sessions", "Sessions that have not expired."),
     "pending_charges": ("neobank_pending_charges", "Charges that wait for a player."),
-    "last_transfer_id": ("neobank_last_transfer_id", "The newest transfer's id; some ids below it were never used."),
-    "last_audit_id": ("neobank_last_audit_id", "The newest audit row's id."),
-    "read_only": ("neobank_read_only", "1 while organisers have stopped all money."),
+    "last_transfer_id": ("neobank_last_transfer_id", "Id of the newest transfer; some lower ids were never used."),
+    "last_audit_id": ("neobank_last_audit_id", "Id of the newest audit row."),
+    "read_only": ("neobank_read_only", "1 while the read-only switch is on."),
     "oldest_answer_seconds": (
         "neobank_oldest_kept_answer_seconds",
-        "The age of the oldest idempotency record: a day and an hour at most, while `neobank expire` runs.",
+        "Age of the oldest idempotency record, in seconds: at most 25 hours while `neobank expire` runs hourly.",
     ),
-    "connections": ("neobank_database_connections", "Connections that clients have to this database."),
-    "max_connections": ("neobank_database_max_connections", "Connections that the server admits."),
-    "bytes": ("neobank_database_size_bytes", "Size of this database."),
+    "connections": ("neobank_database_connections", "Connections to this database."),
+    "max_connections": ("neobank_database_max_connections", "Connections that the server allows."),
+    "bytes": ("neobank_database_size_bytes", "Size of this database, in bytes."),
 }
-_UP: Final = ("neobank_figures_up", "1 if the database gave its figures; without it there are no others.")
+_UP: Final = ("neobank_figures_up", "1 if the database answered; at 0 the other figures are absent.")
 
 _READ = text("""
     SELECT figures.*, current_setting('max_connections')::int AS max_connections,
@@ -47,24 +48,24 @@ _READ = text("""
 
 
 class Figures(Collector):
-    """Asks the database each time somebody asks for the metrics."""
+    """A collector that queries the database at each scrape."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def describe(self) -> Iterable[Metric]:
-        """Name what is collected, so that registering it asks no database."""
+        """Return the metrics without values, so that registering the collector needs no database."""
         return [GaugeMetricFamily(*named) for named in (_UP, *FIGURES.values())]
 
     def collect(self) -> Iterator[Metric]:
-        """Give the figures, or only that there are none."""
+        """Yield the figures, or only `neobank_figures_up` with 0 if the database does not answer."""
         try:
             with self._engine.connect() as connection:
                 row = connection.execute(_READ).mappings().one()
         except SQLAlchemyError as error:
-            logger.warning("The database gave no figures: %s", reason(error))
+            logger.warning("The figures can't be read from the database: %s", reason(error))
             yield GaugeMetricFamily(*_UP, value=0)
             return
         yield GaugeMetricFamily(*_UP, value=1)
-        for column, (name, words) in FIGURES.items():
-            yield GaugeMetricFamily(name, words, value=float(row[column]))
+        for column, (name, help_text) in FIGURES.items():
+            yield GaugeMetricFamily(name, help_text, value=float(row[column]))

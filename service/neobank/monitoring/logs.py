@@ -1,7 +1,7 @@
-"""Log lines as JSON, one object a line, in one shape for the bank's own loggers and gunicorn's.
+"""Log lines as JSON, one object a line, with the same fields for the bank's own loggers and gunicorn's.
 
-What a client sent is never in them, nor what an exception says of itself, which may quote a password, a token, a row
-or a URL. An exception is told by its type, PostgreSQL's code for it, and where it was raised.
+A line never contains what a client sent, or the message of an exception, which may contain a password, a token, a row
+or a URL. An exception is logged as its type, PostgreSQL's SQLSTATE and the place where it was raised.
 """
 
 import json
@@ -14,18 +14,18 @@ from typing import Final
 from flask import g, has_request_context
 
 FIELDS: Final = ("method", "route", "status", "duration_ms", "account")
-"""What a record may carry besides its message, by `extra`."""
+"""The fields that a record may have besides its message, passed as `extra`."""
 
 MAX_FRAMES: Final = 20
 
-_ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode  # made once: `dumps` makes another for each line
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False).encode  # created once: `dumps` creates an encoder for each line
 
 
 class JSONFormatter(logging.Formatter):
-    """Write a record as one line of JSON; during a request with its id."""
+    """Format a record as one line of JSON; during a request with the request's id."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line."""
+        """Return the line."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -40,43 +40,43 @@ class JSONFormatter(logging.Formatter):
         return _ENCODE(line)
 
 
-class WithoutQuotes(logging.Filter):
-    """Cut what gunicorn quotes of a request out of its messages."""
+class RequestTextRemover(logging.Filter):
+    """Remove the text of a request that gunicorn quotes in its messages."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep every record."""
         if record.msg.startswith("Error handling request"):
             record.msg, record.args = "Error handling request", ()
-        elif record.msg.startswith("Invalid request from "):  # …ip=ADDRESS: WHAT IS WRONG: 'THE QUOTE'
+        elif record.msg.startswith("Invalid request from "):  # …ip=ADDRESS: REASON: 'QUOTED TEXT'
             record.msg = ": ".join(record.msg.split(": ")[:2])
         return True
 
 
 def configuration(level: str) -> dict[str, object]:
-    """Give what `logging.config.dictConfig` takes; `level` is one of settings.LOG_LEVELS.
+    """Return the argument of `logging.config.dictConfig`; `level` is one of settings.LOG_LEVELS.
 
-    Libraries are heard from warning on. gunicorn is never heard on debug, where it writes paths.
+    Libraries log from warning on. gunicorn never logs on debug, where it writes paths.
     """
-    heard = level.upper()
+    own_level = level.upper()
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": JSONFormatter}},
-        "filters": {"without quotes": {"()": WithoutQuotes}},
+        "filters": {"without request text": {"()": RequestTextRemover}},
         "handlers": {
-            "lines": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["without quotes"]},
+            "lines": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["without request text"]},
         },
         "root": {"level": "WARNING", "handlers": ["lines"]},
         "loggers": {
-            "neobank": {"level": heard},
-            "gunicorn.error": {"level": "INFO" if heard == "DEBUG" else heard, "handlers": ["lines"]},
-            "gunicorn.access": {"level": "CRITICAL"},  # its lines have queries in them; the bank writes its own
+            "neobank": {"level": own_level},
+            "gunicorn.error": {"level": "INFO" if own_level == "DEBUG" else own_level, "handlers": ["lines"]},
+            "gunicorn.access": {"level": "CRITICAL"},  # its lines contain query strings; the bank writes its own
         },
     }
 
 
 def _chain(error: BaseException) -> Iterator[Mapping[str, object]]:
-    """Describe an exception and what it came from, the last one first."""
+    """Describe an exception and its causes, the last one raised first."""
     seen = set[int]()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -1,7 +1,7 @@
-"""What a serving process counts and measures; a worker of gunicorn keeps it in a folder that all workers share.
+"""The metrics of a serving process; gunicorn's workers keep them in a folder that they share.
 
-Amounts are in hundredths, times in seconds. Money is counted once it is committed, and at most once: what the database
-has committed is the truth, and a process that is killed between the commit and the count leaves these behind it.
+Amounts are in hundredths of ¤, times in seconds. A transfer is counted after COMMIT and at most once. The database is
+the source of truth: if a process is killed between COMMIT and the count, its transfers are missing in the counters.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,52 +17,50 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
-    """The metrics of one application. They are made with it, in a worker: before, nobody knows where they are kept."""
+    """The metrics of one application. Create them in the worker, because only there their folder and slot are known."""
 
     def __init__(self, connections: int) -> None:
         self.registry = CollectorRegistry()
         self._requests = Histogram(
             "neobank_http_request_duration_seconds",
-            "Requests, by how long they took.",
+            "Duration of requests, in seconds.",
             ["method", "route", "status"],
             registry=self.registry,
             buckets=BUCKETS,
         )
         self.failed_logins = Counter(
-            "neobank_failed_logins", "Log-ins with a name or a password that is wrong.", registry=self.registry
+            "neobank_failed_logins", "Log-ins with a wrong name or password.", registry=self.registry
         )
-        self._transfers = Counter(
-            "neobank_transfers", "Transfers that were committed.", ["kind"], registry=self.registry
-        )
+        self._transfers = Counter("neobank_transfers", "Committed transfers.", ["kind"], registry=self.registry)
         self._transferred = Counter(
             "neobank_transferred_hundredths",
-            "Hundredths that committed transfers moved.",
+            "Amount that committed transfers moved, in hundredths.",
             ["kind"],
             registry=self.registry,
         )
-        for kind in Kind:  # from 0 on, so that a first transfer is an increase
+        for kind in Kind:  # start at 0, so that the first transfer is an increase
             self._transfers.labels(kind)
             self._transferred.labels(kind)
-        self._pool_in_use = self._of_living_workers("in_use", "Connections that requests are using.")
-        self._pool_waiting = self._of_living_workers("waiting", "Requests that wait for a connection.")
-        self._of_living_workers("size", "Connections that the pools may hold.").set(connections)
+        self._pool_in_use = self._pool_gauge("in_use", "Connections in use.")
+        self._pool_waiting = self._pool_gauge("waiting", "Requests that wait for a connection.")
+        self._pool_gauge("size", "Connections that the pools may hold.").set(connections)
 
-    def _of_living_workers(self, name: str, words: str) -> Gauge:
-        return Gauge(f"neobank_database_pool_{name}", words, multiprocess_mode="livesum", registry=self.registry)
+    def _pool_gauge(self, name: str, help_text: str) -> Gauge:  # summed over the living workers
+        return Gauge(f"neobank_database_pool_{name}", help_text, multiprocess_mode="livesum", registry=self.registry)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request; `route` is the rule that matched."""
+        """Count an answered request; `route` is the URL rule that matched."""
         self._requests.labels(method, route, str(status)).observe(seconds)
 
     def count_money(self, movements: Iterable[Movement]) -> None:
-        """Count what was committed."""
+        """Count committed transfers."""
         for movement in movements:
             self._transfers.labels(movement.kind).inc(movement.transfers)
             self._transferred.labels(movement.kind).inc(movement.amount)
 
     @contextmanager
     def connection(self, engine: Engine) -> Iterator[Connection]:
-        """Give a connection of an engine's pool, and show meanwhile that it is waited for, then that it is in use."""
+        """Yield a connection of an engine's pool; count the request as waiting, then the connection as in use."""
         self._pool_waiting.inc()
         try:
             connection = engine.connect()

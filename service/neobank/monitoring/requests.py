@@ -1,7 +1,7 @@
-"""Each request: its id, its line in the log, its place in the metrics.
+"""Request hooks: each request gets an id, a log line and an entry in the metrics.
 
-A route is the rule that matched, since a path may hold anything that was typed. Probes are logged on debug, unless they
-fail.
+The route is the URL rule that matched, because a path may contain anything that a client sent. Probes are logged on
+debug, unless they fail with status 500 or more.
 """
 
 import logging
@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 
 def register(app: Flask, metrics: Metrics, *, trust_id: bool) -> None:
-    """Make an application observe its requests; called before any other hook is made, it starts first and ends last.
+    """Add the hooks to an application. Call this before any other hook is added, so that they start first and end last.
 
-    With `trust_id` a well-formed X-Request-ID is a proxy's word and is kept; otherwise each request gets its own.
+    With `trust_id` a well-formed X-Request-ID is trusted as a proxy's and kept; otherwise each request gets a new id.
     """
 
     @app.before_request
@@ -50,13 +50,13 @@ def register(app: Flask, metrics: Metrics, *, trust_id: bool) -> None:
 
 
 def request_id() -> str:
-    """Give the id of the request that is being handled."""
-    found: str = g.request_id
-    return found
+    """Return the id of the current request."""
+    current: str = g.request_id
+    return current
 
 
 def note_account(number: str) -> None:
-    """Note whose request it is, once that is proven, for its line in the log."""
+    """Record the account number of the authenticated caller for the log line of the request."""
     g.account = number
 
 

@@ -1,18 +1,18 @@
-"""Serving metrics to Prometheus, on a port of their own that no ingress leads to."""
+"""The HTTP server for Prometheus, on a separate port that no Ingress routes to."""
 
 import signal
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-_ENDINGS = (signal.SIGINT, signal.SIGTERM)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve(registry: CollectorRegistry, host: str, port: int) -> None:
-    """Serve until the process is told to end. Raises OSError where the port can't be had."""
-    # Blocked, a signal waits for sigwait even in process 1, for which the kernel drops what has no handler.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    """Serve until SIGINT or SIGTERM. Raise OSError if the port is not available."""
+    # A blocked signal waits for sigwait, even in process 1, for which the kernel drops signals without a handler.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     server, thread = start_http_server(port, host, registry)
-    signal.sigwait(_ENDINGS)
+    signal.sigwait(_STOP_SIGNALS)
     server.shutdown()
     server.server_close()
     thread.join()

@@ -1,8 +1,8 @@
 """The folder in which the workers of one gunicorn keep their metrics, so that another process can serve them.
 
-Each worker writes files of its own, named by a place: the smallest number that no living worker has. A worker that
-replaces a dead one takes its place and goes on counting from there. So counters never fall, and however often workers
-die, there are no more files than there were workers at once.
+Each worker writes its own files, named by its slot: the smallest number that no living worker has. A worker that
+replaces a dead one gets its slot and continues its counters. So counters never decrease, and there are files for no
+more workers than were alive at once, however many die.
 """
 
 import os
@@ -15,31 +15,31 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 
 def empty(folder: Path) -> None:
-    """Make the folder, or forget what an earlier gunicorn left in it. Raises OSError."""
+    """Create the folder, or delete the files of an earlier gunicorn in it. Raise OSError if that fails."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.db"):
         file.unlink()
 
 
-def free_place(taken: Iterable[int]) -> int:
-    """Give the smallest place that is not taken."""
+def free_slot(taken: Iterable[int]) -> int:
+    """Return the smallest slot that is not taken."""
     others = set(taken)
-    return next(place for place in count(1) if place not in others)
+    return next(slot for slot in count(1) if slot not in others)
 
 
-def write(folder: Path, place: int) -> None:
-    """Keep this process's metrics in the folder; before the first of them is made."""
+def keep_in(folder: Path, slot: int) -> None:
+    """Keep this process's metrics in the folder. Call this before the first metric is created."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-    values.ValueClass = values.MultiProcessValue(lambda: place)  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
 
 
-def leave(folder: Path, place: int) -> None:
-    """Forget what only a living worker has: the connections in use and the like."""
-    mark_process_dead(place, str(folder))  # type: ignore[no-untyped-call]
+def delete_gauges(folder: Path, slot: int) -> None:
+    """Delete the metrics that only a living worker has, such as its connections in use."""
+    mark_process_dead(slot, str(folder))  # type: ignore[no-untyped-call]
 
 
 def registry(folder: Path) -> CollectorRegistry:
-    """Give the metrics of all workers, added up anew whenever they are read. Raises ValueError for no folder."""
-    found = CollectorRegistry()
-    MultiProcessCollector(found, str(folder))  # type: ignore[no-untyped-call]
-    return found
+    """Return the metrics of all workers, summed at each read. Raise ValueError if the folder does not exist."""
+    summed = CollectorRegistry()
+    MultiProcessCollector(summed, str(folder))  # type: ignore[no-untyped-call]
+    return summed

@@ -1,1 +1,1 @@
-"""Payments between players, as they see them."""
+"""Payments between players: the routes for paying, history and search."""

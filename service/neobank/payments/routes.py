@@ -1,4 +1,4 @@
-"""Paying another account, and reading one's own history."""
+"""Routes that pay another account, and list or search the caller's transactions."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ payments_blueprint = APIBlueprint("payments", __name__, url_prefix="/api/v1", ta
 
 
 class Payment(Body):
-    """Whom to pay, and what."""
+    """A payment to another account."""
 
     to_account: Text
     amount: Amount
@@ -32,34 +32,34 @@ class Payment(Body):
 
 
 class Page(Body):
-    """Which part of the history: at most `limit` of those older than `before`."""
+    """A page of the history: at most `limit` transactions, with ids below `before`."""
 
     limit: Annotated[int, Field(ge=1, le=100)] = 10
     before: Annotated[int | None, Field(ge=1, le=MAX_BIGINT)] = None
 
 
-def _visible(wanted: str) -> str:
+def _not_blank(wanted: str) -> str:
     if not names.key(wanted):
-        raise ValueError("say what to look for.")
+        raise ValueError("must not be blank.")
     return wanted
 
 
 class Search(Body):
-    """What to look for, and how many transactions to give at most."""
+    """The text to search for, and the maximum number of transactions to return."""
 
-    q: Annotated[Text, Field(max_length=MAX_MEMO), AfterValidator(_visible)]
+    q: Annotated[Text, Field(max_length=MAX_MEMO), AfterValidator(_not_blank)]
     limit: Annotated[int, Field(ge=1, le=100)] = 10
 
 
 class SearchResult(Answer):
-    """The transactions that match, newest first, and what was looked for."""
+    """The transactions that match, newest first, and the text that was searched for."""
 
     transactions: list[Transaction]
     query: str
 
 
 class History(Answer):
-    """Transactions, newest first; `next` is what to send as `before` for the following page, where there is one."""
+    """Transactions, newest first; `next` is the `before` of the following page, or null on the last page."""
 
     transactions: list[Transaction]
     next: int | None
@@ -119,7 +119,7 @@ def get_transactions(query_data: Page) -> History:
 @payments_blueprint.input(Search, location="query")
 @payments_blueprint.output(SearchResult)
 @payments_blueprint.doc(
-    description=f"Looks at memo and other side (account number, name) of the caller's newest {SEARCHED} transactions."
+    description=f"Searches the memo, and number and name of the other account, in the newest {SEARCHED} transactions."
 )
 def get_search(query_data: Search) -> SearchResult:
     """Search the caller's transactions."""

@@ -1,4 +1,4 @@
-"""A transfer as every part of the interface shows it."""
+"""A transfer in responses."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from neobank.web.requests import Answer, Money
 
 
 class Transaction(Answer):
-    """A transfer, as its readers see it."""
+    """A transfer."""
 
     id: int
     from_account: str
@@ -21,7 +21,7 @@ class Transaction(Answer):
 
     @classmethod
     def of(cls, entry: Entry) -> "Transaction":
-        """Show an entry of the ledger."""
+        """Return the response form of a ledger entry."""
         return cls(
             id=entry.id,
             from_account=entry.from_account,
@@ -38,7 +38,7 @@ class Transaction(Answer):
     def made(
         cls, posted: PostedTransfer, *, from_account: str, from_name: str, amount: int, memo: str, kind: Kind
     ) -> "Transaction":
-        """Show a transfer that was just made, without reading it back."""
+        """Return the response form of a transfer that was just made, without reading it back."""
         return cls(
             id=posted.transfer_id,
             from_account=from_account,
@@ -60,7 +60,7 @@ class TransferMade(Answer):
 
 
 class Paid(Answer):
-    """The transfer that was made, and what is left."""
+    """The transfer that was made, and the payer's new balance."""
 
     message: str
     transaction: Transaction

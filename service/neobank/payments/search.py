@@ -1,7 +1,7 @@
-"""Searching one's own transactions.
+"""Search in the caller's own transactions.
 
-Memos are folded in Python, as names are (the database's locale is C), so a search reads a bounded part of the caller's
-own history, on its indexes, and looks through that.
+Memos are folded in Python, as names are, because the database's locale is C. So a search reads a limited part of the
+caller's history by index, and filters it in Python.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from neobank import names
 from neobank.ledger.operations import Entry, history
 
 SEARCHED: Final = 1000
-"""How many of the caller's newest transactions a search looks through."""
+"""The number of the caller's newest transactions that a search reads."""
 
 
 def search(connection: Connection, account_id: int, account_number: str, *, wanted: str, limit: int) -> Sequence[Entry]:
-    """Find the newest transactions, at most `limit`, with `wanted` in the memo or the other side's number or name."""
+    """Return the newest transactions, at most `limit`, with `wanted` in the memo or the other side's number or name."""
     key = names.key(wanted)
 
     def matches(entry: Entry) -> bool:

@@ -1,4 +1,4 @@
-"""Who else plays: the factions, and whether this is the right person to pay."""
+"""The directory of players: the factions, and the lookup of one player before a payment."""
 
 from typing import Annotated
 
@@ -30,14 +30,14 @@ class Factions(Answer):
 
 
 class PlayerLookup(Body):
-    """Whom to look up: give one of the two."""
+    """The player to look up: send exactly one of the two fields."""
 
     account_number: Maybe[Annotated[Text, Field(max_length=MAX_NAME)]] = None
     name: Maybe[Annotated[Text, Field(max_length=MAX_NAME)]] = None
 
 
 class PublicCard(Answer):
-    """What everybody may know of a player."""
+    """The public part of a player's profile."""
 
     character_name: str
     account_number: str
@@ -51,8 +51,8 @@ class PublicCard(Answer):
 def get_factions() -> Factions:
     """List the factions."""
     with current_bank().statement() as connection:
-        found = memberships(connection)
-    return Factions(factions=[Faction.model_validate(faction) for faction in found])
+        factions = memberships(connection)
+    return Factions(factions=[Faction.model_validate(faction) for faction in factions])
 
 
 @directory_blueprint.get("/players/lookup")
@@ -69,5 +69,5 @@ def get_player(query_data: PlayerLookup) -> PublicCard:
         elif name and not number:
             card = card_by_name(connection, name)
         else:
-            raise BankError("Look up either an account_number or a name.")
+            raise BankError("Send either account_number or name, not both.")
     return PublicCard.model_validate(card)

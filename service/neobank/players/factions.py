@@ -1,4 +1,4 @@
-"""The factions: which exist, and how many belong to each."""
+"""The factions, and the number of players in each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class Membership:
 
 
 def recognise(connection: Connection, name: str) -> str:
-    """Give the faction that has this name, or one that reads the same, as it is written. Raises UnknownFaction."""
+    """Return the stored name of the faction with an equal `names.key`. Raise UnknownFaction if there is none."""
     rows = connection.execute(select(Faction.name_key, Faction.name).order_by(Faction.name))
     known = dict(rows.all())
     found = known.get(names.key(name))
     if found is None:
-        raise UnknownFaction(f"There is no faction {name}; there are {', '.join(known.values())}.")
+        raise UnknownFaction(f"There is no faction {name}: choose one of {', '.join(known.values())}.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The players' tables."""
+"""The tables of players."""
 
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,7 @@ MAX_FACTION: Final = 50
 
 
 class Faction(Base):
-    """A group that players belong to; the name is its players' `faction`."""
+    """A group of players; `Player.faction` contains its name."""
 
     __tablename__ = "factions"
 
@@ -24,7 +24,7 @@ class Faction(Base):
 
 
 class Player(Base):
-    """A person of the game; the account holds the name and the money."""
+    """A player; the account has the name and the money."""
 
     __tablename__ = "players"
 
@@ -37,7 +37,7 @@ class Player(Base):
 
 
 class ProvisionedAdministrator(Base):
-    """The password last given to an administrator from outside, as a hash: only a new one is set again."""
+    """The hash of the password that was last provisioned for an administrator: only a different one is set again."""
 
     __tablename__ = "provisioned_administrators"
 

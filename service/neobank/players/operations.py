@@ -1,4 +1,4 @@
-"""What players do apart from paying: join, prove who they are, look at their account."""
+"""Players' operations other than payments: registration, authentication, passwords and profiles."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from neobank.players.factions import recognise
 from neobank.players.models import Player
 
 OPENING_BALANCE: Final = 100_000
-"""What a new player starts with, in hundredths."""
+"""The balance of a new player, in hundredths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a player has to match to be let in."""
+    """The stored credentials that a log-in is checked against."""
 
     account_id: int
     password_hash: str
@@ -45,7 +45,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What everybody may know of a player."""
+    """The public part of a player's profile."""
 
     character_name: str
     account_number: str
@@ -54,7 +54,7 @@ class Card:
 
 
 def profiles() -> Select[int, str, str, str | None, str | None, bool, datetime, int, int]:
-    """Give what a Profile is made of, for all players."""
+    """Return the query for the fields of a Profile, for all players."""
     return select(
         Account.id,
         Account.number,
@@ -69,14 +69,14 @@ def profiles() -> Select[int, str, str, str | None, str | None, bool, datetime, 
 
 
 def profile(connection: Connection, account_id: int) -> Profile:
-    """Look up a player who exists."""
+    """Return the profile of an existing player."""
     return Profile(*connection.execute(profiles().where(Account.id == account_id)).one())
 
 
 def register(
     connection: Connection, *, name: str, password_hash: str, faction: str | None, is_admin: bool = False
 ) -> Profile:
-    """Open an account for a new player and give them their opening balance. Raises NameTaken or UnknownFaction."""
+    """Open an account for a new player and pay the opening balance. Raise NameTaken or UnknownFaction."""
     if faction is not None:
         faction = recognise(connection, faction)
     account_id = open_account(connection, name=name, name_key=names.key(name))
@@ -84,7 +84,7 @@ def register(
         insert(Player).values(account_id=account_id, password_hash=password_hash, faction=faction, is_admin=is_admin)
     )
     opened = profile(connection, account_id)
-    # SYSTEM's balance is everybody's: its lock is taken last and held for the commit alone.
+    # Every registration changes SYSTEM's balance, so its lock is taken last and held only until the commit.
     pay(
         connection,
         debit=SYSTEM_ID,
@@ -98,13 +98,13 @@ def register(
 
 
 def authenticate(found: Credentials | None, password: str) -> Credentials:
-    """Give the credentials that were found, if this is their password.
+    """Return the credentials that were found, if this is their password.
 
-    An unknown name and a wrong password raise the same NotAuthenticated, after the same time. It takes no connection:
-    hashing is slow, and nobody should wait for one meanwhile.
+    An unknown name and a wrong password raise the same NotAuthenticated, after the same time. It holds no database
+    connection, because hashing is slow and other requests need the connections.
     """
-    kept = found.password_hash if found else passwords.NOBODYS_HASH
-    if not passwords.matches(password, kept) or found is None:
+    stored = found.password_hash if found else passwords.DUMMY_HASH
+    if not passwords.matches(password, stored) or found is None:
         raise NotAuthenticated("The name or the password is wrong.")
     return found
 
@@ -130,14 +130,14 @@ def lock_credentials(connection: Connection, proven: Credentials) -> None:
 
 
 def find_credentials(connection: Connection, name: str) -> Credentials | None:
-    """Look up the player with this name, or one that reads the same."""
+    """Return the credentials of the player with an equal `names.key`, or None."""
     statement = _credentials().join(Account, Account.id == Player.account_id).where(Account.name_key == names.key(name))
     row = connection.execute(statement).one_or_none()
     return None if row is None else Credentials(*row)
 
 
 def credentials(connection: Connection, account_id: int) -> Credentials:
-    """Look up the credentials of a player who exists."""
+    """Return the credentials of an existing player."""
     return Credentials(*connection.execute(_credentials().where(Player.account_id == account_id)).one())
 
 
@@ -146,19 +146,20 @@ def _credentials() -> Select[int, str, bool]:
 
 
 def prepare_password(found: Credentials, *, current: str, new: str) -> str:
-    """Hash the password that shall follow the current one. It takes no connection: hashing is slow.
+    """Check the current password and return the hash of the new one.
 
-    Raises NotAuthenticated for another current password, BankError where the new one is none.
+    Raise NotAuthenticated if `current` is wrong, BankError if the new password is the same. It holds no database
+    connection, because hashing is slow.
     """
     if not passwords.matches(current, found.password_hash):
         raise NotAuthenticated("The current password is wrong.")
     if new == current:
-        raise BankError("The new password is the current one: choose another.")
+        raise BankError("The new password is the current one: choose a different one.")
     return passwords.hash_password(new)
 
 
 def change_password(connection: Connection, found: Credentials, new_hash: str) -> None:
-    """Replace a password that was found and proven. Raises NotAuthenticated where it has been changed meanwhile."""
+    """Replace a password that was found and checked. Raise NotAuthenticated if it was changed meanwhile."""
     statement = (
         update(Player)
         .where(Player.account_id == found.account_id, Player.password_hash == found.password_hash)
@@ -171,7 +172,7 @@ def change_password(connection: Connection, found: Credentials, new_hash: str) -
 def change_profile(
     connection: Connection, account_id: int, *, faction: str | None, profile_picture: str | None
 ) -> Profile:
-    """Change what is given of a player's profile. Raises UnknownFaction."""
+    """Change the fields of a player's profile that are not None. Raise UnknownFaction."""
     if faction is not None:
         faction = recognise(connection, faction)
     given = {"faction": faction, "profile_picture": profile_picture}
@@ -182,18 +183,18 @@ def change_profile(
 
 
 def card_by_number(connection: Connection, number: str) -> Card:
-    """Look up the player with this account number. Raises NotFound."""
-    return _card(connection, Account.number == number, f"No player has the account {number}.")
+    """Return the player with this account number. Raise NotFound if there is none."""
+    return _card(connection, Account.number == number, f"No player has the account number {number}.")
 
 
 def card_by_name(connection: Connection, name: str) -> Card:
-    """Look up the player with this name, or one that reads the same. Raises NotFound."""
+    """Return the player with an equal `names.key`. Raise NotFound if there is none."""
     return _card(connection, Account.name_key == names.key(name), f"No player has the name {name}.")
 
 
-def _card(connection: Connection, which: ColumnElement[bool], otherwise: str) -> Card:
+def _card(connection: Connection, which: ColumnElement[bool], message: str) -> Card:
     statement = select(Account.name, Account.number, Player.faction, Player.profile_picture)
     row = connection.execute(statement.join(Player, Player.account_id == Account.id).where(which)).one_or_none()
     if row is None:
-        raise NotFound(otherwise)
+        raise NotFound(message)
     return Card(*row)

@@ -1,4 +1,4 @@
-"""Joining, logging in and out, and one's own account."""
+"""Registration, log-in and log-out, and the caller's own account."""
 
 from typing import Annotated
 
@@ -28,14 +28,14 @@ from neobank.switches.operations import MAX_CODE, read_switches
 from neobank.web.authentication import bearer, begin_session, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.rate_limits import by_address, by_name, limited
-from neobank.web.requests import Answer, Body, Confirmation, Maybe, Text, nothing
+from neobank.web.requests import Answer, Body, Confirmation, Maybe, Text, no_content
 
 auth_blueprint = APIBlueprint("auth", __name__, url_prefix="/api/v1/auth", tag="Log-in")
 account_blueprint = APIBlueprint("account", __name__, url_prefix="/api/v1/account", tag="Account")
 
 
 class Registration(Body):
-    """Who wants to join; `code` is the event's, where the organisers ask for one."""
+    """A new player; `code` is the event code, if the organisers require one."""
 
     character_name: CharacterName
     password: NewPassword
@@ -44,21 +44,21 @@ class Registration(Body):
 
 
 class LogIn(Body):
-    """Who wants in."""
+    """The credentials of a player."""
 
     character_name: Text
     password: Annotated[Text, Field(max_length=passwords.MAX_LENGTH)]
 
 
 class ProfileChange(Body):
-    """What to change; a picture is one emoji or the https address of an image."""
+    """The fields to change; a picture is one emoji or the https URL of an image."""
 
     faction: Maybe[FactionName] = None
     profile_picture: Maybe[Annotated[Text, Field(max_length=MAX_PICTURE), AfterValidator(picture)]] = None
 
 
 class PasswordChange(Body):
-    """The password until now, and from now on."""
+    """The current password and the new one."""
 
     current_password: Annotated[Text, Field(max_length=passwords.MAX_LENGTH)]
     new_password: NewPassword
@@ -72,9 +72,9 @@ class Registered(Answer):
 
 
 class LoggedIn(Answer):
-    """The token to send with every further request, and whose it is.
+    """The token to send with every further request, and the player it belongs to.
 
-    Where `must_change_password`, the token opens nothing but PUT /api/v1/account/password until that is done.
+    While `must_change_password` is true, only PUT /api/v1/account/password accepts the token.
     """
 
     access_token: str
@@ -89,7 +89,7 @@ class OwnAccount(Answer):
 
 
 class ProfileChanged(Answer):
-    """The caller's account as it is now."""
+    """The caller's account after the change."""
 
     message: str
     account: User
@@ -101,7 +101,7 @@ class ProfileChanged(Answer):
 @auth_blueprint.doc(responses=[403, 429])
 @limited(Limit.REGISTRATIONS, by_address)
 def post_registration(json_data: Registration) -> Registered:
-    """Join the game."""
+    """Register a new player."""
     bank = current_bank()
     bank.retry_once(read_switches).admit(json_data.code)
     password_hash = passwords.hash_password(json_data.password)
@@ -136,11 +136,11 @@ def post_login(json_data: LogIn) -> LoggedIn:
 @auth_blueprint.auth_required(bearer)
 @auth_blueprint.output(EmptySchema, status_code=204)
 def post_logout() -> Response:
-    """Log out: the token that this is sent with is dead at once."""
+    """Log out: the token of this request becomes invalid at once."""
     player = current_caller()
     with current_bank().statement() as connection:
         sessions.end(connection, player.account_id, player.session_id)
-    return nothing()
+    return no_content()
 
 
 @account_blueprint.get("")
@@ -158,7 +158,7 @@ def get_account() -> OwnAccount:
 @account_blueprint.input(ProfileChange)
 @account_blueprint.output(ProfileChanged)
 def put_profile(json_data: ProfileChange) -> ProfileChanged:
-    """Change the caller's faction or picture; what is left out stays."""
+    """Change the caller's faction or picture; an absent field is not changed."""
     with current_bank().transaction() as connection:
         player = change_profile(
             connection,
@@ -174,7 +174,7 @@ def put_profile(json_data: ProfileChange) -> ProfileChanged:
 @account_blueprint.input(PasswordChange)
 @account_blueprint.output(Confirmation)
 def put_password(json_data: PasswordChange) -> Confirmation:
-    """Change the caller's password; every other session of theirs ends."""
+    """Change the caller's password and end all of their other sessions."""
     bank, player = current_bank(), current_caller()
     with bank.statement() as connection:
         found = credentials(connection, player.account_id)

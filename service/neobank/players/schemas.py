@@ -1,4 +1,4 @@
-"""Players as every part of the interface shows them, and what is asked of their names and passwords."""
+"""A player in responses, and the field types of names, passwords and factions."""
 
 from datetime import datetime
 from typing import Annotated
@@ -33,15 +33,15 @@ class User(Answer):
     created_at: datetime
 
     @classmethod
-    def of(cls, found: Profile) -> "User":
-        """Show a player's profile."""
+    def of(cls, profile: Profile) -> "User":
+        """Return the response form of a player's profile."""
         return cls(
-            character_name=found.character_name,
-            account_number=found.account_number,
-            faction=found.faction,
-            balance=found.balance,
-            is_admin=found.is_admin,
-            profile_picture=found.profile_picture,
-            free_spins=found.free_spins,
-            created_at=found.created_at,
+            character_name=profile.character_name,
+            account_number=profile.account_number,
+            faction=profile.faction,
+            balance=profile.balance,
+            is_admin=profile.is_admin,
+            profile_picture=profile.profile_picture,
+            free_spins=profile.free_spins,
+            created_at=profile.created_at,
         )

@@ -1,4 +1,4 @@
-"""The caller's sessions: where they are logged in, and logging out from afar."""
+"""The caller's sessions: list them, and end them from any device."""
 
 from datetime import datetime
 
@@ -9,13 +9,13 @@ from neobank import sessions
 from neobank.errors import NotFound
 from neobank.web.authentication import bearer, current_caller
 from neobank.web.bank import current_bank
-from neobank.web.requests import Answer, nothing
+from neobank.web.requests import Answer, no_content
 
 sessions_blueprint = APIBlueprint("sessions", __name__, url_prefix="/api/v1/account/sessions", tag="Sessions")
 
 
 class Session(Answer):
-    """A log-in; `device` is what the device called itself, `last_seen_at` is right to a minute."""
+    """A session; `device` is the User-Agent of the log-in, `last_seen_at` is accurate to one minute."""
 
     id: int
     device: str | None
@@ -25,7 +25,7 @@ class Session(Answer):
 
 
 class Sessions(Answer):
-    """The caller's newest sessions, newest first; `current` is the one that asks."""
+    """The caller's newest sessions, newest first; `current` is true for the session of this request."""
 
     sessions: list[Session]
 
@@ -56,10 +56,10 @@ def get_sessions() -> Sessions:
 @sessions_blueprint.auth_required(bearer)
 @sessions_blueprint.output(EmptySchema, status_code=204)
 def delete_sessions() -> Response:
-    """End all of the caller's sessions but the one that asks."""
+    """End all of the caller's sessions except the current one."""
     with current_bank().statement() as connection:
         sessions.end_others(connection, current_caller())
-    return nothing()
+    return no_content()
 
 
 @sessions_blueprint.delete("/<int:session_id>")
@@ -70,5 +70,5 @@ def delete_session(session_id: int) -> Response:
     """End one of the caller's sessions."""
     with current_bank().statement() as connection:
         if not sessions.end(connection, current_caller().account_id, session_id):
-            raise NotFound("You have no such session.")
-    return nothing()
+            raise NotFound("You have no such session: it has ended, or it is not yours.")
+    return no_content()

@@ -1,1 +1,1 @@
-"""What all routes share: authentication, errors, headers, rate limits, idempotency and request parsing."""
+"""The code that all routes share: authentication, errors, headers, rate limits, idempotency and request parsing."""

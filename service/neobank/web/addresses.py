@@ -1,4 +1,4 @@
-"""Where a request comes from. A header can say anything: only as many proxies are believed as the settings say."""
+"""The client's address. X-Forwarded-For can contain anything, so only the configured number of proxies is trusted."""
 
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -8,22 +8,22 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 
 def trust_proxies(app: Flask, proxies: int) -> None:
-    """Believe the last `proxies` entries of X-Forwarded-For, and the scheme that the nearest names; with 0, none.
+    """Trust the last `proxies` entries of X-Forwarded-For and the last entry of X-Forwarded-Proto; with 0, neither.
 
-    One entry of X-Forwarded-Proto: proxies behind one another replace it, or leave it out but for the first.
+    X-Forwarded-Proto has one entry however many proxies there are: each replaces it, or only the first one sets it.
     """
     if proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=1)  # type: ignore[method-assign]
 
 
 def client_network() -> str:
-    """Name the network that counts as one client: an IPv4 address, or the /64 that one IPv6 client has to itself.
+    """Return the network that counts as one client: an IPv4 address, or the /64 network of an IPv6 address.
 
-    Where the believed entry is no address (an opening quote in a forged header swallows what the proxy appends), it is
-    the peer that connected.
+    The trusted entry may be invalid: an opening quote in a forged header hides what the proxy appends. In that case
+    return the network of the connected peer.
     """
-    connected = request.environ.get("werkzeug.proxy_fix.orig", {}).get("REMOTE_ADDR")
-    for address in (request.remote_addr, connected):
+    peer = request.environ.get("werkzeug.proxy_fix.orig", {}).get("REMOTE_ADDR")
+    for address in (request.remote_addr, peer):
         with suppress(ValueError):
             return _network(ip_address(address or ""))
     return "unknown"

@@ -1,6 +1,6 @@
-"""Bearer authentication of players: beginning a session, and the caller of a request.
+"""Bearer authentication of players: begin a session, and return the caller of a request.
 
-A session that was begun with a one-time password may only change that password.
+A session that begins with a one-time password may only change that password.
 """
 
 from http import HTTPStatus
@@ -18,15 +18,15 @@ from neobank.web.bank import current_bank
 from neobank.web.errors import problem
 
 MAX_DEVICE: Final = 200
-"""The characters of a User-Agent header that a session keeps."""
+"""The maximum number of characters that a session stores of the User-Agent header."""
 
 ORGANISER: Final = "organiser"
-"""The role for `auth_required(bearer, roles=[ORGANISER])`; callers without it are answered 403."""
+"""The role for `auth_required(bearer, roles=[ORGANISER])`; callers without it receive 403."""
 
-CHANGES_PASSWORD: Final = "account.put_password"  # noqa: S105  # an endpoint
-"""The one endpoint that is open to a caller who logged in with a one-time password."""
+PASSWORD_CHANGE: Final = "account.put_password"  # noqa: S105  # an endpoint
+"""The only endpoint that accepts a caller who logged in with a one-time password."""
 
-bearer = HTTPTokenAuth(description="The access_token that a log-in gives.")
+bearer = HTTPTokenAuth(description="The access_token in the response of the log-in.")
 
 
 def begin_session(connection: Connection, account_id: int) -> str:
@@ -51,22 +51,22 @@ def _verify_token(token: str) -> Caller | None:
     if caller is None:
         return None
     note_account(caller.account_number)
-    if caller.must_change_password and request.endpoint != CHANGES_PASSWORD:
-        raise Forbidden("Your password is for one time: change it first, at PUT /api/v1/account/password.")
+    if caller.must_change_password and request.endpoint != PASSWORD_CHANGE:
+        raise Forbidden("Your password is a one-time password: change it first, with PUT /api/v1/account/password.")
     return caller
 
 
-def _refuse(status: int) -> Response:
+def _reject(status: int) -> Response:
     if status == HTTPStatus.FORBIDDEN:
-        return problem(status, "This is for organisers only.")
-    return problem(status, "Log in first: this needs a valid bearer token.")
+        return problem(status, "Only organisers may do this.")
+    return problem(status, "Log in first: this request needs a valid bearer token.")
 
 
 def _device() -> str | None:
-    shown = "".join(character for character in request.user_agent.string if character.isprintable())
-    return shown[:MAX_DEVICE] or None
+    printable = "".join(character for character in request.user_agent.string if character.isprintable())
+    return printable[:MAX_DEVICE] or None
 
 
 bearer.verify_token(_verify_token)
-bearer.error_handler(_refuse)
+bearer.error_handler(_reject)
 bearer.get_user_roles(lambda caller: [ORGANISER] if caller.is_admin else [])

@@ -1,4 +1,4 @@
-"""What one serving process holds: its settings, its way to the database, the schema it was written for."""
+"""The state of one serving process: its settings, its connection pool, the schema revision that it needs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """The state of a serving process; its engine is one of single statements, which most requests are made of."""
+    """The state of a serving process. Its engine commits each statement, because most requests need only one."""
 
     settings: ServingSettings
     engine: Engine
@@ -33,7 +33,7 @@ class Bank:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Begin a transaction that commits at the end of the block, or not at all."""
+        """Yield a connection in one transaction: it commits at the end of the block, or rolls back on an exception."""
         with self.metrics.connection(self.engine) as connection:
             moved = movements.begin(connection)
             with transaction(connection):
@@ -42,19 +42,19 @@ class Bank:
 
     @contextmanager
     def statement(self) -> Iterator[Connection]:
-        """Give a connection whose every statement is a transaction of its own."""
+        """Yield a connection on which each statement is a transaction of its own."""
         with self.metrics.connection(self.engine) as connection:
             moved = movements.begin(connection)
             try:
                 yield connection
-            finally:  # whatever came after it, a statement that succeeded is committed
+            finally:  # a statement that succeeded is committed, even if the block raises later
                 self.metrics.count_money(moved)
 
     def retry_once(self, operation: Callable[[Connection], Result]) -> Result:
-        """Run the first operation of a request, and run it again on a fresh connection if the pool's one is dead.
+        """Run the first operation of a request; if its pooled connection is dead, run it again on a new one.
 
-        After a restart of the database every connection of the pool is dead, and the first statement detects it. Use
-        this only for what may run twice without harm: reading, and counting requests; never for money.
+        After a restart of the database every pooled connection is dead, and the first statement detects it. Use this
+        only for operations that may run twice without harm: reading, and counting requests; never for money.
         """
         try:
             with self.statement() as connection:
@@ -67,11 +67,11 @@ class Bank:
 
 
 def bind(app: Flask, bank: Bank) -> None:
-    """Give an application its bank."""
+    """Attach a bank to an application."""
     app.extensions[_EXTENSION] = bank
 
 
 def current_bank() -> Bank:
-    """Give the bank of the application that handles this request."""
+    """Return the bank of the application that handles this request."""
     bank: Bank = current_app.extensions[_EXTENSION]
     return bank

@@ -1,7 +1,7 @@
-"""The page on which every route can be tried: Swagger UI, reading the OpenAPI document.
+"""The page /docs: Swagger UI, which shows the OpenAPI document and can send a request to each route.
 
-All that it loads is served from here, and no script or style stands in the page itself: its policy allows neither, and
-nothing from anywhere else.
+The bank serves every file that the page loads. The page contains no inline script or style: its Content-Security-Policy
+allows neither these nor files from another origin.
 """
 
 from importlib.resources import files
@@ -43,20 +43,20 @@ _FILES: Final = {
 
 @blueprint.get("")
 def get_page() -> Response:
-    """Show the page."""
+    """Return the page."""
     return Response(_PAGE, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": POLICY})
 
 
 @blueprint.get("/start.js")
 def get_start() -> Response:
-    """Serve what starts the page."""
+    """Return the script that starts Swagger UI."""
     return Response(_START, content_type="text/javascript; charset=utf-8")
 
 
 @blueprint.get("/<name>")
 def get_file(name: str) -> Response:
-    """Serve a file of Swagger UI that the page loads; a browser may keep it for a day."""
+    """Return a file of Swagger UI that the page loads; a browser may cache it for a day."""
     if name not in _FILES:
-        raise NotFound(f"The page has no file {name}.")
+        raise NotFound(f"/docs has no file {name}.")
     content = _FOLDER.joinpath(name).read_bytes()
     return Response(content, content_type=_FILES[name], headers={"Cache-Control": "public, max-age=86400"})

@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 `application/problem+json`, with the `error` member that older clients read."""
+"""Error responses: RFC 9457 `application/problem+json`, with the member `error` that older clients read."""
 
 import logging
 import re
@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Final
 
 from apiflask import APIFlask, HTTPError
-from flask import Response, jsonify, make_response
+from flask import Response, jsonify, make_response, request
 from pydantic import BaseModel
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 PROBLEM: Final = "application/problem+json"
 
-# Pydantic's words for a text that went through a validator before it was measured.
+# Pydantic's message about the length of a text that a validator handled first: it calls the characters "items".
 _LENGTH: Final = re.compile(r"^Value should have (at (?:least|most) \d+) items? after validation, not \d+")
-_CHARACTERS: Final = r"it takes \1 characters"
+_CHARACTERS: Final = r"must have \1 characters"
 
 
 class Problem(BaseModel):
-    """An error's body."""
+    """The body of an error response."""
 
     type: str
     title: str
@@ -37,7 +37,7 @@ class Problem(BaseModel):
 
 
 def register(app: APIFlask) -> None:
-    """Make an application answer every error as a problem."""
+    """Make an application return every error as a problem."""
     app.error_processor(_http_error)
     app.register_error_handler(BankError, _bank_error)
     for outage in (OperationalError, InterfaceError, PoolTimeout):
@@ -45,7 +45,7 @@ def register(app: APIFlask) -> None:
 
 
 def problem(status: int, detail: str, headers: Headers | dict[str, str] | None = None) -> Response:
-    """Answer with a problem; `detail` is one sentence for whoever sent the request."""
+    """Return an error response; `detail` is the message for the player or developer who sent the request."""
     body = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail, error=detail)
     response = make_response(jsonify(body.model_dump()), status, headers or {})
     response.content_type = PROBLEM
@@ -55,20 +55,22 @@ def problem(status: int, detail: str, headers: Headers | dict[str, str] | None =
 
 
 def _http_error(error: HTTPError) -> Response:
-    detail = _validation_detail(error.detail) if isinstance(error.detail, dict) and error.detail else _sentence(error)
+    detail = _validation_detail(error.detail) if isinstance(error.detail, dict) and error.detail else _detail(error)
     return problem(error.status_code, detail, Headers(error.headers))
 
 
-def _sentence(error: HTTPError) -> str:
+def _detail(error: HTTPError) -> str:
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            return "There is nothing at this address."
+            return "This URL does not exist: check the path."
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return "This address does not take this method."
+            return f"This URL does not accept {request.method}: use another method."
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return "The body is too large."
+            return f"The body is too large: send at most {request.max_content_length} bytes."
         case HTTPStatus.INTERNAL_SERVER_ERROR:
-            return f"The bank made a mistake; nothing of this request was done. Organisers find it as {request_id()}."
+            return (
+                f"Internal error: this request changed nothing. Report the request id {request_id()} to an organiser."
+            )
     return error.message or HTTPStatus(error.status_code).phrase
 
 
@@ -88,4 +90,4 @@ def _bank_error(error: BankError) -> Response:
 
 def _outage(error: SQLAlchemyError) -> Response:
     logger.warning("The database did not answer: %s", reason(error))
-    return _bank_error(Busy("The bank can't reach its books right now; try again in a moment."))
+    return _bank_error(Busy("The bank can't reach its database: try again in a few seconds."))

@@ -1,4 +1,4 @@
-"""gunicorn's configuration; it is read once, in the master, so that bad settings stop it in one sentence."""
+"""gunicorn's configuration. The master loads it once, so that an invalid setting stops it with one error message."""
 
 import sys
 from collections.abc import Mapping
@@ -20,43 +20,42 @@ workers = _settings.workers
 threads = _settings.threads
 loglevel = _settings.log_level
 logconfig_dict = logs.configuration(_settings.log_level)
-worker_tmp_dir = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)  # noqa: S108  # no disk stalls it
-control_socket_disable = True  # it would be made in $HOME, which is read-only
+worker_tmp_dir = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir()), None)  # noqa: S108  # in memory: a slow disk would delay heartbeats
+control_socket_disable = True  # gunicorn would create it in $HOME, which is read-only
 graceful_timeout = 20  # seconds; less than the pod's grace period
-keepalive = 75  # seconds; more than a proxy keeps its connections for
+keepalive = 75  # seconds; longer than a proxy keeps an idle connection
 
 
 class _Worker(Protocol):
-    place: int
+    slot: int
 
 
 class _Master(Protocol):
-    WORKERS: Mapping[int, _Worker]  # the living ones by process id
+    WORKERS: Mapping[int, _Worker]  # the living workers by process id
 
 
 def on_starting(_master: _Master) -> None:
-    """Forget what was counted before this master."""
+    """Delete the metrics of an earlier master."""
     if _metrics_folder:
         try:
             shared.empty(_metrics_folder)
         except OSError as error:
-            sys.exit(
-                f"neobank: {NAMES.metrics_folder} is {str(_metrics_folder)!r}, which can't be used: {error.strerror}."
-            )
+            given = f"{NAMES.metrics_folder} is {str(_metrics_folder)!r}"
+            sys.exit(f"neobank: {given}, which is not a usable folder: {error.strerror}.")
 
 
 def pre_fork(master: _Master, worker: _Worker) -> None:
-    """Give a new worker the place of a dead one."""
-    worker.place = shared.free_place(other.place for other in master.WORKERS.values())
+    """Assign a free slot to a new worker, such as that of a dead one."""
+    worker.slot = shared.free_slot(other.slot for other in master.WORKERS.values())
 
 
 def post_fork(_master: _Master, worker: _Worker) -> None:
-    """Let a worker count where all can be added up, before it loads the application."""
+    """Make a worker keep its metrics in the shared folder, before it loads the application."""
     if _metrics_folder:
-        shared.write(_metrics_folder, worker.place)
+        shared.keep_in(_metrics_folder, worker.slot)
 
 
 def child_exit(_master: _Master, worker: _Worker) -> None:
-    """Forget what a worker had in use, however it ended."""
+    """Delete the gauges of a worker that ended, for whatever reason."""
     if _metrics_folder:
-        shared.leave(_metrics_folder, worker.place)
+        shared.delete_gauges(_metrics_folder, worker.slot)

@@ -1,4 +1,4 @@
-"""Whether the process lives (no database asked), and whether it can serve (database and schema asked)."""
+"""The probes: liveness does not use the database, readiness checks the database and its schema."""
 
 from apiflask import APIBlueprint
 from flask import Response
@@ -17,7 +17,7 @@ _REVISION = text("SELECT version_num FROM alembic_version")
 
 
 class Health(Answer):
-    """The process lives."""
+    """The state of the serving process."""
 
     status: str
     service: str
@@ -26,7 +26,7 @@ class Health(Answer):
 @blueprint.get(CONTRACT.live_path)
 @blueprint.output(Health)
 def live() -> Health:
-    """Tell that the process lives; the database is not asked."""
+    """Check that the process is alive, without using the database."""
     return Health(status="healthy", service="neobank")
 
 
@@ -34,12 +34,13 @@ def live() -> Health:
 @blueprint.output(Health)
 @blueprint.doc(responses=[503])
 def ready() -> Health | Response:
-    """Tell whether requests can be served: the database answers, and its schema is this version's or a newer one."""
+    """Check that the bank can serve: the database answers, and its schema is this version's or newer."""
     bank = current_bank()
     try:
-        found = bank.retry_once(lambda connection: connection.execute(_REVISION).scalar_one())
+        revision = bank.retry_once(lambda connection: connection.execute(_REVISION).scalar_one())
     except SQLAlchemyError:
-        return problem(503, "The database does not answer, or was never upgraded.", {"Retry-After": "2"})
-    if found < bank.schema_revision:
-        return problem(503, f"The database is at {found} and needs {bank.schema_revision}.", {"Retry-After": "2"})
+        return problem(503, "The database does not answer, or it was never migrated.", {"Retry-After": "2"})
+    if revision < bank.schema_revision:
+        detail = f"The database schema is at revision {revision}; this version needs {bank.schema_revision} or newer."
+        return problem(503, detail, {"Retry-After": "2"})
     return Health(status="ready", service="neobank")

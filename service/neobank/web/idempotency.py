@@ -1,8 +1,8 @@
-"""`Idempotency-Key`: the same request sent twice moves money once, and both are given the same answer.
+"""`Idempotency-Key`: a request that is sent twice moves money once, and both responses are the same.
 
-The record of a request is claimed before its money moves and committed with it. A second request with the key waits for
-the first one's transaction to end: if that committed, it is given its answer; if not, it never was.
-Only successes are recorded, so a refused request may be sent again with the same key.
+The record of a request is inserted before its money moves, and committed with it. A second request with the key waits
+until the transaction of the first one ends. If that committed, the second one receives the first response; if not, the
+second one is carried out. Only successes are recorded, so a rejected request may be sent again with the same key.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from neobank.web.bank import current_bank
 
 HEADER: Final = "Idempotency-Key"
 MAX_KEY: Final = 200
-KEPT: Final = timedelta(hours=24)
+RETENTION: Final = timedelta(hours=24)
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class IdempotencyRecord(Base):
-    """A request that succeeded, or one that is under way in another transaction."""
+    """A request that succeeded, or one that another transaction is carrying out."""
 
     __tablename__ = "idempotency_records"
 
@@ -40,22 +40,22 @@ class IdempotencyRecord(Base):
 
 
 class BadKey(BankError):
-    """The key is not one that can be kept."""
+    """The key is empty, too long or not printable ASCII."""
 
 
 class KeyReused(BankError):
-    """The key belongs to another request."""
+    """The key was used for another request."""
 
     status: ClassVar[int] = 422
 
 
-class StillUnderWay(BankError):
+class InProgress(BankError):
     """Another request with this key has not ended yet."""
 
     status: ClassVar[int] = 409
 
 
-# A request waits two seconds for another one with its key; the setting ends with the transaction.
+# A request waits at most two seconds for another one with its key; the setting ends with the transaction.
 _CLAIM = text("""
     INSERT INTO idempotency_records (caller, key, request_hash)
     SELECT :caller, :key, :request_hash FROM set_config('lock_timeout', '2s', true)
@@ -66,11 +66,11 @@ _CLAIM = text("""
 def once(
     caller: str, operation: Callable[[Connection], Answer], *, status: int, single_statement: bool = False
 ) -> Answer | Response:
-    """Do what moves money, and give its answer; the same request of the same caller again is given that answer.
+    """Run an operation that moves money and return its answer; return the recorded one for a repeated request.
 
-    `operation` runs in one transaction with the record of the key. A request without a key is simply done; what changes
-    things in a single statement then needs no BEGIN and no COMMIT. `status` is the answer's when it succeeds.
-    Raises BadKey, KeyReused, StillUnderWay, and whatever `operation` raises; nothing was done then.
+    `operation` runs in one transaction with the record of the key. Without a key nothing is recorded; an operation with
+    `single_statement` then needs no BEGIN and no COMMIT. `status` is that of a successful response.
+    Raise BadKey, KeyReused, InProgress, or any exception of `operation`; in each case nothing was changed.
     """
     key = request.headers.get(HEADER)
     bank = current_bank()
@@ -78,13 +78,13 @@ def once(
         with bank.statement() if single_statement else bank.transaction() as connection:
             return operation(connection)
     if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
-        raise BadKey(f"{HEADER} takes 1 to {MAX_KEY} printable ASCII characters.")
+        raise BadKey(f"{HEADER} must have 1 to {MAX_KEY} printable ASCII characters.")
     digest = hashlib.sha256(
         b"\n".join([request.method.encode(), request.full_path.encode(), request.get_data()])
     ).digest()
     with bank.transaction() as connection:
         if not _claimed(connection, caller, key, digest):
-            return _replayed(connection, caller, key, digest, status)
+            return _recorded(connection, caller, key, digest, status)
         answer = operation(connection)
         connection.execute(
             update(IdempotencyRecord)
@@ -99,28 +99,28 @@ def _claimed(connection: Connection, caller: str, key: str, digest: bytes) -> bo
         claim = connection.execute(_CLAIM, {"caller": caller, "key": key, "request_hash": digest})
     except OperationalError as error:
         if getattr(error.orig, "pgcode", None) == "55P03":  # lock_not_available
-            raise StillUnderWay(
-                f"Another request with this {HEADER} is still under way; ask again in a moment."
+            raise InProgress(
+                f"Another request with this {HEADER} is still in progress: send it again in a moment."
             ) from None
         raise
     return claim.one_or_none() is not None
 
 
-def _replayed(connection: Connection, caller: str, key: str, digest: bytes, status: int) -> Response:
-    kept = connection.execute(
+def _recorded(connection: Connection, caller: str, key: str, digest: bytes, status: int) -> Response:
+    record = connection.execute(
         select(IdempotencyRecord.request_hash, IdempotencyRecord.answer).where(
             IdempotencyRecord.caller == caller, IdempotencyRecord.key == key
         )
     ).one()
-    if kept.request_hash != digest:
-        raise KeyReused(f"This {HEADER} belongs to another request; give each new one a key of its own.")
-    response = jsonify(kept.answer)
+    if record.request_hash != digest:
+        raise KeyReused(f"This {HEADER} was already used for another request: send each new request with a new key.")
+    response = jsonify(record.answer)
     response.status_code = status
     return response
 
 
 def forget(connection: Connection) -> int:
-    """Remove the records that have been kept for their time; gives how many there were."""
+    """Delete the records that are older than RETENTION, and return their number."""
     return connection.execute(
-        delete(IdempotencyRecord).where(IdempotencyRecord.created_at < func.now() - KEPT)
+        delete(IdempotencyRecord).where(IdempotencyRecord.created_at < func.now() - RETENTION)
     ).rowcount

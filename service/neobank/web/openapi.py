@@ -1,8 +1,8 @@
-"""The OpenAPI document: what a route's decorators imply is added to it here, so that no route has to repeat it.
+"""The OpenAPI document. This module adds what the decorators of a route imply, so that no route repeats it.
 
-A route that takes a token answers 401 and 403; one with a body 400, 413 and 415; a limited one 429; whatever asks the
-database may answer 503; and one that lists 422, which nothing but a reused Idempotency-Key is answered with, takes that
-header. Every error has the same body.
+A route that requires a token can return 401 and 403; one with a body 400, 413 and 415; a rate-limited one 429; every
+route that uses the database 503. A route that lists 422 takes an Idempotency-Key: only a reused key causes 422. All
+errors have the same body.
 """
 
 import re
@@ -28,13 +28,15 @@ _KEY_REUSED: Final = 422
 
 _ABOUT: Final = """
 Money is a JSON number of ¤ with at most two decimals, never a string. Times are ISO 8601 in UTC with a zone. An
-optional field may be absent, null or "": the same thing. A field that is not listed or stands there twice is refused.
+optional field may be absent, null or "": all three mean the same. A field that is repeated or not listed
+is rejected.
 
-An error is `application/problem+json`; `detail` is one sentence for whoever sent the request, and `error` is the same
-text for older clients. A refused request changed nothing. A mistake of the bank's own is a 500 in the same form.
+An error is `application/problem+json`; `detail` states what is wrong, and `error` is the same text for older clients. A
+rejected request changed nothing. An internal error of the bank is a 500 in the same form.
 
-A POST that moves money or opens a charge takes an `Idempotency-Key`: sent again with the same key within 24 hours, the
-same request is not done twice but given its first answer. So whoever got no answer sends the same again.
+A POST that moves money or opens a charge takes an `Idempotency-Key`. If the same request is sent again with the same
+key within 24 hours, it is not carried out twice: the client receives the first response again. So a client that
+received no response sends the same request again.
 """
 
 _EXAMPLES: Final[Mapping[str, object]] = {
@@ -66,29 +68,29 @@ _EXAMPLES: Final[Mapping[str, object]] = {
     "scope": "charge",
     "to_account": "NC-9XTR-3B5H",
 }
-"""An example for each field that a client sends, by its name, or by its body's and its own."""
+"""An example for each field that a client sends, by the field's name, or by the names of its schema and the field."""
 
-_SENTENCES: Final[Mapping[int, str]] = {
-    400: "The request makes no sense, or the bank must refuse it; `detail` says why.",
-    401: "No valid credentials came with the request.",
-    403: "The credentials are valid and do not allow this, or nobody may do it now.",
-    404: "There is no such thing, or not for whoever asks.",
-    409: "It is too late for this, or the same request is still under way.",
+_DESCRIPTIONS: Final[Mapping[int, str]] = {
+    400: "The request is malformed, or the bank rejects it; `detail` states why.",
+    401: "The request has no valid credentials.",
+    403: "The credentials are valid but do not allow this, or it is not available to anyone at present.",
+    404: "The object does not exist, or the caller may not see it.",
+    409: "The present state does not allow this, or a request with the same key is still in progress.",
     413: "The body is too large.",
-    415: "The body is of another content type than the one listed.",
-    422: f"The {HEADER} belongs to another request.",
-    429: "That was too often: Retry-After says when to ask again.",
-    503: "The bank is too busy, or can't reach its books: nothing was done, and Retry-After says when to ask again.",
+    415: "The body does not have the content type that is listed.",
+    422: f"The {HEADER} was already used for another request.",
+    429: "The rate limit is exceeded: Retry-After states when to try again.",
+    503: "The bank is too busy, or can't reach its database: nothing was done. Retry-After states when to try again.",
 }
 
 _HEADERS: Final[Mapping[str, Part]] = {
     "RetryAfter": {
-        "description": "Seconds after which to ask again.",
+        "description": "Seconds after which to try again.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
     "Challenge": {
-        "description": "Which kind of credentials it takes.",
+        "description": "The authentication scheme that the route requires.",
         "required": True,
         "schema": {"type": "string"},
     },
@@ -98,16 +100,16 @@ _KEY: Final[Part] = {
     "name": HEADER,
     "in": "header",
     "required": False,
-    "description": "A text of the client's own, another for each request: sent again with it, nothing is done twice.",
+    "description": "A text that the client chooses, new for each request. A repeated request is not carried out twice.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]+$"},
     "example": "3f1c0c62-till-2-order-118",
 }
 
 
 def register(app: APIFlask) -> None:
-    """Make an application's document complete."""
+    """Make an application complete its OpenAPI document."""
     app.config["AUTO_OPERATION_ID"] = True
-    app.config["AUTO_SERVERS"] = False  # it would be whatever Host the first request came with
+    app.config["AUTO_SERVERS"] = False  # it would be the Host header of the first request
     app.servers = [{"url": "/"}]
     app.description = _ABOUT.strip()
     app.spec_processor(partial(_complete, app))
@@ -115,18 +117,18 @@ def register(app: APIFlask) -> None:
 
 def _complete(app: APIFlask, document: dict[Any, Any] | str) -> dict[Any, Any] | str:  # the signature is APIFlask's
     if not isinstance(document, dict):
-        raise TypeError("the document is JSON")
+        raise TypeError("the OpenAPI document must be JSON")
     components: Part = document["components"]
     for unused in ("HTTPError", "ValidationError"):
         components["schemas"].pop(unused, None)
     components["schemas"]["Problem"] = Problem.model_json_schema()
     components["headers"] = dict(_HEADERS)
     components["parameters"] = {"IdempotencyKey": dict(_KEY)}
-    components["responses"] = {_name(status): _problem(status) for status in _SENTENCES}
+    components["responses"] = {_name(status): _problem(status) for status in _DESCRIPTIONS}
     for view, operation in _operations(app, document["paths"]):
         _complete_responses(view, operation)
         _complete_request(operation, components["schemas"])
-        _tell_limit(view, operation)
+        _describe_limit(view, operation)
     return document
 
 
@@ -163,28 +165,28 @@ def _complete_request(operation: Part, schemas: Mapping[str, Part]) -> None:
             whole = parameter["schema"]["type"] == "integer"
             parameter["schema"] |= {"minimum": 0, "maximum": MAX_PATH_ID} if whole else {"minLength": 1}
         if "schema" in parameter:
-            _exemplify("", {parameter["name"]: parameter["schema"]})
+            _add_examples("", {parameter["name"]: parameter["schema"]})
     body = operation.get("requestBody")
     if body is not None:
         name = str(body["content"].get("application/json", {}).get("schema", {}).get("$ref", "")).rpartition("/")[2]
         body["required"] = bool(not name or schemas[name].get("required"))
-        _exemplify(name, schemas[name].get("properties", {}) if name else {})
+        _add_examples(name, schemas[name].get("properties", {}) if name else {})
 
 
-def _exemplify(schema: str, properties: Mapping[str, Part]) -> None:
+def _add_examples(schema: str, properties: Mapping[str, Part]) -> None:
     for name, field in properties.items():
         example = _EXAMPLES.get(f"{schema}.{name}", _EXAMPLES.get(name))
         if example is not None:
             field["examples"] = [example]
 
 
-def _tell_limit(view: View, operation: Part) -> None:
+def _describe_limit(view: View, operation: Part) -> None:
     limited = limit_of(view)
     if limited is not None:
         rate = current_bank().settings.rate_limits.get(limited.limit, RATES[limited.limit])
         amount, _, time = rate.partition("/")
-        told = f"At most {amount} a {time} for each {limited.counted_for}."
-        operation["description"] = f"{operation.get('description', '')}\n\n{told}".strip()
+        description = f"At most {amount} requests a {time} for each {limited.counted_for}."
+        operation["description"] = f"{operation.get('description', '')}\n\n{description}".strip()
 
 
 def _name(status: int) -> str:
@@ -193,7 +195,7 @@ def _name(status: int) -> str:
 
 def _problem(status: int) -> Part:
     response: Part = {
-        "description": _SENTENCES[status],
+        "description": _DESCRIPTIONS[status],
         "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     if status in {429, 503}:

@@ -1,6 +1,7 @@
-"""The shared counters as a storage of the `limits` library, which Flask-Limiter counts through.
+"""The shared counters as a storage of the `limits` library, which Flask-Limiter uses.
 
-One statement a call, each a transaction of its own on the serving process's pool: never inside the money's.
+Each method runs one statement as its own transaction on the serving process's pool, never in a transaction that moves
+money.
 """
 
 import time
@@ -15,17 +16,17 @@ from neobank.web.bank import current_bank
 
 
 class CounterStorage(Storage):
-    """Counters for the fixed-window strategy; they are reached as `neobank://`, in an application's context."""
+    """Counters for the fixed-window strategy, with the storage URI `neobank://`; they need an application context."""
 
     STORAGE_SCHEME = ["neobank"]  # noqa: RUF012  # the signature is the library's
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """What a failing storage raises; it is not wrapped, so that the application answers it as any outage."""
+        """The exception of a failing storage; it is not wrapped, so that the application handles it as any outage."""
         return SQLAlchemyError
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count, in a window of `expiry` seconds if none is open, and give the count."""
+        """Add to a counter and return its value; if no window is open, open one of `expiry` seconds."""
         window = current_bank().retry_once(
             lambda connection: counters.count(connection, key, seconds=expiry, hits=amount)
         )
@@ -33,17 +34,17 @@ class CounterStorage(Storage):
         return window.hits
 
     def get(self, key: str) -> int:
-        """Give the count of the open window, 0 where there is none."""
+        """Return the count of the open window, or 0 if none is open."""
         window = self._find(key)
         return window.hits if window else 0
 
     def get_expiry(self, key: str) -> float:
-        """Give the end of the open window in seconds since 1970, or the present where there is none."""
+        """Return the end of the open window as a Unix time in seconds, or the current time if none is open."""
         window = self._find(key)
         return window.ends_at.timestamp() if window else time.time()
 
     def check(self) -> bool:
-        """Tell whether the database answers."""
+        """Return whether the database answers."""
         try:
             with current_bank().statement() as connection:
                 connection.execute(text("SELECT 1"))
@@ -52,12 +53,12 @@ class CounterStorage(Storage):
         return True
 
     def reset(self) -> int:
-        """Forget every counter; gives how many there were."""
+        """Delete every counter, and return their number."""
         with current_bank().statement() as connection:
             return counters.forget_all(connection)
 
     def clear(self, key: str) -> None:
-        """Forget one counter."""
+        """Delete one counter."""
         with current_bank().statement() as connection:
             counters.forget(connection, key)
 
@@ -67,6 +68,6 @@ class CounterStorage(Storage):
 
 
 def counted_window() -> counters.Window:
-    """Give the window of this request's last count, so that a refusal need not ask again."""
+    """Return the window of this request's last count, so that a 429 needs no second query."""
     window: counters.Window = g.counted_window
     return window

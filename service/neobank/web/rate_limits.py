@@ -1,8 +1,9 @@
-"""Rate limits: who does something more often than the settings allow is told, with 429, when to come back.
+"""Rate limits: a caller that exceeds a limit of the settings receives 429, with the time to wait in Retry-After.
 
-Put `limited` next to the view, under what reads the request: what is malformed or not logged in is refused before it is
-counted, and the caller is known. A limit has one counter for each caller, for all routes that name it. A count and the
-money have separate transactions; where the count fails, the request is answered as in any outage.
+Put `limited` next to the view, below the decorators that read the request. Then a malformed or unauthenticated request
+is rejected before it is counted, and the caller is known. A limit has one counter for each caller, shared by all routes
+that use the limit. Counting and moving money are separate transactions. If counting fails, the request is answered as
+in any outage.
 """
 
 import logging
@@ -30,43 +31,44 @@ _MARK: Final = "_neobank_limited"
 
 
 def by_account() -> str:
-    """Count for the logged-in account, wherever it comes from."""
+    """Count by the account of the caller, from any address."""
     return f"account:{current_caller().account_id}"
 
 
 def by_name() -> str:
-    """Count for the name in the body, however it is written and whether or not there is such a player."""
+    """Count by the name in the body, in any spelling that `names.key` folds, whether or not the player exists."""
     return f"name:{names.key(request.get_json()['character_name'])}"
 
 
 def by_address() -> str:
-    """Count for where the request comes from: only for callers of whom nothing else is known."""
+    """Count by the client's network: only for callers of whom nothing else is known."""
     return f"address:{client_network()}"
 
 
-# It holds nothing of an application: limits and counters are those of the bank that serves the request. So it is given
-# one that nobody asks anything: its hooks would look in every request for limits of a whole application, and find none.
+# The limiter keeps no state of an application: limits and counters are those of the bank that serves the request. It is
+# bound to an application that serves no request, because its hooks would search every request for application-wide
+# limits, and there are none.
 _limiter = Limiter(
     by_address, app=Flask("limits"), storage_uri=f"{CounterStorage.STORAGE_SCHEME[0]}://", strategy="fixed-window"
 )
-# It would log whatever was sent as a name; that a request was answered with 429, its own line in the log tells.
+# It would log the name that a client sent; the log line of the request has the status 429 already.
 _limiter.logger.setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """What a view was decorated with, for the document."""
+    """The limit of a view, for the OpenAPI document."""
 
     limit: Limit
     counted_for: str
 
 
 def limited(limit: Limit, by: Callable[[], str]) -> Callable[[View], View]:
-    """Decorate a view: beyond the settings' rate of this limit, each caller that `by` tells apart gets 429."""
+    """Decorate a view: a caller, identified by `by`, that exceeds the rate in the settings receives 429."""
     counting = _limiter.shared_limit(lambda: current_bank().settings.rate_limits[limit], scope=limit, key_func=by)
 
     def decorate(view: View) -> View:
-        vars(view)[_MARK] = Limited(limit, by.__name__.removeprefix("by_"))  # every further decorator copies it
+        vars(view)[_MARK] = Limited(limit, by.__name__.removeprefix("by_"))  # each outer decorator copies it
         counted = counting(view)
 
         @wraps(counted)
@@ -80,13 +82,13 @@ def limited(limit: Limit, by: Callable[[], str]) -> Callable[[View], View]:
 
 
 def limit_of(view: Callable[..., object]) -> Limited | None:
-    """Tell how a view is limited, through whatever it was decorated with after that."""
-    found = vars(view).get(_MARK)
-    return found if isinstance(found, Limited) else None
+    """Return the limit of a view, or None; the view may have more decorators around it."""
+    mark = vars(view).get(_MARK)
+    return mark if isinstance(mark, Limited) else None
 
 
 def register(app: Flask) -> None:
-    """Make an application keep the limits of its settings, or say loudly that there are none."""
+    """Make an application answer 429 beyond a limit; if limits are off, log a warning."""
     app.register_error_handler(RateLimitExceeded, _exceeded)
     with app.app_context():
         if not current_bank().settings.rate_limits:
@@ -97,5 +99,5 @@ def _exceeded(error: RateLimitExceeded) -> Response:
     rate = error.limit.limit
     seconds = max(1, math.ceil(counted_window().seconds_left))
     wait = "1 second" if seconds == 1 else f"{seconds} seconds"
-    detail = f"That is too often: at most {rate.amount} a {rate.GRANULARITY.name}. Try again in {wait}."
+    detail = f"Too many requests: at most {rate.amount} a {rate.GRANULARITY.name}. Try again in {wait}."
     return problem(429, detail, {"Retry-After": str(seconds)})

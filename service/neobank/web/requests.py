@@ -1,4 +1,4 @@
-"""Reading a request: JSON with exact numbers, and the types that bodies are made of."""
+"""Parsing of requests: JSON with exact numbers, path converters, and the field types of bodies."""
 
 import json
 import re
@@ -41,47 +41,48 @@ def _refuse_constant(name: str) -> NoReturn:
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("a member stands there twice")
+        raise ValueError("an object repeats a member")
     return members
 
 
 class JSONProvider(DefaultJSONProvider):
-    """JSON whose fractions are read exactly, and which has no NaN."""
+    """JSON with exact fractions and without NaN or Infinity."""
 
     ensure_ascii = False
     sort_keys = False
     compact = True
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:  # noqa: ANN401  # the signature is Flask's
-        """Read JSON; numbers with a fraction or an exponent become Decimal.
+        """Parse JSON; a number with a fraction or an exponent becomes a Decimal.
 
-        Raises ValueError where a member stands there twice: two readers may differ on which.
+        Raise ValueError if an object repeats a member, because parsers differ in which one they use.
         """
         return json.loads(s, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_members, **kwargs)
 
 
 class JSONRequest(Request):
-    """A request whose body is a JSON object and says so; no body at all is an empty object."""
+    """A request whose body is a JSON object with a JSON content type; an absent body is an empty object."""
 
     @cached_property
     def args(self) -> MultiDict[str, str]:
-        """Read the query.
+        """Return the query parameters.
 
-        Raises HTTPError 400 where it is no UTF-8, or a parameter stands there twice: two readers may differ on which.
+        Raise HTTPError 400 if the query is not UTF-8, or if it repeats a parameter, because parsers differ in which one
+        they use.
         """
         try:
             given = super().args
         except UnicodeDecodeError:
-            raise HTTPError(400, "The query is not UTF-8.") from None
+            raise HTTPError(400, "The query is not UTF-8: encode it as UTF-8, then percent-encode it.") from None
         repeated = next((name for name, values in given.lists() if len(values) > 1), None)
         if repeated is not None:
-            raise HTTPError(400, f"{repeated}: it stands in the query twice.")
+            raise HTTPError(400, f"{repeated}: the query contains it more than once; send it once.")
         return given
 
     def get_json(self, *_: bool, **__: bool) -> Any:  # noqa: ANN401  # the signature is Flask's
-        """Read the body.
+        """Return the body.
 
-        Raises HTTPError 415 for another content type, 400 for malformed JSON or anything but an object.
+        Raise HTTPError 415 for another content type, 400 for malformed JSON or a value that is not an object.
         """
         content = self.get_data()
         if not self.is_json and (content or self.content_type):
@@ -89,20 +90,20 @@ class JSONRequest(Request):
         try:
             body = self.json_module.loads(content or b"{}")
         except (ValueError, RecursionError):
-            raise HTTPError(400, "The body is not valid JSON.") from None
+            raise HTTPError(400, "The body is not valid JSON, or an object repeats a field.") from None
         if not isinstance(body, dict):
             raise HTTPError(400, "The body must be a JSON object.")
         return body
 
 
 class IdConverter(IntegerConverter):
-    """An id in a path; more digits than an id can have are no address."""
+    """An id in a path; a number with more digits than an id can have does not match."""
 
     regex = f"[0-9]{{1,{MAX_PATH_ID_DIGITS}}}"
 
 
 class NumberConverter(UnicodeConverter):
-    """An account number in a path, where other words stand for other things."""
+    """An account number in a path, where fixed words lead to other routes."""
 
     def __init__(self, url_map: Map) -> None:
         super().__init__(url_map)
@@ -110,34 +111,34 @@ class NumberConverter(UnicodeConverter):
 
 
 class TextConverter(UnicodeConverter):
-    """A text in a path; one that the database can't hold is no address."""
+    """A text in a path; one with a NUL character, which the database can't store, does not match."""
 
     def __init__(self, url_map: Map) -> None:
         super().__init__(url_map)
         self.regex = "[^/\x00]+"
 
 
-def nothing() -> Response:
-    """Answer 204: done, and nothing to say."""
+def no_content() -> Response:
+    """Return an empty response with status 204."""
     response = Response(status=204)
     del response.headers["Content-Type"]
     return response
 
 
 class Body(BaseModel):
-    """A request's body or query; a field that is not declared is refused."""
+    """A request's body or query; a field that is not declared is rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Answer(BaseModel):
-    """An answer's body."""
+    """A response's body."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
 
 class Confirmation(Answer):
-    """A sentence that states what was done."""
+    """A message that states what was done."""
 
     message: str
 
@@ -147,9 +148,9 @@ def _storable(value: object) -> object:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueError("a text has no half of a surrogate pair.") from None
+            raise ValueError("must not contain half of a surrogate pair.") from None
         if "\x00" in value:
-            raise ValueError("a text has no NUL character.")
+            raise ValueError("must not contain a NUL character.")
     return value
 
 
@@ -159,19 +160,19 @@ def _absent_if_empty(value: object) -> object:
 
 def _dated(value: object) -> object:
     if not (isinstance(value, str) and _DATE.match(value)):  # a number would be seconds since 1970
-        raise PydanticCustomError("time_type", "a time is a text like 2099-12-31T23:59:59Z, with a zone.")
+        raise PydanticCustomError("time_type", "must be a text with time and zone, such as 2099-12-31T23:59:59Z.")
     return value
 
 
-def _imaginable(value: datetime) -> datetime:
+def _in_range(value: datetime) -> datetime:
     if not FIRST_YEAR <= value.year <= LAST_YEAR:
-        raise ValueError(f"a time is of the years {FIRST_YEAR} to {LAST_YEAR}.")
+        raise ValueError(f"must be in the years {FIRST_YEAR} to {LAST_YEAR}.")
     return value.astimezone(UTC)
 
 
 def _number(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise PydanticCustomError("amount_type", "an amount is a JSON number.")
+        raise PydanticCustomError("amount_type", "must be a JSON number.")
     return Decimal(value)
 
 
@@ -184,18 +185,18 @@ def _signed_amount(value: object) -> int:
 
 
 class _WithoutNul:
-    """Documents what `_storable` refuses."""
+    """The JSON schema of what `_storable` rejects."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return handler(schema) | {"pattern": r"^[^\x00]*$"}
 
 
 Text = Annotated[str, BeforeValidator(_storable), _WithoutNul()]
-"""A text that the database can hold."""
+"""A text that the database can store."""
 
 
 class _OrEmpty:
-    """Documents that a field may be empty, too, whatever it holds otherwise."""
+    """The JSON schema of a field that may also be an empty string, whatever its type."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         documented = handler(schema)
@@ -207,10 +208,13 @@ class _OrEmpty:
 
 T = TypeVar("T")
 Maybe = Annotated[T | None, BeforeValidator(_absent_if_empty), _OrEmpty()]
-"""A field that may be left out; null and an empty string mean the same as nothing."""
+"""An optional field; null and an empty string mean the same as an absent field."""
 
-Time = Annotated[AwareDatetime, BeforeValidator(_dated), AfterValidator(_imaginable)]
-"""A time as it comes in, in UTC inside; a year that neither Python nor PostgreSQL can move to another zone is none."""
+Time = Annotated[AwareDatetime, BeforeValidator(_dated), AfterValidator(_in_range)]
+"""A time in a request, converted to UTC.
+
+Years at the limits of Python and PostgreSQL are rejected, because they can't be converted to another zone.
+"""
 
 Amount = Annotated[
     int,
@@ -219,7 +223,7 @@ Amount = Annotated[
         {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_AMOUNT // 100, "multipleOf": 0.01, "description": "¤"}
     ),
 ]
-"""An amount of ¤ as it comes in; hundredths inside."""
+"""An amount of ¤ in a request, converted to hundredths."""
 
 SignedAmount = Annotated[
     int,
@@ -231,13 +235,13 @@ SignedAmount = Annotated[
             "maximum": MAX_AMOUNT // 100,
             "not": {"const": 0},
             "multipleOf": 0.01,
-            "description": "¤, to give or, negative, to take",
+            "description": "¤; a negative amount is deducted",
         }
     ),
 ]
-"""An amount of ¤ that may be negative, as it comes in; hundredths inside."""
+"""An amount of ¤ in a request that may be negative, converted to hundredths."""
 
 Money = Annotated[
     int, PlainSerializer(to_number, return_type=float), WithJsonSchema({"type": "number", "description": "¤"})
 ]
-"""Hundredths inside; a number of ¤ with at most two decimals as it goes out."""
+"""Hundredths, written in a response as a number of ¤ with at most two decimals."""
