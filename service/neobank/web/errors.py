@@ -64,7 +64,7 @@ def _detail(error: HTTPError) -> str:
         case HTTPStatus.NOT_FOUND:
             return "This URL does not exist: check the path."
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return f"This URL does not accept {request.method}: use another method."
+            return f"This URL does not accept {request.method}: use a method of the Allow header."
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return f"The body is too large: send at most {request.max_content_length} bytes."
         case HTTPStatus.INTERNAL_SERVER_ERROR:
