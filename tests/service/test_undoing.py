@@ -1,7 +1,5 @@
 """A payment is undone at most once, by a refund of the vendor or a reversal of an organiser."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 from werkzeug.test import TestResponse
 
@@ -39,18 +37,3 @@ def test_a_refunded_payment_and_its_refund_cannot_be_reversed(
     refund = till.send("POST", f"/charges/{charge}/refund").get_json()["transaction"]["id"]
     assert [reverse(organiser, transfer).status_code for transfer in (payment, refund)] == [409, 409]
     assert neo.balance() == 1000
-
-
-def test_a_concurrent_refund_and_reversal_undo_a_payment_once(
-    till: Terminal, player: Join, organiser: LoggedIn
-) -> None:
-    neo = player("Neo")
-    for _ in range(5):
-        charge, payment = paid(till, neo)
-        with ThreadPoolExecutor(4) as pool:
-            futures = [pool.submit(till.send, "POST", f"/charges/{charge}/refund") for _ in range(2)]
-            futures += [pool.submit(reverse, organiser, payment) for _ in range(2)]
-            statuses = sorted(each.result().status_code for each in futures)
-        assert statuses[0] in {200, 201}
-        assert statuses[1:] == [409] * 3
-        assert neo.balance() == 1000
