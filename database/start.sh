@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs PostgreSQL on a volume that can outlive its pods, its passwords and the stack that created it.
+# Runs PostgreSQL on a volume that may contain the data of an earlier pod or stack, with other passwords.
 #
 #   start.sh prepare         initialises an empty volume, then sets roles and passwords from the mounted files
 #   start.sh serve [OPTION]  becomes the server; passes the options to `postgres`
@@ -9,8 +9,9 @@
 #                      metrics) and the rotation number of the application (application_number); only for prepare
 # NEOBANK_TLS          the folder with tls.crt, tls.key and ca.crt; if it is set, all TCP connections must use TLS
 #
-# Both wait for a lock on the volume, which every process of a server inherits: a ReadWriteOnce volume admits two pods of
-# one node, postmaster.pid is meaningless across PID namespaces, and two servers on one directory lose committed rows.
+# `prepare` and `serve` first wait for a lock on the volume; every process of the server inherits it. The lock is necessary,
+# because two pods of one node can mount a ReadWriteOnce volume, the PID in postmaster.pid means nothing in another PID
+# namespace, and two servers on one directory lose committed rows.
 set -euo pipefail
 
 refuse() {
@@ -26,11 +27,11 @@ require_own() {
 
 lock_volume() {
     [ ! -e "$volume/.lock" ] || require_own "$volume/.lock"
-    [ -w "$volume" ] || refuse "the volume $volume is not writable for UID $(id -u): change its owner or group to that UID."
+    [ -w "$volume" ] || refuse "the volume $volume is not writable for UID $(id -u): change its owner to that UID, or its group to one of $(id -G)."
     exec 9>>"$volume/.lock"
     flock -n 9 && return
     echo "start.sh: another server still uses $volume; waiting until it stops." >&2
-    # In the background, because a shell handles no signal while it waits for a foreground command.
+    # flock runs in the background, because bash runs a trap only after a foreground command has ended.
     flock 9 &
     trap 'kill $!; exit 143' INT TERM
     wait $!
@@ -47,26 +48,26 @@ require_files() {
 require_credentials() {
     require_files "$NEOBANK_CREDENTIALS" owner application application_previous application_number backup metrics
     [[ "$(cat "$NEOBANK_CREDENTIALS/application_number")" =~ ^[1-9][0-9]{0,6}$ ]] ||
-        refuse "$NEOBANK_CREDENTIALS/application_number is not a whole number from 1."
+        refuse "$NEOBANK_CREDENTIALS/application_number is not a whole number from 1 to 9999999."
 }
 
-refuse_foreign_data() {
+refuse_incompatible_data() {
     local major found
     major=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
     for found in "$volume"/*/; do
         case "$found" in */lost+found/) continue ;; esac
-        # An unreadable folder may contain data.
+        # A folder that cannot be entered may contain data.
         [ ! -d "$found" ] || [ -x "$found" ] ||
-            refuse "$found belongs to UID $(stat -c %u "$found") and is closed to UID $(id -u), which this image uses: see docs/postgresql-upgrade.md."
+            refuse "$found belongs to UID $(stat -c %u "$found") and cannot be entered by UID $(id -u), which this image uses: see docs/postgresql-upgrade.md."
     done
     if [ -f "$PGDATA/PG_VERSION" ]; then
         require_own "$PGDATA"
         found=$(cat "$PGDATA/PG_VERSION")
-        [ "$found" = "$major" ] || refuse "$PGDATA holds data of PostgreSQL $found and this is $major: see docs/postgresql-upgrade.md."
+        [ "$found" = "$major" ] || refuse "$PGDATA contains data of PostgreSQL $found, but this image is PostgreSQL $major: see docs/postgresql-upgrade.md."
         return
     fi
     for found in "$volume/PG_VERSION" "$volume"/*/PG_VERSION "$volume"/*/*/PG_VERSION; do
-        [ ! -f "$found" ] || refuse "the volume holds data of PostgreSQL $(cat "$found" 2>/dev/null || echo "?") in $(dirname "$found") and none of $major: see docs/postgresql-upgrade.md."
+        [ ! -f "$found" ] || refuse "the volume contains data of PostgreSQL $(cat "$found" 2>/dev/null || echo "?") in $(dirname "$found") but none of PostgreSQL $major: see docs/postgresql-upgrade.md."
     done
 }
 
@@ -81,16 +82,17 @@ initialise() {
     sync
 }
 
-# Removes the traces of the platform and of earlier servers; the lock guarantees that no server uses the directory.
-clean_data_directory() {
+# Corrects the mode, removes what an earlier server left, and writes pg_ident.conf and pg_hba.conf. The lock guarantees that
+# no server uses the directory.
+configure_data_directory() {
     chmod u=rwx,go=,g-s "$PGDATA"        # fsGroup sets 2770, which the server refuses
     rm -f "$PGDATA/postmaster.pid"
-    : >"$PGDATA/postgresql.auto.conf"    # ALTER SYSTEM would override our postgresql.conf
+    : >"$PGDATA/postgresql.auto.conf"    # an earlier ALTER SYSTEM would override postgresql.conf
     printf 'superuser %s postgres\n' "$(id -un)" >"$PGDATA/pg_ident.conf"
     sed "s/^host /$tcp_entry /" "$files/pg_hba.conf" >"$PGDATA/pg_hba.conf"
 }
 
-# Starts a private server: no network, a socket in its own directory, no statement in the log or in the statistics.
+# Runs roles.sql on a temporary server without network, then stops it. It records no statements, which contain passwords.
 synchronise_roles() {
     private=$(mktemp -d)
     trap 'pg_ctl stop --silent --mode=fast 2>/dev/null || true; rm -rf "$private"' EXIT
@@ -106,17 +108,17 @@ synchronise_roles() {
 prepare() {
     require_credentials
     lock_volume
-    refuse_foreign_data
+    refuse_incompatible_data
     [ -f "$PGDATA/PG_VERSION" ] || initialise
-    clean_data_directory
+    configure_data_directory
     synchronise_roles
 }
 
 serve() {
     lock_volume
-    refuse_foreign_data
+    refuse_incompatible_data
     [ -f "$PGDATA/PG_VERSION" ] || refuse "$PGDATA is not a database: run 'start.sh prepare' first."
-    clean_data_directory
+    configure_data_directory
     exec postgres "${options[@]}" "$@"
 }
 
@@ -125,7 +127,7 @@ export PGDATA
 volume=$(dirname "$PGDATA")
 files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 options=(-c config_file="$files/postgresql.conf" -c hba_file="$PGDATA/pg_hba.conf" -c ident_file="$PGDATA/pg_ident.conf")
-# Not every build of PostgreSQL contains this library.
+# Not every build of PostgreSQL contains pg_stat_statements.
 programs=$(dirname "$(readlink -f "$(command -v postgres)")")
 for library in "$programs"/../lib/{,postgresql/}pg_stat_statements.so; do
     [ ! -e "$library" ] || options+=(-c shared_preload_libraries=pg_stat_statements)

@@ -1,4 +1,4 @@
-"""Pure functions that compute PostgreSQL's settings from the memory of its pod and the size of its volume."""
+"""PostgreSQL's settings, computed from the memory of its pod and the size of its volume: pure functions."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from values import mebibytes
 
 OTHER_CONNECTIONS = 16
-"""Connections of Jobs, the figures, a backup and psql sessions, and those reserved for the superuser."""
+"""Connections that are not the application's: Jobs, `neobank figures`, a backup, psql, and the superuser's reserve."""
 
 MOST_CONNECTIONS = 500
 """With more connections the overhead of each one dominates; PgBouncer lets many threads share few."""
@@ -15,7 +15,7 @@ SHARED_MEMORY = "256Mi"
 """Size of /dev/shm, for parallel queries; it counts towards the pod's memory limit."""
 
 MEBIBYTES_A_CONNECTION = 6
-"""Memory of one connection: its own (3 MiB were measured), its sorts, and its share of shared_buffers."""
+"""Memory for one connection: its own (3 MiB were measured), its sorts (1.5), its part of shared_buffers (1.5)."""
 
 _BLOCKS = {None: 1, "kB": 1 / 8, "MB": 128, "GB": 128 * 1024, "TB": 128 * 1024 * 1024}
 """Blocks of 8 KiB per unit; a size without a unit is a number of blocks."""
@@ -24,32 +24,35 @@ _RESERVED = re.compile(
     r"(include\w*|data_directory|\w+_file|listen_addresses|port|unix_socket_\w+|ssl\w*|password_encryption"
     r"|\w+_preload_libraries|max_connections|fsync|full_page_writes|synchronous_commit|session_replication_role)"
 )
-"""Settings that the program owns. Those on start.sh's command line would override the file anyway."""
+"""Settings that a stack file must not contain: the program or start.sh sets them, or another value risks data."""
 
 
 def is_reserved(name: str) -> bool:
-    """Whether the program owns a setting, so that a stack file must not set it."""
+    """Whether a stack file must not contain this setting."""
     return bool(_RESERVED.fullmatch(name))
 
 
 def fits(cache: str, memory: str) -> bool:
-    """Whether a pod's memory is enough for shared_buffers, in the notation of postgresql.conf, and for /dev/shm."""
+    """Whether a pod's memory holds /dev/shm and shared_buffers, whose size is written as in postgresql.conf.
+
+    A size in another notation (a fraction, or bytes) is not checked.
+    """
     size = re.fullmatch(r"([0-9]+) ?(kB|MB|GB|TB)?", cache)
-    blocks = int(size[1]) * _BLOCKS[size[2]] if size else 0  # the server itself refuses an invalid size
+    blocks = int(size[1]) * _BLOCKS[size[2]] if size else 0
     return blocks <= (mebibytes(memory) - mebibytes(SHARED_MEMORY)) * _BLOCKS["MB"]
 
 
 def max_connections(memory: str) -> int:
-    """Return max_connections. It depends only on memory, because a change restarts the server."""
+    """Return max_connections, from the memory alone: a new number of pods would otherwise restart PostgreSQL."""
     return min(MOST_CONNECTIONS, mebibytes(memory) // MEBIBYTES_A_CONNECTION)
 
 
 def by_size(memory: str, storage: str) -> dict[str, str]:
     """Return the settings for a pod with this memory and a volume of this size.
 
-    A quarter of the memory is shared_buffers; another quarter is work_mem, if all connections sort at the same time.
-    The rest is for the connections' other memory, /dev/shm and the page cache, which counts towards the limit but is
-    reclaimable.
+    shared_buffers is a quarter of the memory. work_mem is another quarter divided by max_connections, so that one sort
+    of each connection fits. The other half is for the connections' own memory, /dev/shm and the page cache, which
+    counts towards the limit but is reclaimable. At the maximum of connections, their own memory alone needs that half.
     """
     available, connections = mebibytes(memory), max_connections(memory)
     wal = _between(128, mebibytes(storage) // 8, 4096)

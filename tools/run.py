@@ -34,18 +34,18 @@ def main() -> None:
     home: Path = arguments.home.resolve()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    refuse_a_taken_port(port)
+    require_available_port(port)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(f"make run: the bank already runs on the data in {home}: stop that process first.")
+            sys.exit(f"make run: another `make run` already uses the data in {home}: stop it first.")
         sys.exit(run(home, port))
 
 
 def run(home: Path, port: int) -> int:
-    """Run the database and the service until they are stopped; return the service's exit code."""
+    """Run the database and the service until they are stopped; return the service's exit code, or 0 after a signal."""
     try:
         database = Postgres.embedded(home)
         database.start()
@@ -59,7 +59,7 @@ def run(home: Path, port: int) -> int:
         database.stop()
 
 
-def refuse_a_taken_port(port: int) -> None:
+def require_available_port(port: int) -> None:
     """Exit with one sentence if the port is not available."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -70,17 +70,17 @@ def refuse_a_taken_port(port: int) -> None:
 
 
 def serve(database: Postgres, home: Path, port: int) -> int:
-    """Run the service in the foreground, print its address, and return its exit code."""
-    first_time = not (home / PASSWORD_FILE).exists()
+    """Run the service as a child process, print its address once it is ready, and return its exit code."""
+    password_is_new = not (home / PASSWORD_FILE).exists()
     environment = service_environment(database, home, port)
     # The service ends when this process dies, even by SIGKILL, so that the next run finds the port free.
     command = ["setpriv", "--pdeathsig=TERM", str(Path(sys.executable).with_name("neobank")), "start"]
     service = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         if await_service(service, port):
-            keep_secret(home / "database-url", environment["DATABASE_URL"])
+            write_secret(home / "database-url", environment["DATABASE_URL"])
             print(f"NeoBank runs at http://127.0.0.1:{port}. Press Ctrl-C to stop it.", flush=True)
-            password = environment["ADMIN_PASSWORD"] if first_time else f"in {home / PASSWORD_FILE}"
+            password = environment["ADMIN_PASSWORD"] if password_is_new else f"in {home / PASSWORD_FILE}"
             print(f"The administrator is {ADMIN}, with the password {password}", flush=True)
         return service.wait()
     finally:
@@ -94,9 +94,9 @@ def service_environment(database: Postgres, home: Path, port: int) -> dict[str, 
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "DATABASE_URL": database.url("application"),
         "DATABASE_OWNER_URL": database.url("owner"),
-        "SECRET_KEY": kept_secret(home / "secret-key"),
+        "SECRET_KEY": load_or_create_secret(home / "secret-key"),
         "ADMIN_NAME": ADMIN,
-        "ADMIN_PASSWORD": kept_secret(home / PASSWORD_FILE),
+        "ADMIN_PASSWORD": load_or_create_secret(home / PASSWORD_FILE),
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "LOG_LEVEL": "warning",
@@ -105,22 +105,22 @@ def service_environment(database: Postgres, home: Path, port: int) -> dict[str, 
     }
 
 
-def kept_secret(file: Path) -> str:
+def load_or_create_secret(file: Path) -> str:
     """Return the secret in a file; create the file with a random secret if it does not exist."""
     if not file.exists():
-        keep_secret(file, secrets.token_urlsafe(24))
+        write_secret(file, secrets.token_urlsafe(24))
     return file.read_text(encoding="utf-8")
 
 
-def keep_secret(file: Path, secret: str) -> None:
-    """Write a secret to a file that only its owner can read."""
+def write_secret(file: Path, secret: str) -> None:
+    """Write a secret to a file, which is created with mode 0600."""
     file.touch(mode=0o600)
     file.write_text(secret, encoding="utf-8")
 
 
-def await_service(service: subprocess.Popen[bytes], port: int, patience: float = 60) -> bool:
-    """Wait until the service is ready, at most `patience` seconds; return whether it is."""
-    deadline = time.monotonic() + patience
+def await_service(service: subprocess.Popen[bytes], port: int, timeout: float = 60) -> bool:
+    """Wait until the service is ready, at most `timeout` seconds; return whether it is."""
+    deadline = time.monotonic() + timeout
     while service.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2):

@@ -45,7 +45,7 @@ def older(new_server: NewServer, seed_17: Path) -> Postgres:
 
 
 def test_data_of_another_major_without_own_data_is_rejected(older: Postgres) -> None:
-    assert_untouched(older, "17", "none of 18", RUNBOOK)
+    assert_untouched(older, "17", "none of PostgreSQL 18", RUNBOOK)
 
 
 def test_data_of_another_major_in_the_own_folder_is_rejected(older: Postgres) -> None:

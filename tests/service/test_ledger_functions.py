@@ -195,7 +195,9 @@ def test_system_accounts_cannot_be_frozen(engine: Engine, account: int) -> None:
     assert violated(engine, SET_FROZEN, {"account": account, "frozen": True}) == "only_players_freeze"
 
 
-@pytest.mark.parametrize("function", ["refuse_payment(false, false, 'transfer')", "net_amounts('{}', '{}', '{}')"])
+@pytest.mark.parametrize(
+    "function", ["require_payment_allowed(false, false, 'transfer')", "net_amounts('{}', '{}', '{}')"]
+)
 def test_the_serving_role_cannot_call_the_helper_functions(engine: Engine, function: str) -> None:
     with pytest.raises(DBAPIError, match="permission denied"), engine.begin() as connection:
         connection.execute(text(f"SELECT {function}"))

@@ -1,8 +1,8 @@
 """A spin: read its inputs without a lock, compute the outcome, and settle the round in one statement.
 
-The settlement succeeds only if the player's row has not changed since the inputs were read. No reason to refuse a spin
-depends on the outcome, and the outcome is returned only after the commit. So a refused or aborted spin reveals nothing,
-and the next attempt with the same nonce plays the same round.
+The settlement succeeds only if the player's row of `casino_players` has not changed since the inputs were read. Whether
+a spin is refused never depends on its outcome, and the response with the outcome is sent only after the commit. So a
+refused or aborted spin reveals nothing: the next spin of the game uses the same nonce and has the same outcome.
 """
 
 from collections.abc import Callable
@@ -35,22 +35,22 @@ class GameClosed(BankError):
 
 
 class HouseCannotPay(BankError):
-    """The house's balance and the bet are less than the largest possible win of the bet."""
+    """The house's balance plus the bet is less than the largest possible win of the bet."""
 
     status: ClassVar[int] = 409
 
 
 class HouseBusy(Busy):
-    """The attempt found no usable shard of the house. End the transaction and make the next attempt."""
+    """The attempt found no usable shard of the house. End the transaction and use the next value of ATTEMPTS."""
 
 
 class Overtaken(Busy):
-    """The player's casino state has changed since the inputs were read. The next try reads them again."""
+    """The player's casino state has changed since the inputs were read. Repeat the spin with the same attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of a round: sheet, dial (hundredths of a per cent) and bet per line (hundredths of ¤)."""
+    """The terms of a round: game, dial (its return in hundredths of a per cent), bet per line (hundredths of ¤)."""
 
     game: Game
     version: int
@@ -96,11 +96,11 @@ _SETTLE: Final = text(
 _HOUSE_BUSY: Final = "NBH01"
 _OVERTAKEN: Final = "NBH02"
 ATTEMPTS: Final = (1, 2, 3)
-"""The attempts to change the house's balance. Each uses its own method and transaction: see change_house in
-functions/casino.sql."""
+"""The values of `attempt`, in order. Each selects another way to lock the house's balance and needs its own
+transaction: see change_house in functions/casino.sql."""
 
-MAX_READS: Final = 20
-"""How often a spin reads its inputs before it fails, if other requests of the same player keep changing them."""
+MAX_OVERTAKEN: Final = 20
+"""A spin fails after this many Overtaken errors."""
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ def check_bet(game: Game, line_bet: int) -> None:
         per_line = "" if len(game.lines) == 1 else " per line"
         raise BadBet(
             f"The bet is {format_amount(line_bet)}{per_line}, but must be ¤{bets.minimum} to ¤{bets.maximum}"
-            f" in multiples of {bets.step}."
+            f" in multiples of ¤{bets.step}."
         )
 
 
@@ -122,7 +122,7 @@ def retry_spin(play_once: Callable[[int], T]) -> T:
     Move to the next attempt after HouseBusy, and repeat the same attempt after Overtaken. Raise either when its tries
     are used up, and any other error of `play_once` at once.
     """
-    attempts, reads = list(ATTEMPTS), MAX_READS
+    attempts, remaining = list(ATTEMPTS), MAX_OVERTAKEN
     while True:
         try:
             return play_once(attempts[0])
@@ -131,8 +131,8 @@ def retry_spin(play_once: Callable[[int], T]) -> T:
             if not attempts:
                 raise
         except Overtaken:
-            reads -= 1
-            if not reads:
+            remaining -= 1
+            if not remaining:
                 raise
 
 
@@ -148,10 +148,11 @@ def spin(
 ) -> SpinResult:
     """Play a round as one attempt of `retry_spin`. It is free if the player has free spins of the game.
 
-    The last statement settles the whole round, so an autocommit connection is sufficient; a transaction includes the
-    round.
+    The last statement settles the whole round, so the connection may be in autocommit mode. If a transaction is open,
+    the round is part of it.
     Raise BadBet, GameClosed, Excluded, LimitReached, InsufficientFunds, BalanceLimit, AccountFrozen, ReadOnly,
-    HouseCannotPay, HouseBusy or Overtaken. Then nothing has changed, and a transaction must be rolled back.
+    HouseCannotPay, HouseBusy, Overtaken, or Busy if this version does not know the sheet of the free spins. Then no
+    round was played and no money moved, and an open transaction must be rolled back.
     """
     check_bet(game, line_bet)
     values = {"account": account_id, "game": game.name}
@@ -192,11 +193,11 @@ def _limits(inputs: Row[object]) -> Limits:
 def _terms(inputs: Row[object], game: Game, line_bet: int) -> Terms:
     if inputs.free_remaining is None:
         return Terms(game, inputs.version_id, inputs.dial, line_bet, free=False, free_remaining=0)
-    awarding_sheet = SHEETS.get(inputs.free_sheet)
-    if awarding_sheet is None:
+    awarding_game = SHEETS.get(inputs.free_sheet)
+    if awarding_game is None:
         raise Busy("The bank is being updated and can't play these free spins yet. Try again in a moment.")
     return Terms(
-        awarding_sheet,
+        awarding_game,
         inputs.free_version_id,
         inputs.free_dial,
         inputs.free_line_bet,
@@ -245,7 +246,7 @@ def _settle(
         if code == _HOUSE_BUSY:
             raise HouseBusy("The house is busy with other players. Try again in a moment.") from error
         if code == _OVERTAKEN:
-            raise Overtaken("Another device of yours is playing. Try again in a moment.") from error
+            raise Overtaken("Another request of yours changed your casino account. Try again in a moment.") from error
         raise
     remaining = terms.free_remaining - 1 if terms.free else awarded
     return SpinResult(

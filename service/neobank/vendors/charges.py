@@ -1,6 +1,7 @@
 """Charges: a terminal requests a payment, a player approves it on the phone, and the money moves once.
 
-Every change first locks the charge's row, so that the second of two concurrent changes sees the result of the first.
+Approval, decline, cancellation and refund lock the charge's row first, so that the second of two concurrent changes
+sees the result of the first.
 """
 
 import secrets
@@ -26,7 +27,8 @@ KEPT: Final = timedelta(days=1)
 """How long an unpaid charge is kept after its expiry. A paid charge is kept forever."""
 
 CODE_LENGTH: Final = 8
-"""40 random bits: at one account's rate limit for lookups, guessing the code of a pending charge takes centuries."""
+"""Characters of a code. With an alphabet of 32 characters these are 40 random bits: at one account's rate limit for
+lookups, guessing the code of a pending charge takes centuries."""
 
 MAX_LISTED: Final = 100
 
@@ -85,11 +87,11 @@ _LOCK_BY_ID: Final = text("SELECT FROM charges WHERE id = :id AND account_id = :
 _LOCK_BY_CODE: Final = text(
     "SELECT FROM charges WHERE code = :code AND (player_id IS NULL OR player_id = :player) FOR UPDATE"
 )
-_REVERSED: Final = select(exists().where(Reversal.transfer_id == bindparam("payment")))
+_IS_REVERSED: Final = select(exists().where(Reversal.transfer_id == bindparam("payment")))
 
 
 def create(connection: Connection, *, vendor: int, player_number: str | None, amount: int, memo: str) -> ChargeDetails:
-    """Create a charge of a vendor's account (an id); the amount is in hundredths.
+    """Create a charge by which the vendor (an account id) requests an amount (hundredths of ¤).
 
     Raise UnknownAccount if no player has the number, BankError if it is the vendor's own.
     """
@@ -116,7 +118,7 @@ def addressed_to(connection: Connection, player: int) -> Sequence[ChargeDetails]
 
 
 def approve(connection: Connection, code: str, player: int) -> tuple[ChargeDetails, PostedTransfer]:
-    """Pay a charge, at most once. Return the charge as it was before, and the transfer.
+    """Pay a charge, at most once. Return the charge as it was before the payment, and the transfer.
 
     Raise NotFound, StatusConflict, or what `pay` raises; no money has moved then, and the transaction must be rolled
     back.
@@ -132,8 +134,8 @@ def approve(connection: Connection, code: str, player: int) -> tuple[ChargeDetai
         memo=charge.memo,
         actor=player,
     )
-    paid = update(Charge).where(Charge.id == charge.id).values(status=Status.APPROVED, transfer_id=posted.transfer_id)
-    connection.execute(paid)
+    values = {"status": Status.APPROVED, "transfer_id": posted.transfer_id}
+    connection.execute(update(Charge).where(Charge.id == charge.id).values(values))
     return charge, posted
 
 
@@ -158,8 +160,8 @@ def refund(
 ) -> tuple[ChargeDetails, PostedTransfer, int]:
     """Refund a charge, at most once: `amount` (hundredths), or all of it if None.
 
-    Return the charge as it was before, the transfer and the refunded amount. Raise NotFound, StatusConflict, BankError
-    if the amount is larger than the charge, or what `pay` raises; the transaction must then be rolled back.
+    Return the charge as it was before the refund, the transfer and the refunded amount. Raise NotFound, StatusConflict,
+    BankError if the amount is larger than the charge, or what `pay` raises; the transaction must then be rolled back.
     """
     key = {"id": charge_id, "vendor": vendor}
     connection.execute(_LOCK_BY_ID, key)
@@ -167,11 +169,11 @@ def refund(
     if charge.payment is None or charge.refunded:
         state = "already refunded" if charge.refunded else charge.status
         raise StatusConflict(f"This charge is {state}: only an approved charge can be refunded, and only once.")
-    if connection.execute(_REVERSED, {"payment": charge.payment.id}).scalar_one():
+    if connection.execute(_IS_REVERSED, {"payment": charge.payment.id}).scalar_one():
         raise StatusConflict("An organiser has reversed this charge's payment: there is nothing left to refund.")
     amount = charge.amount if amount is None else amount
     if amount > charge.amount:
-        raise BankError(f"amount: the charge was {format_amount(charge.amount)}, and no more can be refunded.")
+        raise BankError(f"amount: a refund can't be larger than the charge, {format_amount(charge.amount)}.")
     posted = pay(
         connection,
         debit=vendor,
@@ -186,7 +188,7 @@ def refund(
 
 
 def forget_unpaid(connection: Connection) -> int:
-    """Delete the unpaid charges that expired longer than KEPT ago, and return how many there were."""
+    """Delete the unpaid charges whose `expires_at` is more than KEPT ago, and return their number."""
     statement = delete(Charge).where(Charge.status != Status.APPROVED, Charge.expires_at < func.now() - KEPT)
     return connection.execute(statement).rowcount
 
@@ -213,7 +215,9 @@ def _lock_pending(
     connection.execute(lock, key)
     charge = _one(connection, read, key)
     if charge.status != Status.PENDING:
-        raise StatusConflict(f"This charge is {charge.status}: only a pending charge can be changed.")
+        raise StatusConflict(
+            f"This charge is {charge.status}: only a pending charge can be approved, declined or cancelled."
+        )
     return charge
 
 

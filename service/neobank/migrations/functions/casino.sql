@@ -149,7 +149,7 @@ DECLARE
     v_seed bigint;
     v_memo text;
 BEGIN
-    PERFORM refuse_payment(read_only, frozen, 'casino_bet') FROM switches, accounts WHERE id = p_account;
+    PERFORM require_payment_allowed(read_only, frozen, 'casino_bet') FROM switches, accounts WHERE id = p_account;
     IF p_win > p_largest OR p_free <> (p_bet = 0) THEN
         RAISE 'the round is impossible: a win above the largest, or a free round with a bet';
     END IF;

@@ -1,12 +1,13 @@
--- The ledger's functions. They run as the owner, and they are the only way in which the application's role can change
--- an account, a balance or a transfer. Amounts are in hundredths of ¤.
+-- The ledger's functions. Those marked SECURITY DEFINER run as the owner. The application's role can change an account,
+-- a balance or a transfer only through them and those of casino.sql. Amounts are in hundredths of ¤.
 --
--- Lock order: every function locks balances in ascending order of account id, so no two transactions deadlock. SYSTEM
--- and the house have the two highest ids; they are the busiest accounts and are therefore locked last.
+-- Lock order: a call locks balances in ascending order of account id and shard, so that two calls cannot deadlock.
+-- SYSTEM and the house are the busiest accounts; they have the two highest ids, so that they are locked last and for
+-- the shortest time.
 
 -- FREEZING. Organisers freeze an account with set_frozen. A frozen account
 --   * can receive money, and organisers can adjust it and reverse its transfers;
---   * cannot pay, approve a charge or spin: refuse_payment;
+--   * cannot pay, approve a charge or spin: require_payment_allowed;
 --   * cannot log in, and its sessions and API keys are rejected: may_act.
 
 -- Returns whether an account may act through a log-in, a session or an API key.
@@ -15,14 +16,15 @@ CREATE OR REPLACE FUNCTION may_act(p_account accounts) RETURNS boolean IMMUTABLE
 $$;
 
 -- Raises check_violation, with the constraint bank_not_read_only or account_not_frozen, if a payment of this kind is
--- not allowed now. The owner is exempt from the read-only switch, because an upgrade may have to pay the bankroll.
-CREATE OR REPLACE FUNCTION refuse_payment(p_read_only boolean, p_frozen boolean, p_kind text) RETURNS void
-LANGUAGE plpgsql AS $$
+-- not allowed now. A session of the owner (session_user = current_user) is exempt from the read-only switch, because an
+-- upgrade may have to pay the bankroll.
+CREATE OR REPLACE FUNCTION require_payment_allowed(p_read_only boolean, p_payer_frozen boolean, p_kind text)
+RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF p_read_only AND session_user <> current_user THEN
         RAISE check_violation USING CONSTRAINT = 'bank_not_read_only', MESSAGE = 'the bank is read-only';
     END IF;
-    IF p_frozen AND p_kind NOT IN ('admin_adjustment', 'reversal') THEN
+    IF p_payer_frozen AND p_kind NOT IN ('admin_adjustment', 'reversal') THEN
         RAISE check_violation USING CONSTRAINT = 'account_not_frozen', MESSAGE = 'the account is frozen';
     END IF;
 END $$;
@@ -35,8 +37,8 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Opens an ordinary account with one balance of zero and a floor of zero. Returns its id. Raises unique_violation with
--- the name of the constraint.
+-- Opens an ordinary account with one balance of zero and a floor of zero. Returns its id. Raises unique_violation if
+-- the number or the name is in use; the constraint tells which.
 CREATE OR REPLACE FUNCTION open_account(p_number text, p_name text, p_name_key text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -48,7 +50,7 @@ BEGIN
 END $$;
 
 -- Takes an amount from an account and returns its new balance. Of several shards, those with the highest balances pay
--- first. Raises check_violation if the balance would fall below the floor.
+-- first. Raises check_violation if the balance would fall below the floor, or the sum of several shards below zero.
 CREATE OR REPLACE FUNCTION debit_account(p_account bigint, p_amount bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     v_balance bigint;
@@ -62,13 +64,14 @@ BEGIN
     PERFORM FROM balances WHERE account_id = p_account ORDER BY shard FOR UPDATE;
     v_balance := (SELECT sum(balance) FROM balances WHERE account_id = p_account) - p_amount;
     IF v_balance < 0 THEN
-        RAISE check_violation USING CONSTRAINT = 'balance_not_below_floor', MESSAGE = 'the shards hold less than that';
+        RAISE check_violation USING
+            CONSTRAINT = 'balance_not_below_floor', MESSAGE = 'the balance is less than the amount';
     END IF;
     UPDATE balances SET balance = balance - taken.amount
     FROM (
-        SELECT shard, least(balance, p_amount - sum(balance) OVER richest + balance) AS amount
+        SELECT shard, least(balance, p_amount - sum(balance) OVER by_balance + balance) AS amount
         FROM balances WHERE account_id = p_account
-        WINDOW richest AS (ORDER BY balance DESC, shard)
+        WINDOW by_balance AS (ORDER BY balance DESC, shard)
     ) AS taken
     WHERE account_id = p_account AND balances.shard = taken.shard AND taken.amount > 0;
     RETURN v_balance;
@@ -84,9 +87,9 @@ END $$;
 
 -- Moves an amount to the account with this number. Returns the new transfer, the payer's new balance and the receiver's
 -- name; all NULL if no account has the number. Raises check_violation with the name of the constraint for an overdraft,
--- a receiver whose balance would exceed the maximum, a payment to oneself, and every payment that refuse_payment
--- refuses; nothing has moved then. The transfer is inserted first, so that an invalid one is rejected before a balance
--- is locked and a busy balance is locked for as short as possible.
+-- a receiver whose balance would exceed the maximum, a payment to oneself, and whatever require_payment_allowed
+-- raises; nothing has moved then. The transfer is inserted first, so that an invalid one is rejected before a balance
+-- is locked and a busy balance is locked for as short a time as possible.
 CREATE OR REPLACE FUNCTION post_payment(
     p_debit bigint, p_number text, p_amount bigint, p_kind text, p_memo text, p_actor bigint,
     OUT transfer_id bigint, OUT posted_at timestamptz, OUT debit_balance bigint, OUT credit_name text
@@ -102,7 +105,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    PERFORM refuse_payment(v_read_only, v_frozen, p_kind);
+    PERFORM require_payment_allowed(v_read_only, v_frozen, p_kind);
     INSERT INTO transfers (debit_account_id, credit_account_id, amount, kind, memo, actor_id)
     VALUES (p_debit, v_credit, p_amount, p_kind, p_memo, p_actor)
     RETURNING id, created_at INTO transfer_id, posted_at;
@@ -128,24 +131,25 @@ RETURNS TABLE (account_id bigint, shards smallint, amount bigint) STABLE LANGUAG
 $$;
 
 -- Posts many transfers together, in the order of their entries. It locks every balance involved first, in the lock
--- order, and changes each once by its net amount: only the balances after the last entry must respect their floors.
--- Raises what post_payment raises; nothing has moved then.
+-- order, and changes each account once by its net amount: only the final balances must respect their floors.
+-- Raises what post_payment raises, and foreign_key_violation for an unknown account; nothing has moved then.
 CREATE OR REPLACE FUNCTION post_transfers(
     p_debits bigint[], p_credits bigint[], p_amounts bigint[], p_kind text, p_memo text, p_actor bigint
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
-    v_busy record;
+    v_sharded record;
 BEGIN
-    PERFORM refuse_payment(read_only, EXISTS (SELECT FROM accounts WHERE id = ANY (p_debits) AND frozen), p_kind)
-    FROM switches;
+    PERFORM require_payment_allowed(
+        read_only, EXISTS (SELECT FROM accounts WHERE id = ANY (p_debits) AND frozen), p_kind
+    ) FROM switches;
     PERFORM FROM balances WHERE account_id = ANY (p_debits || p_credits) ORDER BY account_id, shard FOR UPDATE;
     UPDATE balances SET balance = balance + net.amount FROM net_amounts(p_debits, p_credits, p_amounts) AS net
     WHERE balances.account_id = net.account_id AND net.shards = 1 AND net.amount <> 0;
-    FOR v_busy IN SELECT * FROM net_amounts(p_debits, p_credits, p_amounts) AS net WHERE net.shards > 1 LOOP
-        IF v_busy.amount < 0 THEN
-            PERFORM debit_account(v_busy.account_id, -v_busy.amount);
+    FOR v_sharded IN SELECT * FROM net_amounts(p_debits, p_credits, p_amounts) AS net WHERE net.shards > 1 LOOP
+        IF v_sharded.amount < 0 THEN
+            PERFORM debit_account(v_sharded.account_id, -v_sharded.amount);
         ELSE
-            PERFORM credit_account(v_busy.account_id, v_busy.amount);
+            PERFORM credit_account(v_sharded.account_id, v_sharded.amount);
         END IF;
     END LOOP;
     INSERT INTO transfers (debit_account_id, credit_account_id, amount, kind, memo, actor_id)

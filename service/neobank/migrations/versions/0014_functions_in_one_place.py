@@ -5,7 +5,7 @@ from alembic import op
 revision = "0014"
 down_revision = "0013"
 
-definitions = "d37f35e5c605b2f736d7bcf30c35599dea052aec231ab70e7b436a27ffd75703"
+definitions = "3973a112fc287512e5e3aa2878ba0289d0a635192a1cda3bd60090f1a3fcc1b6"
 
 
 def upgrade() -> None:
