@@ -50,7 +50,7 @@ def test_data_of_another_major_without_own_data_is_rejected(older: Postgres) -> 
 
 def test_data_of_another_major_in_the_own_folder_is_rejected(older: Postgres) -> None:
     (older.volume / "17").rename(older.volume / "18")
-    assert_untouched(older, "PostgreSQL 17", "this is 18", RUNBOOK)
+    assert_untouched(older, "PostgreSQL 17", "this image is PostgreSQL 18", RUNBOOK)
 
 
 @pytest.mark.parametrize("move", [in_a_deeper_folder, at_the_root])
