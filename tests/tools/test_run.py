@@ -151,4 +151,4 @@ def test_a_second_run_on_the_same_data_is_rejected_in_one_line(start: Start) -> 
     read_until(start(free_port()).stdout, "The administrator is")
     output, _ = start(free_port()).communicate(timeout=60)
     assert output.count("\n") == 1
-    assert "already runs" in output
+    assert "already uses the data" in output
