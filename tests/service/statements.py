@@ -27,11 +27,11 @@ def listening(source: Engine | Connection, name: str, listener: Callable[..., No
 
 
 @contextmanager
-def before_each(source: Engine | Connection, act: Callable[[Statement], None]) -> Iterator[None]:
-    """Call `act` before each statement until the end of the block."""
+def before_each(source: Engine | Connection, action: Callable[[Statement], None]) -> Iterator[None]:
+    """Call `action` before each statement until the end of the block."""
 
     def listener(connection: Connection, _cursor: object, text: str, values: dict[str, object], *_: object) -> None:
-        act(Statement(text, values, connection))
+        action(Statement(text, values, connection))
 
     with listening(source, "before_cursor_execute", listener):
         yield

@@ -46,13 +46,13 @@ class Storm:
     def run(self, engine: Engine, operations: int) -> None:
         operation_kinds = [self.transfer, self.spin, self.credit, self.reverse, self.freeze, self.sell]
         for _ in range(operations):
-            [act] = self.chance.choices(operation_kinds, weights=[8, 5, 1, 3, 1, 2])
+            [operation] = self.chance.choices(operation_kinds, weights=[8, 5, 1, 3, 1, 2])
             try:
-                act(engine)
+                operation(engine)
             except BankError as refused:
-                self.outcomes[f"{act.__name__}: {type(refused).__name__}"] += 1
+                self.outcomes[f"{operation.__name__}: {type(refused).__name__}"] += 1
             else:
-                self.outcomes[act.__name__] += 1
+                self.outcomes[operation.__name__] += 1
 
     def transfer(self, engine: Engine) -> None:
         (payer, _), (_, receiver) = self.chance.sample(self.scene.accounts, 2)
@@ -76,12 +76,12 @@ class Storm:
         self.transfers += len(moves)
 
     def credit(self, engine: Engine) -> None:
-        def act(connection: Connection) -> int:
+        def operation(connection: Connection) -> int:
             return money.credit_faction(
                 connection, self.scene.faction, amount=100, reason="well done", by=self.scene.organiser
             )
 
-        self.transfers += self.organise(engine, act)
+        self.transfers += self.organise(engine, operation)
 
     def reverse(self, engine: Engine) -> None:
         if self.mine:
@@ -112,10 +112,10 @@ class Storm:
                 charges.refund(connection, charge.id, vendor, None)
             self.transfers += 1
 
-    def organise(self, engine: Engine, act: Callable[[Connection], Made]) -> Made:
+    def organise(self, engine: Engine, operation: Callable[[Connection], Made]) -> Made:
         """Run an action of an organiser in one transaction with its audit row."""
         with engine.connect() as connection, transaction(connection):
-            made = act(connection)
+            made = operation(connection)
             record(connection, actor=self.scene.organiser, action="storm", target="the bank", details={})
         return made
 

@@ -183,24 +183,24 @@ def spread(table: Table, organiser: LoggedIn, statement: object, **values: int) 
 
 
 @pytest.mark.parametrize(
-    ("way", "statements", "points"),
+    ("attempt", "statements", "points"),
     [(1, 5, 6), (2, 8, 10), (3, 11, 14)],
     ids=["a free shard", "a shard that is waited for", "all shards"],
 )
 def test_a_spin_can_be_retried_after_its_connection_ends_at_any_point(
-    table: Table, organiser: LoggedIn, way: int, statements: int, points: int
+    table: Table, organiser: LoggedIn, attempt: int, statements: int, points: int
 ) -> None:
     """Five statements as in test_casino.py, and three more for each failed attempt to settle."""
     cut = Cut(table.engine, 0, do_nothing)
     for at in range(1, points + 2):
-        if way == 3:
+        if attempt == 3:
             spread(table, organiser, THIN, each=ENOUGH // 32)
         else:
             spread(table, organiser, RICH, total=ENOUGH, few=FEW)
         with table.owner.connect() as holder:
-            hold = partial(hold_the_rich_shards, holder) if way == 2 else do_nothing
+            hold = partial(hold_the_rich_shards, holder) if attempt == 2 else do_nothing
             cut = Cut(table.engine, at, hold)
-            table.spin_through(GLITCH, cut, f"way {way}, point {at}")
+            table.spin_through(GLITCH, cut, f"attempt {attempt}, point {at}")
         # If the first statement finds its connection ended, the connection is replaced and the spin passes all points.
         assert cut.passed == (points + 1 if at == 1 else min(at, points))
     assert len(cut.statements) == statements, cut.statements

@@ -215,12 +215,12 @@ def test_a_pending_limit_and_an_exclusion_end_exactly_at_their_time() -> None:
 
 
 @contextmanager
-def before_settling(app: Flask, act: Callable[[], None]) -> Iterator[None]:
-    """Call `act` after a spin has read its conditions and before it is settled."""
+def before_settling(app: Flask, action: Callable[[], None]) -> Iterator[None]:
+    """Call `action` after a spin has read its conditions and before it is settled."""
 
     def on_statement(statement: Statement) -> None:
         if "settle_round" in statement.text:
-            act()
+            action()
 
     with before_each(bank_of(app).engine, on_statement):
         yield
