@@ -5,20 +5,23 @@ that version filled through its HTTP interface: payments, charges, rounds, a rev
 """
 
 import gzip
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, Row, text
+from sqlalchemy import Connection, Engine, Row, select, text
 
 from neobank import migrations
 from neobank.application import create_app
 from neobank.audit.verification import verify_chain
 from neobank.casino.verification import verify_rounds
 from neobank.database import connect
+from neobank.ledger.models import Account
 from neobank.ledger.verification import verify
 from neobank.settings import ServingSettings, UpgradeSettings
-from tests.service.support import ADMINISTRATOR, Database, log_in, reset_schema
+from tests.service.support import ADMINISTRATOR, Books, Database, log_in, open_players, reset_schema, transfer
 
 BANK = Path(__file__).with_name("bank_0013.sql.gz")
 CALLED = {
@@ -53,6 +56,8 @@ CONSTRAINTS = text("""
     SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
     WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
 """)
+FIGURES = text("SELECT * FROM ledger_figures")
+NUMBERS = select(Account.id, Account.number)
 VIEWS = text("SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'")
 EXECUTABLE = text("""
     SELECT proname FROM pg_proc
@@ -159,3 +164,37 @@ def test_an_upgrade_keeps_frozen_accounts_and_switches(bank_0013: UpgradeSetting
     registration = {"character_name": "Tank", "password": "operator, operator"}
     assert client.post("/api/v1/auth/register", json=registration).status_code == 403
     assert client.post("/api/v1/auth/register", json=registration | {"code": "zion"}).status_code == 201
+
+
+def test_repeated_upgrades_disturb_no_payment_and_no_reader_of_the_figures(
+    database: Database, engine: Engine, fresh: UpgradeSettings, books: Books
+) -> None:
+    """Each upgrade replaces every function and drops every view while other sessions use them."""
+    del books
+    with engine.begin() as connection:
+        first, second = open_players(connection, 2)
+        numbers = dict(connection.execute(NUMBERS).all())
+    metrics = connect(database.url("metrics"))
+    finished = threading.Event()
+
+    def repeat(source: Engine, statement: Callable[[Connection], object]) -> int:
+        done = 0
+        while not finished.is_set() or done == 0:
+            with source.begin() as connection:
+                statement(connection)
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(3) as pool:
+        running = [
+            pool.submit(repeat, engine, lambda connection: transfer(connection, first, numbers[second], 1)),
+            pool.submit(repeat, engine, lambda connection: transfer(connection, second, numbers[first], 1)),
+            pool.submit(repeat, metrics, lambda connection: connection.execute(FIGURES).one()),
+        ]
+        try:
+            for _ in range(10):
+                migrations.upgrade(fresh)
+        finally:
+            finished.set()
+        assert all(future.result() > 0 for future in running)
+    metrics.dispose()
