@@ -176,7 +176,7 @@ def table(app: Flask, owner: Engine, engine: Engine, neo: LoggedIn) -> Table:
 
 
 def spread(table: Table, organiser: LoggedIn, statement: object, **values: int) -> None:
-    """Give the house the amount ENOUGH, distributed over its shards by a statement."""
+    """Distribute the amount ENOUGH over the shards of the house by a statement."""
     give(organiser, HOUSE_NUMBER, (ENOUGH - house(table.owner)) / 100)
     with table.owner.begin() as connection:
         connection.execute(statement, HOUSE | values)  # type: ignore[call-overload]

@@ -90,7 +90,7 @@ def load(reference: str) -> None:
 
 
 def pinned(reference: str) -> str:
-    """Give a loaded image a name with its digest, which otherwise only a registry does, and return that name.
+    """Tag a loaded image with a name that contains its digest, as a registry would, and return that name.
 
     Raise UserError if the cluster is not the built-in node.
     """
