@@ -100,6 +100,14 @@ def test_a_changed_function_or_view_has_a_new_revision() -> None:
     assert migrations.recorded_digest() == migrations.definitions_digest()
 
 
+@pytest.mark.parametrize("changed", ["SELECT 'a  b'", "SELECT 'ab'", "SELECT 'a --b'", "SELECT 'a b' -- x"])
+def test_the_digest_notices_a_change_within_a_line(changed: str) -> None:
+    """It ignores only comment lines and indentation."""
+    original = migrations.digest("SELECT 'a b'\n")
+    assert migrations.digest(changed) != original
+    assert migrations.digest("-- A comment.\n\n    SELECT 'a b'") == original
+
+
 def test_each_role_has_the_listed_privileges_only(owner: Engine) -> None:
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     with owner.connect() as connection:

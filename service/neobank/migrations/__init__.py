@@ -7,7 +7,6 @@ images compare the revision to know which functions the database has.
 """
 
 import hashlib
-import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
@@ -28,7 +27,6 @@ class MigrationFailed(Exception):
 
 
 _LOCK = 0x6E656F62616E6B  # "neobank" in ASCII: the key of the advisory lock of an upgrade
-_COMMENT = re.compile(r"--[^\n]*")
 
 
 def read_sql(name: str) -> str:
@@ -49,9 +47,18 @@ def current(connection: Connection) -> str | None:
 
 
 def definitions_digest() -> str:
-    """Return the SHA-256 (hex) of the text of all functions and views, without comments and white space."""
-    source = "".join(file.read_text(encoding="utf-8") for kind in ("functions", "views") for file in _sql_files(kind))
-    return hashlib.sha256("".join(_COMMENT.sub("", source).split()).encode()).hexdigest()
+    """Return the digest of the text of all functions and views."""
+    sources = [*_sql_files("functions"), *_sql_files("views")]
+    return digest("\n".join(file.read_text(encoding="utf-8") for file in sources))
+
+
+def digest(source: str) -> str:
+    """Return the SHA-256 (hex) of SQL without comment lines and indentation.
+
+    White space and `--` within a line count, because they may be part of a string literal.
+    """
+    lines = [line.strip() for line in source.splitlines()]
+    return hashlib.sha256("\n".join(line for line in lines if line and not line.startswith("--")).encode()).hexdigest()
 
 
 def recorded_digest() -> str:
@@ -115,7 +122,8 @@ def _failed(step: str, error: SQLAlchemyError) -> MigrationFailed:
 
 
 def _sql_files(kind: str) -> list[Traversable]:
-    return sorted(_folder().joinpath(kind).iterdir(), key=lambda file: file.name)
+    found = [file for file in _folder().joinpath(kind).iterdir() if file.name.endswith(".sql")]
+    return sorted(found, key=lambda file: file.name)
 
 
 def _folder() -> Traversable:

@@ -5,7 +5,7 @@ from alembic import op
 revision = "0014"
 down_revision = "0013"
 
-definitions = "3973a112fc287512e5e3aa2878ba0289d0a635192a1cda3bd60090f1a3fcc1b6"
+definitions = "76e2c4197a3d25c8c0aed84c800d2831db13dc58e80712506faecbb69c2cc987"
 
 
 def upgrade() -> None:
