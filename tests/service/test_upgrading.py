@@ -169,7 +169,7 @@ def test_an_upgrade_keeps_frozen_accounts_and_switches(bank_0013: UpgradeSetting
 def test_repeated_upgrades_disturb_no_payment_and_no_reader_of_the_figures(
     database: Database, engine: Engine, fresh: UpgradeSettings, books: Books
 ) -> None:
-    """Each upgrade replaces every function and drops every view while other sessions use them."""
+    """Each upgrade replaces every function and all grants while other sessions use them."""
     del books
     with engine.begin() as connection:
         first, second = open_players(connection, 2)
@@ -198,3 +198,19 @@ def test_repeated_upgrades_disturb_no_payment_and_no_reader_of_the_figures(
             finished.set()
         assert all(future.result() > 0 for future in running)
     metrics.dispose()
+
+
+def test_a_rerun_does_not_wait_for_a_reader_of_the_figures(
+    database: Database, owner: Engine, fresh: UpgradeSettings
+) -> None:
+    engine = connect(database.url("metrics"))
+    with engine.begin() as connection:
+        connection.execute(FIGURES).one()
+        with owner.begin() as waiting:
+            waiting.execute(text("ALTER ROLE CURRENT_USER SET lock_timeout TO '5s'"))
+        try:
+            assert migrations.upgrade(fresh) == migrations.head()
+        finally:
+            with owner.begin() as waiting:
+                waiting.execute(text("ALTER ROLE CURRENT_USER RESET lock_timeout"))
+    engine.dispose()

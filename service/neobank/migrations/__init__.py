@@ -1,8 +1,8 @@
 """The schema: numbered migrations for tables and data, then the current functions, views and grants.
 
 `versions/` and `sql/` contain the numbered migrations, each of which runs once. `functions/`, `views/` and `grants.sql`
-contain the current definitions of everything else and are applied at every upgrade, so each definition exists once. A
-change of a function or a view needs a new revision that records `definitions_digest()`: `/health/ready` and older
+contain the current definitions of everything else, so each definition exists once. They are applied at every upgrade,
+views only if a revision is missing. A change of a function or a view needs a new revision that records `definitions_digest()`: `/health/ready` and older
 images compare the revision to know which functions the database has.
 """
 
@@ -89,13 +89,15 @@ def upgrade(settings: UpgradeSettings) -> str:
 
 
 def _migrate(connection: Connection, before: str | None) -> None:
-    """Run the missing revisions, then apply views, functions and grants. Raise MigrationFailed."""
-    # Views are dropped first, for two reasons: a view prevents a migration from changing a column, and a reader that
-    # holds the view's lock while it waits for a migrated table would deadlock with a later CREATE VIEW.
-    for view in _sql_files("views"):
+    """Run the missing revisions, with the views, then apply functions and grants. Raise MigrationFailed."""
+    # Views are dropped first: a view would keep a migration from changing a column, and a reader that holds the view's
+    # lock while it waits for a migrated table could deadlock with a later CREATE VIEW. Without a missing revision they
+    # stay, so that a rerun does not wait for an open transaction that has read one.
+    views = _sql_files("views") if before != head() else []
+    for view in views:
         _execute(connection, view.name, f"DROP VIEW IF EXISTS {PurePath(view.name).stem}")
     _run_revisions(connection, before)
-    for file in (*_sql_files("functions"), *_sql_files("views"), _folder().joinpath("grants.sql")):
+    for file in (*_sql_files("functions"), *views, _folder().joinpath("grants.sql")):
         _execute(connection, file.name, file.read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,5 @@
--- The complete privileges of each role, applied at every upgrade: anything that is not listed here is revoked.
+-- The complete privileges of PUBLIC, neobank and neobank_metrics, applied at every upgrade: a privilege of theirs that is
+-- not listed here is revoked.
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, neobank, neobank_metrics;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, neobank, neobank_metrics;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC, neobank, neobank_metrics;

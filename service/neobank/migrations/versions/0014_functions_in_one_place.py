@@ -1,4 +1,4 @@
-"""Functions and views move to functions/ and views/; a function that is no longer defined there is dropped."""
+"""Functions and views move to functions/ and views/; refuse_to_pay, which is not there any more, is dropped."""
 
 from alembic import op
 
