@@ -2,8 +2,8 @@
 
 `versions/` and `sql/` contain the numbered migrations, each of which runs once. `functions/`, `views/` and `grants.sql`
 contain the current definitions of everything else, so each definition exists once. They are applied at every upgrade,
-views only if a revision is missing. A change of a function or a view needs a new revision that records `definitions_digest()`: `/health/ready` and older
-images compare the revision to know which functions the database has.
+views only if a revision is missing. A change of a function or a view needs a new revision that records
+`definitions_digest()`: `/health/ready` and older images compare the revision to know which functions the database has.
 """
 
 import hashlib
