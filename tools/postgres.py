@@ -1,7 +1,7 @@
 """A real PostgreSQL as a child process, for `make run` and the tests. database/start.sh starts it, as in the cluster.
 
 PostgreSQL refuses to run as root, so root runs it in a user namespace as the user `nobody`. When the parent process
-dies, even by SIGKILL, the server shuts down in order. The lock on the volume makes the next server wait for that.
+dies, even by SIGKILL, the server shuts down cleanly. The lock on the volume makes the next server wait for that.
 """
 
 import importlib.util
@@ -134,7 +134,7 @@ class Postgres:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C reaches only the parent, which then stops the server in order
+                start_new_session=True,  # Ctrl-C reaches only the parent, which then stops the server
             )
 
     def _end(self, with_signal: signal.Signals) -> None:

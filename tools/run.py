@@ -25,7 +25,7 @@ PASSWORD_FILE: Final = "admin-password"  # noqa: S105  # the name of a file
 
 
 def main() -> None:
-    """Serve until SIGINT (Ctrl-C) or SIGTERM, then stop everything in order."""
+    """Serve until SIGINT (Ctrl-C) or SIGTERM, then shut everything down cleanly."""
     parser = argparse.ArgumentParser(prog="python -m tools.run")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--home", type=Path, default=REPOSITORY / ".local" / "run", help="folder of the data")
@@ -49,14 +49,14 @@ def run(home: Path, port: int) -> int:
     try:
         database = Postgres.embedded(home)
         database.start()
+        try:
+            return serve(database, home, port)
+        finally:
+            database.stop()
     except PostgresError as error:
         sys.exit(f"make run: {error}")
-    try:
-        return serve(database, home, port)
     except KeyboardInterrupt:
         return 0
-    finally:
-        database.stop()
 
 
 def require_available_port(port: int) -> None:

@@ -100,13 +100,26 @@ def test_a_first_run_prints_the_login_and_ctrl_c_stops_everything(start: Start, 
     assert processes_naming(str(tmp_path)) == []
 
 
+@pytest.mark.parametrize("begun", ["postgres.log", "volume/*/postmaster.pid"])
+def test_ctrl_c_while_postgresql_starts_stops_everything(start: Start, tmp_path: Path, begun: str) -> None:
+    bank = start(free_port())
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "home").glob(begun)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    bank.send_signal(signal.SIGINT)
+    printed, _ = bank.communicate(timeout=60)
+    assert (bank.returncode, printed) == (0, "")
+    assert processes_naming(str(tmp_path)) == []
+
+
 def test_a_second_run_keeps_the_data_after_a_kill(start: Start, tmp_path: Path) -> None:
     port = free_port()
     first = start(port)
     read_until(first.stdout, "The administrator is")
     first.kill()
     deadline = time.monotonic() + 60
-    while not is_free(port):  # the first server then ends in order by itself
+    while not is_free(port):  # the first server then shuts down by itself
         assert time.monotonic() < deadline
         time.sleep(0.05)
     printed = read_until(start(port).stdout, "The administrator is")
