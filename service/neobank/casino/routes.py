@@ -81,7 +81,7 @@ def _spin(game: Game, line_bet: int, response_type: type[ReelsSpin | GridSpin]) 
                 )
             ),
             status=200,
-            single_statement=True,
+            autocommit=True,
         )
 
     return retry_spin(play_once)

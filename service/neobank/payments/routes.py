@@ -75,7 +75,7 @@ def post_transaction(json_data: Payment) -> Paid | Response:
     """Pay another account."""
     payer = current_caller()
     return once(
-        payer.account_number, lambda connection: _pay(connection, payer, json_data), status=201, single_statement=True
+        payer.account_number, lambda connection: _pay(connection, payer, json_data), status=201, autocommit=True
     )
 
 

@@ -32,7 +32,7 @@ def post_transaction(json_data: ExternalPayment) -> TransferMade | Response:
     """Pay from the key's own account (scope `pay` or `debit`) or from any player's account (scope `debit`)."""
     vendor = current_vendor()
     vendor.require(Scope.PAY, Scope.DEBIT)
-    return once(by_key(), lambda connection: _pay(connection, vendor, json_data), status=201, single_statement=True)
+    return once(by_key(), lambda connection: _pay(connection, vendor, json_data), status=201, autocommit=True)
 
 
 def _pay(connection: Connection, vendor: Vendor, payment: ExternalPayment) -> TransferMade:

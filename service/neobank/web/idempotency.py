@@ -1,8 +1,9 @@
 """`Idempotency-Key`: a request that is sent twice moves money once, and both responses are the same.
 
 The record of a request is inserted before its money moves, and committed with it. A second request with the key waits
-until the transaction of the first one ends. If that committed, the second one receives the first response; if not, the
-second one is carried out. Only successes are recorded, so a rejected request may be sent again with the same key.
+until the transaction of the first one ends, at most two seconds; after that it is rejected with 409. If the first one
+committed, the second one receives its response; if not, the second one is carried out. Only successes are recorded, so
+a rejected request may be sent again with the same key.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class IdempotencyRecord(Base):
-    """A request that succeeded, or one that another transaction is carrying out."""
+    """A request that succeeded. `answer` is NULL only in the transaction that carries the request out."""
 
     __tablename__ = "idempotency_records"
 
@@ -55,7 +56,8 @@ class InProgress(BankError):
     status: ClassVar[int] = 409
 
 
-# A request waits at most two seconds for another one with its key; the setting ends with the transaction.
+# A request waits at most two seconds for another one with its key. The setting lasts until the transaction ends, so it
+# also limits the locks of the operation.
 _CLAIM = text("""
     INSERT INTO idempotency_records (caller, key, request_hash)
     SELECT :caller, :key, :request_hash FROM set_config('lock_timeout', '2s', true)
@@ -64,18 +66,18 @@ _CLAIM = text("""
 
 
 def once(
-    caller: str, operation: Callable[[Connection], Answer], *, status: int, single_statement: bool = False
+    caller: str, operation: Callable[[Connection], Answer], *, status: int, autocommit: bool = False
 ) -> Answer | Response:
     """Run an operation that moves money and return its answer; return the recorded one for a repeated request.
 
-    `operation` runs in one transaction with the record of the key. Without a key nothing is recorded; an operation with
-    `single_statement` then needs no BEGIN and no COMMIT. `status` is that of a successful response.
-    Raise BadKey, KeyReused, InProgress, or any exception of `operation`; in each case nothing was changed.
+    `operation` runs in one transaction with the record of the key. Without a key nothing is recorded; an operation
+    whose last statement makes the whole change can then run with `autocommit`. `status` is that of a successful
+    response. Raise BadKey, KeyReused, InProgress, or any exception of `operation`; in each case no money was moved.
     """
     key = request.headers.get(HEADER)
     bank = current_bank()
     if key is None:
-        with bank.statement() if single_statement else bank.transaction() as connection:
+        with bank.statement() if autocommit else bank.transaction() as connection:
             return operation(connection)
     if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise BadKey(f"{HEADER} must have 1 to {MAX_KEY} printable ASCII characters.")
