@@ -2,7 +2,7 @@
 
 The settlement succeeds only if the player's row of `casino_players` has not changed since the inputs were read. Whether
 a spin is refused never depends on its outcome, and the response with the outcome is sent only after the commit. So a
-refused or aborted spin reveals nothing: the next spin of the game uses the same nonce and has the same outcome.
+refused or aborted spin reveals nothing, and its nonce is not used up: the player's next spin, of either game, uses it.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ class Overtaken(Busy):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of a round: game, dial (its return in hundredths of a per cent), bet per line (hundredths of ¤)."""
+    """The terms of a round: game, dial (the return to player, in basis points), bet per line (hundredths of ¤)."""
 
     game: Game
     version: int
@@ -229,11 +229,11 @@ def _settle(
         settled = connection.execute(_SETTLE, values).one()
     except IntegrityError as error:
         largest_win = format_amount(largest)
+        advice = "Try again later." if terms.free else "Bet less, or try again later."
         match violated_constraint(error):
             case "house_can_pay":
                 raise HouseCannotPay(
-                    f"The house can't pay the largest win of this bet, {largest_win}. No bet was taken."
-                    " Bet less, or try again later."
+                    f"The house can't pay the largest win of this bet, {largest_win}. No bet was taken. {advice}"
                 ) from error
             case "balance_within_bounds":
                 raise BalanceLimit(

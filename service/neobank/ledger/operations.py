@@ -215,7 +215,7 @@ def new_number() -> str:
 
 
 def may_act() -> ColumnElement[bool]:
-    """Return the SQL condition that a row of `accounts` may log in and use its sessions and keys."""
+    """Return the SQL condition that the account of a row may log in and use its sessions and keys."""
     return func.may_act(column(Account.__tablename__), type_=Boolean())
 
 
@@ -263,8 +263,9 @@ def entries(transfers: Subquery) -> Select[int, str, str, str, str, int, str, da
 
 
 def _newest(side: InstrumentedAttribute[int], account_id: int, limit: int, before: int | None) -> Select[Transfer]:
-    # Ordered and bounded by both columns of the side's index, so that the planner can use no other index. Ordered by
-    # `id` alone, it may read the primary key backwards: for an account that was idle for long, almost the whole table.
+    # Ordered and bounded by both columns of the index of `side` (debit or credit): only that index provides this order.
+    # Ordered by `id` alone, it may read the primary key backwards: for an account that was idle for long, almost the
+    # whole table.
     last = (account_id, MAX_BIGINT if before is None else before)
     newest = (
         select(Transfer.__table__)

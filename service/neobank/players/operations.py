@@ -18,6 +18,8 @@ from neobank.players.models import Player
 OPENING_BALANCE: Final = 100_000
 """The balance of a new player, in hundredths."""
 
+_WRONG_LOGIN: Final = "The name or the password is wrong."
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -105,7 +107,7 @@ def authenticate(found: Credentials | None, password: str) -> Credentials:
     """
     stored = found.password_hash if found else passwords.DUMMY_HASH
     if not passwords.matches(password, stored) or found is None:
-        raise NotAuthenticated("The name or the password is wrong.")
+        raise NotAuthenticated(_WRONG_LOGIN)
     return found
 
 
@@ -124,7 +126,7 @@ def lock_credentials(connection: Connection, proven: Credentials) -> None:
     )
     allowed = connection.execute(statement).scalar_one_or_none()
     if allowed is None:
-        raise NotAuthenticated("The name or the password is wrong.")
+        raise NotAuthenticated(_WRONG_LOGIN)
     if not allowed:
         raise AccountFrozen
 

@@ -51,10 +51,11 @@ class Bank:
                 self.metrics.count_money(moved)
 
     def retry_once(self, operation: Callable[[Connection], Result]) -> Result:
-        """Run the first operation of a request; if its pooled connection is dead, run it again on a new one.
+        """Run an operation before the request moves money; if its pooled connection is dead, run it again on a new one.
 
         After a restart of the database every pooled connection is dead, and the first statement detects it. Use this
-        only for operations that may run twice without harm: reading, and counting requests; never for money.
+        only for operations that may run twice without harm: reading, noting when a session was last used, and counting
+        requests; never for money.
         """
         try:
             with self.statement() as connection:

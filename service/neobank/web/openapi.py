@@ -7,6 +7,7 @@ errors have the same body.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,7 +18,7 @@ from neobank.settings import RATES
 from neobank.web.bank import current_bank
 from neobank.web.errors import PROBLEM, Problem
 from neobank.web.health import live
-from neobank.web.idempotency import HEADER, MAX_KEY
+from neobank.web.idempotency import HEADER, MAX_KEY, RETENTION
 from neobank.web.rate_limits import limit_of
 from neobank.web.requests import MAX_PATH_ID
 
@@ -26,7 +27,7 @@ View = Callable[..., object]
 
 _KEY_REUSED: Final = 422
 
-_ABOUT: Final = """
+_ABOUT: Final = f"""
 Money is a JSON number of ¤ with at most two decimals, never a string. Times are ISO 8601 in UTC with a zone. An
 optional field may be absent, null or "": all three mean the same. A field that is repeated or not listed
 is rejected.
@@ -35,8 +36,8 @@ An error is `application/problem+json`; `detail` states what is wrong, and `erro
 rejected request changed nothing. An internal error of the bank is a 500 in the same form.
 
 A POST that moves money or opens a charge takes an `Idempotency-Key`. If the same request is sent again with the same
-key within 24 hours, it is not carried out twice: the client receives the first response again. So a client that
-received no response sends the same request again.
+key within {RETENTION // timedelta(hours=1)} hours, it is not carried out twice: the client receives the first response
+again. So a client that received no response sends the same request again.
 """
 
 _EXAMPLES: Final[Mapping[str, object]] = {
