@@ -45,7 +45,7 @@ class Login:
 class Database(pulumi.ComponentResource):
     """The interface of a database to the rest of the program, independent of how it is deployed.
 
-    A resource that depends on it starts when every login's password is valid.
+    A resource that depends on it is created only after the server accepts the password of every login.
     """
 
     host: pulumi.Output[str]
@@ -53,11 +53,11 @@ class Database(pulumi.ComponentResource):
     name: str
     logins: Mapping[Role, Login]
     data_id: pulumi.Output[str]
-    """The volume's UID: if it changes, the data are different, perhaps empty."""
+    """The UID of the claim: if it changes, the data may be different, perhaps empty."""
 
     client_volumes: Sequence[k8s.core.v1.VolumeArgs]
     client_mounts: Sequence[k8s.core.v1.VolumeMountArgs]
-    """Volumes and mounts of a client's pod: with TLS, the authority that verifies the server."""
+    """Volumes and mounts of a client's pod: with TLS, the CA certificate with which it verifies the server."""
 
     verification: Mapping[str, str]
     """The libpq parameters with which a client verifies the server."""
@@ -118,9 +118,10 @@ class SingleDatabase(Database):
         self.register_outputs({"host": self.host, "port": self.port, "name": self.name})
 
     def _claim(self) -> k8s.core.v1.PersistentVolumeClaim:
-        """Create the volume, or read the existing one.
+        """Create the claim, or read the existing one.
 
-        Protected data are also retained, because the engine deletes even a protected claim when `get` replaces it.
+        Protected data are also retained: if `existingClaim` is set later, `get` replaces the managed claim, and the
+        engine then deletes that claim although it is protected.
         """
         postgres = self._args.postgres
         if postgres.existing_claim:
@@ -230,7 +231,7 @@ def _server_entries(credentials: Credentials) -> dict[str, pulumi.Input[str]]:
 
 
 def _prepare(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
-    """Return the container that prepares the volume and the roles; only this container can read the passwords."""
+    """Return the container that prepares the volume and the roles; in this pod only it mounts the passwords."""
     return k8s.core.v1.ContainerArgs(
         name="prepare",
         image=_image(postgres),
@@ -294,7 +295,7 @@ def _volumes(claim: pulumi.Output[str], config_map: pulumi.Output[str]) -> list[
 
 
 def _credentials(secret: pulumi.Output[str]) -> k8s.core.v1.VolumeArgs:
-    """Return the volume with one file for each role; root owns the files, so the pod's group may read them."""
+    """Return the volume with the files that roles.sql reads; root owns them, so the pod's group may read them."""
     return k8s.core.v1.VolumeArgs(
         name="credentials",
         projected=k8s.core.v1.ProjectedVolumeSourceArgs(

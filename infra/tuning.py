@@ -9,13 +9,16 @@ OTHER_CONNECTIONS = 16
 """Connections that are not the application's: Jobs, `neobank figures`, a backup, psql, and the superuser's reserve."""
 
 MOST_CONNECTIONS = 500
-"""With more connections the overhead of each one dominates; PgBouncer lets many threads share few."""
+"""With more connections the overhead of each one dominates; PgBouncer lets many threads share few connections."""
 
 SHARED_MEMORY = "256Mi"
 """Size of /dev/shm, for parallel queries; it counts towards the pod's memory limit."""
 
 MEBIBYTES_A_CONNECTION = 6
-"""Memory for one connection: its own (3 MiB were measured), its sorts (1.5), its part of shared_buffers (1.5)."""
+"""Memory for one connection: its own (3 MiB were measured), its sorts (1.5), its part of shared_buffers (1.5).
+
+From 3000 MiB on, MOST_CONNECTIONS limits the number of connections, and each has more.
+"""
 
 _BLOCKS = {None: 1, "kB": 1 / 8, "MB": 128, "GB": 128 * 1024, "TB": 128 * 1024 * 1024}
 """Blocks of 8 KiB per unit; a size without a unit is a number of blocks."""
@@ -33,7 +36,7 @@ def is_reserved(name: str) -> bool:
 
 
 def fits(cache: str, memory: str) -> bool:
-    """Whether a pod's memory holds /dev/shm and shared_buffers, whose size is written as in postgresql.conf.
+    """Whether a pod's memory holds /dev/shm and shared_buffers; `cache` is the value of shared_buffers.
 
     A size in another notation (a fraction, or bytes) is not checked.
     """
@@ -52,7 +55,8 @@ def by_size(memory: str, storage: str) -> dict[str, str]:
 
     shared_buffers is a quarter of the memory. work_mem is another quarter divided by max_connections, so that one sort
     of each connection fits. The other half is for the connections' own memory, /dev/shm and the page cache, which
-    counts towards the limit but is reclaimable. At the maximum of connections, their own memory alone needs that half.
+    counts towards the limit but is reclaimable. Below 3000 MiB, `max_connections` connections need that half for their
+    own memory.
     """
     available, connections = mebibytes(memory), max_connections(memory)
     wal = _between(128, mebibytes(storage) // 8, 4096)

@@ -54,7 +54,7 @@ class Database:
 def given_database(url: URL, credentials: Path) -> Database:
     """Create the roles and the database on an existing server.
 
-    roles.sql replaces the password of the superuser `postgres`; the original one is set again afterwards.
+    roles.sql removes the password of the superuser `postgres`; the original one is set again afterwards.
     """
     write_credentials(credentials)
     give_back = credentials / "give-back.sql"
@@ -143,7 +143,7 @@ Join = Callable[[str], LoggedIn]
 """Register a player under a name and log in."""
 
 Books = Callable[[], None]
-"""Assert that the books are sound."""
+"""Assert that every invariant of the ledger holds."""
 
 
 def open_json(
@@ -212,7 +212,7 @@ def open_players(connection: Connection, count: int) -> list[int]:
 
 
 def reset_schema(owner: Engine) -> None:
-    """Restore the empty schema that roles.sql creates before the first upgrade."""
+    """Restore the empty schema as roles.sql leaves it before the first upgrade."""
     with owner.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
@@ -222,7 +222,7 @@ def reset_schema(owner: Engine) -> None:
 def transfer(
     connection: Connection, debit: int, credit_number: str, amount: int, kind: Kind = Kind.TRANSFER
 ) -> PostedTransfer:
-    """Post a transfer by the ledger's operation, by order of the payer; the amount is in hundredths."""
+    """Post a transfer by the ledger's operation, with the payer as actor; the amount is in hundredths."""
     return pay(connection, debit=debit, credit_number=credit_number, amount=amount, kind=kind, memo="", actor=debit)
 
 
