@@ -55,6 +55,7 @@ def imported(path: Path) -> Iterator[str]:
     """Yield the dotted name of each import of a module, nested ones too: `from neobank import web` is `neobank.web`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
+            assert "neobank" not in {name.name for name in node.names}, f"{path}: import a module of neobank by name"
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
