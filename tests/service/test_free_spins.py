@@ -3,11 +3,15 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, text
 
+from neobank.casino import spins
 from neobank.casino.games import GAMES
+from neobank.errors import BankError
+from neobank.ledger.operations import AccountFrozen, ReadOnly
 from neobank.settings import UpgradeSettings
 from tests.service import nb1
 from tests.service.gambling import STARLIGHT, configure, played, rig, rotate, seed_that, set_seed, spin
@@ -93,6 +97,35 @@ def test_imported_free_spins_use_the_line_bet_and_dial_of_their_row(
 
 
 @pytest.mark.usefixtures("fair")
+@pytest.mark.parametrize(
+    ("state", "refusal"),
+    [
+        ("SELECT set_frozen(:account, true)", AccountFrozen),
+        ("UPDATE switches SET read_only = :account > 0", ReadOnly),
+    ],
+)
+def test_no_free_spin_is_played_by_a_frozen_account_or_in_a_read_only_bank(
+    engine: Engine, owner: Engine, neo: LoggedIn, state: str, refusal: type[BankError]
+) -> None:
+    """The caller was authenticated before the state changed, so the settlement itself has to refuse."""
+    neo.send("GET", "/casino/seed")
+    game = GAMES["starlight_smuggler"]
+    with owner.begin() as connection:
+        connection.execute(IMPORT, {"number": neo.number, "sheet": game.sheet})
+        account = connection.execute(text("SELECT account_id FROM free_spins")).scalar_one()
+        connection.execute(text(state), {"account": account})
+    with pytest.raises(refusal), engine.begin() as connection:
+        spins.spin(
+            connection,
+            account_id=account,
+            account_number=neo.number,
+            game=game,
+            line_bet=500,
+            zone=ZoneInfo("UTC"),
+            attempt=0,
+        )
+
+
 def test_free_spins_outlive_the_seeds_that_a_restore_retires(database: Database, owner: Engine, neo: LoggedIn) -> None:
     set_seed(owner, neo, seed_that(neo.number, STARLIGHT, lambda _, triggers: triggers))
     played(neo, STARLIGHT, 5)

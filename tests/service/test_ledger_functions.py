@@ -141,6 +141,17 @@ def test_a_frozen_account_cannot_pay_alone_or_among_others(engine: Engine, playe
         assert violated(engine, statement, common | values) == "account_not_frozen"
 
 
+def test_a_frozen_account_among_payees_blocks_no_payment(engine: Engine, players: list[int]) -> None:
+    with engine.begin() as connection:
+        connection.execute(SET_FROZEN, {"account": players[2], "frozen": True})
+    common: Arguments = {"amounts": [1, 1], "kind": "transfer", "memo": "", "actor": players[0]}
+    to_frozen = {"debits": players[:2], "credits": [players[2], players[0]]}
+    from_frozen = {"debits": [players[2], players[1]], "credits": players[:2]}
+    with engine.begin() as connection:
+        connection.execute(POST_MANY, common | to_frozen)
+    assert violated(engine, POST_MANY, common | from_frozen) == "account_not_frozen"
+
+
 @pytest.mark.parametrize("kind", ["admin_adjustment", "reversal"])
 def test_organisers_can_adjust_a_frozen_account(engine: Engine, players: list[int], kind: str) -> None:
     with engine.begin() as connection:

@@ -49,6 +49,15 @@ def test_logout_ends_a_session_at_once_on_every_worker(
     assert client.post("/api/v1/auth/logout").status_code == 401
 
 
+def test_a_session_of_a_frozen_account_is_invalid_before_it_is_ended(engine: Engine, player: Join) -> None:
+    neo = player("Neo")
+    freeze = text("SELECT set_frozen(id, :frozen) FROM accounts WHERE number = :number")
+    for frozen in (True, False):
+        with engine.begin() as connection:
+            connection.execute(freeze, {"frozen": frozen, "number": neo.number})
+        assert alive(neo) is not frozen
+
+
 def test_sessions_are_listed_newest_first_with_their_device(player: Join) -> None:
     neo = player("Neo")
     again(neo, "Neo", device="x" * (MAX_DEVICE + 50))
