@@ -7,14 +7,16 @@ views only if a revision is missing. A change of a function or a view needs a ne
 """
 
 import hashlib
+import time
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from neobank.database import connect, reason
@@ -26,7 +28,14 @@ class MigrationFailed(Exception):
     """A step of the upgrade failed and nothing was changed. The message names the step and PostgreSQL's error."""
 
 
-_LOCK = 0x6E656F62616E6B  # "neobank" in ASCII: the key of the advisory lock of an upgrade
+class Blocked(MigrationFailed):
+    """A step waited too long for a table or view that another session uses."""
+
+
+_LOCK: Final = 0x6E656F62616E6B  # "neobank" in ASCII: the key of the advisory lock of an upgrade
+_PATIENCE: Final = 120  # seconds in which a blocked upgrade is repeated; less than the Job's deadline
+_PAUSE: Final = 0.5  # seconds before a repetition, in which sessions that waited behind the upgrade proceed
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 def read_sql(name: str) -> str:
@@ -71,9 +80,25 @@ def upgrade(settings: UpgradeSettings) -> str:
 
     Everything is committed in one transaction or not at all. Concurrent upgrades are safe, and a rerun changes nothing.
     A database that a newer image has upgraded keeps its schema, which is compatible with this version.
+    An upgrade that waits for a lock blocks every later user of the table or view. So it waits briefly, rolls back and
+    starts again, for up to two minutes.
     Return the database's revision. Raise MigrationFailed.
     """
     engine = connect(settings.owner_url)
+    deadline = time.monotonic() + _PATIENCE
+    try:
+        while True:
+            try:
+                return _upgrade_once(engine, settings)
+            except Blocked:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE)
+    finally:
+        engine.dispose()
+
+
+def _upgrade_once(engine: Engine, settings: UpgradeSettings) -> str:
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         before = current(connection)
@@ -83,15 +108,14 @@ def upgrade(settings: UpgradeSettings) -> str:
         fund_house(connection, settings.house_bankroll)
         if settings.administrator:
             provision_administrator(connection, settings.administrator)
-        reached = current(connection)
-    engine.dispose()
-    return reached or head()
+        return current(connection) or head()
 
 
 def _migrate(connection: Connection, before: str | None) -> None:
     """Run the missing revisions, with the views, then apply functions and grants. Raise MigrationFailed."""
+    connection.execute(text("SET LOCAL lock_timeout = '2s'"))  # less than the service's own lock_timeout
     # Views are dropped first: a view would keep a migration from changing a column, and a reader that holds the view's
-    # lock while it waits for a migrated table could deadlock with a later CREATE VIEW. Without a missing revision they
+    # lock while it waits for a migrated table could deadlock with a later DROP VIEW. Without a missing revision they
     # stay, so that a rerun does not wait for an open transaction that has read one.
     views = _sql_files("views") if before != head() else []
     for view in views:
@@ -99,6 +123,7 @@ def _migrate(connection: Connection, before: str | None) -> None:
     _run_revisions(connection, before)
     for file in (*_sql_files("functions"), *views, _folder().joinpath("grants.sql")):
         _execute(connection, file.name, file.read_text(encoding="utf-8"))
+    connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
 
 
 def _run_revisions(connection: Connection, before: str | None) -> None:
@@ -120,6 +145,11 @@ def _execute(connection: Connection, name: str, statements: str) -> None:
 
 
 def _failed(step: str, error: SQLAlchemyError) -> MigrationFailed:
+    if getattr(getattr(error, "orig", None), "pgcode", None) == _LOCK_NOT_AVAILABLE:
+        return Blocked(
+            f"{step} waits for a table or view that another session uses, so nothing was changed: end that session"
+            " (pg_stat_activity lists it) and repeat the upgrade."
+        )
     return MigrationFailed(f"{step} failed, so nothing was changed: {reason(error)}")
 
 

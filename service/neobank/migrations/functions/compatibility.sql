@@ -1,5 +1,14 @@
 -- Functions that images of earlier revisions call and this version does not. A rolling update and a rollback need them.
 
+-- The ledger's functions of revision 0013 call it while the upgrade replaces them; remove it in revision 0015.
+CREATE OR REPLACE FUNCTION refuse_to_pay(p_debits bigint[], p_kind text, p_system boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM require_payment_allowed(
+        read_only AND NOT p_system, EXISTS (SELECT FROM accounts WHERE id = ANY (p_debits) AND frozen), p_kind
+    ) FROM switches;
+END $$;
+
 -- Images before revision 0013 call it; remove it, with its grant, in revision 0015.
 CREATE OR REPLACE FUNCTION post_transfer(
     p_debit bigint, p_credit bigint, p_amount bigint, p_kind text, p_memo text, p_actor bigint,

@@ -1,12 +1,10 @@
-"""Functions and views move to functions/ and views/; refuse_to_pay, which is not there any more, is dropped."""
-
-from alembic import op
+"""Functions and views move to functions/ and views/."""
 
 revision = "0014"
 down_revision = "0013"
 
-definitions = "76e2c4197a3d25c8c0aed84c800d2831db13dc58e80712506faecbb69c2cc987"
+definitions = "b1d3bb12163183cd77c5cd34eb3b0ca1eee1be816f38cc96cdb9606c6a3d3716"
 
 
 def upgrade() -> None:
-    op.execute("DROP FUNCTION IF EXISTS refuse_to_pay(bigint[], text, boolean)")
+    pass
