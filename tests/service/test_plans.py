@@ -58,6 +58,10 @@ BOUNDED = {
 """Routes that read a limited number of rows, the caller's own rows, or a named row. Trinity's own rows do not grow."""
 
 
+INDEX_LEVELS = 3
+"""Pages that a route may read because an index of a larger table has one more level; a scan would read hundreds."""
+
+
 @dataclass(frozen=True)
 class Readers:
     """The callers, and the values of the paths."""
@@ -100,6 +104,9 @@ def readers(
         busy = connection.execute(text("SELECT id FROM accounts WHERE number = :it"), {"it": neo.number}).scalar_one()
         [other] = open_players(connection, 1)
     headers = {"neo": neo.headers, "organiser": organiser.headers, "terminal": {"X-API-Key": till.key}}
+    with owner.begin() as connection:
+        # Otherwise a request updates its session after a minute, and the old version of the row is one more page.
+        connection.execute(text("UPDATE sessions SET last_seen_at = now() + interval '1 day'"))
     named = {
         "code": charge["code"],
         "charge": charge["id"],
@@ -132,8 +139,8 @@ def test_a_bounded_route_reads_no_more_pages_of_a_hundred_times_longer_history(r
 
 
 def assert_the_same(small: Mapping[str, Plan], large: Mapping[str, Plan]) -> None:
-    """Assert that each route reads at most a fifth more pages, and scans no growing table."""
-    grown = {it: (small[it], large[it]) for it in BOUNDED if large[it].buffers > small[it].buffers * 1.2}
+    """Assert that each route reads at most a fifth more pages, besides index levels, and scans no growing table."""
+    grown = {it: (small[it], large[it]) for it in BOUNDED if large[it].buffers > small[it].buffers * 1.2 + INDEX_LEVELS}
     assert not grown, "\n".join(f"{it}: {both}" for it, both in grown.items())
     scanned = {it: plan.scanned & GROWING for it, plan in large.items() if plan.scanned & GROWING}
     assert not scanned
