@@ -78,7 +78,7 @@ serving = (
             database=database,
             credentials=credentials,
             settings=settings.pgbouncer,
-            clients=settings.threads(),
+            clients=settings.bank_connections(),
             certificate=certificate
             and certificate.for_server("pgbouncer", kube.service_hosts(POOLER_SERVICE, settings.namespace)),
             priority_class=priorities.application,

@@ -59,6 +59,7 @@ class Application(pulumi.ComponentResource):
         config = {
             names.workers: str(args.settings.workers),
             names.threads: str(args.settings.threads),
+            names.connections: str(args.settings.connections),
             names.port: str(CONTRACT.ports.http),
             names.rate_limits: args.settings.rate_limits,
             names.cors_origins: args.settings.cors_origins,

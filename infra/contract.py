@@ -57,6 +57,7 @@ class Environment(_Names):
     admin_password: str
     workers: str
     threads: str
+    connections: str
     port: str
     rate_limits: str
     trusted_proxies: str

@@ -1,4 +1,4 @@
-"""PgBouncer in front of the database: the bank's many threads share few connections, one transaction at a time."""
+"""PgBouncer in front of the database: the bank's many connections share few, one transaction at a time."""
 
 from dataclasses import dataclass
 
@@ -58,7 +58,7 @@ client_tls_protocols = tlsv1.3
 
 @dataclass(frozen=True, kw_only=True)
 class PoolerArgs:
-    """Inputs of PgBouncer; `clients` is the maximum number of the bank's threads."""
+    """Inputs of PgBouncer; `clients` is the maximum number of the bank's connections."""
 
     namespace: pulumi.Input[str]
     database: Database

@@ -47,6 +47,7 @@ from values import (
     ServerSettings,
     Since,
     Switch,
+    Threads,
     TimeZone,
     Volume,
     millicores,
@@ -106,9 +107,8 @@ class Application(_Section):
         default=False, description="Create a PodDisruptionBudget, so that draining nodes evicts one pod at a time."
     )
     workers: Count = Field(default=2, description="gunicorn worker processes in a pod.")
-    threads: Count = Field(
-        default=8, description="Threads of a worker, and its maximum number of database connections."
-    )
+    threads: Threads = Field(default=128, description="Requests that a worker handles at once; more of them wait.")
+    connections: Count = Field(default=8, description="Maximum database connections of a worker.")
     rate_limits: RateLimits = Field(default="on", description="Rate limits of each caller; off is for rehearsals only.")
     cors_origins: Origins = Field(default="", description="Origins whose web pages may call the API; '' is none.")
     cpu: Cpu = Field(default="250m", description="CPU request of the serving container.")
@@ -253,7 +253,7 @@ class Settings(_Section):
                 f"than postgres.memory, which is {postgres.memory}."
             )
         if needed > (most := tuning.max_connections(postgres.memory)):
-            clients, remedy = "the bank's threads", "set pgbouncer.enabled"
+            clients, remedy = "the bank's connections", "set pgbouncer.enabled"
             if self.pgbouncer.enabled:
                 clients, remedy = "PgBouncer", "lower pgbouncer.connections"
             if most < tuning.MOST_CONNECTIONS:
@@ -267,15 +267,15 @@ class Settings(_Section):
         if postgres.tls_secret and not postgres.tls:
             yield f'postgres.tlsSecret is "{postgres.tls_secret}": it is used only if postgres.tls is true.'
 
-    def threads(self) -> int:
-        """Return the maximum number of threads that use the database, with the extra pod of a rollout."""
+    def bank_connections(self) -> int:
+        """Return the maximum number of the bank's database connections, with the extra pod of a rollout."""
         bank = self.application
-        return ((bank.max_replicas or bank.replicas) + 1) * bank.workers * bank.threads
+        return ((bank.max_replicas or bank.replicas) + 1) * bank.workers * bank.connections
 
     def connections(self) -> int:
         """Return the maximum number of connections to the database, with the extra pod of a rollout."""
         pooler = self.pgbouncer
-        serving = (pooler.replicas + 1) * pooler.connections if pooler.enabled else self.threads()
+        serving = (pooler.replicas + 1) * pooler.connections if pooler.enabled else self.bank_connections()
         return serving + tuning.OTHER_CONNECTIONS
 
     def missing_for_production(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ OTHER_CONNECTIONS = 16
 """Connections that are not the application's: Jobs, `neobank figures`, a backup, psql, and the superuser's reserve."""
 
 MOST_CONNECTIONS = 500
-"""With more connections the overhead of each one dominates; PgBouncer lets many threads share few connections."""
+"""With more connections the overhead of each one dominates; PgBouncer lets many connections of the bank share few."""
 
 SHARED_MEMORY = "256Mi"
 """Size of /dev/shm, for parallel queries; it counts towards the pod's memory limit."""

@@ -154,6 +154,7 @@ Origins = Annotated[
     Allowed("exact origins such as https://panel.example.org, with commas between them, or ''"),
 ]
 Count = Annotated[int, Field(ge=1, le=64), Allowed("a whole number from 1 to 64")]
+Threads = Annotated[int, Field(ge=2, le=512), Allowed("a whole number from 2 to 512")]
 Connections = Annotated[int, Field(ge=1, le=500), Allowed("a whole number from 1 to 500")]
 Maximum = Annotated[
     Annotated[int, Field(ge=1, le=64)] | None, Allowed("a whole number from 1 to 64, or null for as many as `replicas`")

@@ -25,7 +25,7 @@ from neobank.switches.routes import status_blueprint
 from neobank.vendors.charge_routes import charges_blueprint
 from neobank.vendors.external_routes import external_blueprint
 from neobank.vendors.key_routes import keys_blueprint
-from neobank.web import docs, errors, headers, health, openapi, rate_limits
+from neobank.web import docs, errors, headers, health, openapi, rate_limits, refusals
 from neobank.web.addresses import trust_proxies
 from neobank.web.bank import Bank, bind
 from neobank.web.requests import IdConverter, JSONProvider, JSONRequest, NumberConverter, TextConverter
@@ -79,11 +79,13 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app = Application("neobank", title="NeoBank", version="1", docs_path=None, static_folder=None)  # type: ignore[arg-type]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
+    app.url_map.merge_slashes = False  # a redirect would answer in HTML, with a URL made from the Host header
     app.url_map.converters |= {"int": IdConverter, "default": TextConverter, "number": NumberConverter}
-    engine = connect(settings.database_url, connections=settings.threads, single_statements=True)
+    engine = connect(settings.database_url, connections=settings.connections, single_statements=True)
     bank = Bank(settings, engine, migrations.head())
     bind(app, bank)
     requests.register(app, bank.metrics, trust_id=settings.trusted_proxies > 0)
+    refusals.register(app)
     trust_proxies(app, settings.trusted_proxies)
     passwords.size_queue(settings.threads)
     headers.register(app)

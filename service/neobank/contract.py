@@ -18,6 +18,7 @@ class Environment:
     admin_password: str
     workers: str
     threads: str
+    connections: str
     host: str
     port: str
     log_level: str

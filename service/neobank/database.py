@@ -1,15 +1,17 @@
 """Connections to PostgreSQL: one pool per process, and the declarative base of all models."""
 
 import re
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from psycopg2 import extensions
+from psycopg2 import OperationalError, extensions
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
 POOL_WAIT = 5  # seconds that a request waits for a free connection before it ends with "try again"
+ANSWER_WAIT = 12  # seconds; the server itself ends a statement of the application after 10
 
 
 class Base(DeclarativeBase):
@@ -58,6 +60,19 @@ def transaction(connection: Connection) -> Iterator[None]:
     finally:
         if not driver.closed:
             driver.autocommit = True
+
+
+def wait_for_answer(connection: extensions.connection) -> None:
+    """Wait until the server has answered; a serving process uses this for each wait of psycopg2.
+
+    Raise OperationalError if nothing arrives in ANSWER_WAIT seconds, because a server that is stopped or unreachable
+    does not end the statement itself. psycopg2 then closes the connection.
+    """
+    while (state := connection.poll()) != extensions.POLL_OK:
+        socket = select.poll()
+        socket.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
+        if not socket.poll(ANSWER_WAIT * 1000):
+            raise OperationalError(f"the database server did not answer within {ANSWER_WAIT} seconds")
 
 
 def _commit_each_statement(dbapi_connection: object, _record: object) -> None:

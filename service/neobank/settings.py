@@ -35,6 +35,9 @@ class Limit(StrEnum):
     POLLS = "polls"
     SPINS = "spins"
     SEEDS = "seeds"
+    PASSWORDS = "passwords"
+    LOOKUPS = "lookups"
+    SEARCHES = "searches"
 
 
 RATES: Final[Mapping[Limit, str]] = {Limit(name): rate for name, rate in CONTRACT.rate_limits.defaults.items()}
@@ -55,6 +58,7 @@ class ServingSettings:
     port: int
     workers: int
     threads: int
+    connections: int  # to the database, of each worker
     log_level: str
     rate_limits: Mapping[Limit, str]  # empty if they are off
     trusted_proxies: int
@@ -70,7 +74,8 @@ class ServingSettings:
             host=_host(environment),
             port=_integer(environment, NAMES.port, default=CONTRACT.http_port, low=1, high=65535),
             workers=_integer(environment, NAMES.workers, default=2, low=1, high=64),
-            threads=_integer(environment, NAMES.threads, default=8, low=1, high=64),
+            threads=_integer(environment, NAMES.threads, default=128, low=2, high=512),
+            connections=_integer(environment, NAMES.connections, default=8, low=1, high=64),
             log_level=_log_level(environment),
             rate_limits=_rate_limits(environment),
             trusted_proxies=_integer(environment, NAMES.trusted_proxies, default=0, low=0, high=8),

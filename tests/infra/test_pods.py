@@ -174,7 +174,7 @@ def test_only_the_readiness_probe_of_the_application_depends_on_the_database(dev
 
 
 def test_the_application_has_time_to_finish_its_requests(dev: Program) -> None:
-    source = (CHECKOUT / "service/neobank/web/gunicorn.py").read_text(encoding="utf-8")
+    source = (CHECKOUT / "service/neobank/serving/gunicorn.py").read_text(encoding="utf-8")
     found = re.search(r"^graceful_timeout = (\d+)", source, re.MULTILINE)
     assert found
     drain = container(dev, "neobank-deployment/neobank")["lifecycle"]["preStop"]["sleep"]["seconds"]

@@ -105,6 +105,7 @@ def settings(database: Database) -> ServingSettings:
         port=5000,
         workers=1,
         threads=4,
+        connections=4,
         log_level="info",
         rate_limits={},
         trusted_proxies=0,

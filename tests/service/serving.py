@@ -20,12 +20,14 @@ from tests.bank import Bank
 from tests.service.support import SECRET_KEY
 from tools.postgres import REPOSITORY, free_port
 
+_ESTABLISHED = "01"  # in /proc/net/tcp
+
 Samples = dict[str, float]
 """Values by name and labels, such as `neobank_transfers_total kind=transfer`."""
 
 PATIENCE = 60  # seconds
 WORKERS = 2
-THREADS = 8
+CONNECTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,15 @@ class Served:
     def workers(self) -> set[int]:
         """Return the process ids of the running workers."""
         return set(children(self.process.pid))
+
+    def connections(self, worker: int) -> int:
+        """Return the number of clients connected to a worker."""
+        mine = {str(file.readlink()) for file in Path(f"/proc/{worker}/fd").iterdir() if file.exists()}
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(
+            f"socket:[{row[9]}]" in mine and row[1].endswith(f":{self.port:04X}") and row[3] == _ESTABLISHED
+            for row in rows
+        )
 
     def kill_worker(self) -> None:
         """Kill the oldest worker with SIGKILL and wait for its replacement."""
@@ -79,7 +90,7 @@ def children(pid: int) -> list[int]:
 def gunicorn(
     database_url: URL, log: Path, *, application: str = CONTRACT.serve[-1], **environment: str
 ) -> Iterator[Served]:
-    """Serve with two workers of eight threads until the end of the block."""
+    """Serve with two workers until the end of the block."""
     port = free_port()
     settings = {
         "PATH": os.environ["PATH"],
@@ -89,7 +100,7 @@ def gunicorn(
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "WEB_WORKERS": str(WORKERS),
-        "WEB_THREADS": str(THREADS),
+        "DATABASE_CONNECTIONS": str(CONNECTIONS),
         "NEOBANK_RATE_LIMITS": "off",
     }
     command = [str(Path(sys.executable).with_name(CONTRACT.serve[0])), *CONTRACT.serve[1:-1], application]

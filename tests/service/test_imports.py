@@ -36,6 +36,7 @@ ALLOWED: Final[Mapping[str, set[str]]] = {
     "provisioning": CORE | {"casino", "players"},
     "migrations": BASE | {"provisioning", "settings"},
     "application": WEB | {"admin", "casino", "migrations", "payments", "players", "switches", "vendors"},
+    "serving": WEB,
     "cli": WEB | {"audit", "casino", "migrations", "vendors"},
 }
 

@@ -21,7 +21,7 @@ from neobank.ledger.operations import Kind, pay
 from neobank.migrations import upgrade
 from neobank.settings import UpgradeSettings
 from tests.bank import Player
-from tests.service.serving import THREADS, WORKERS, Exporter, Samples, Served, exporter, gunicorn, scraped
+from tests.service.serving import CONNECTIONS, WORKERS, Exporter, Samples, Served, exporter, gunicorn, scraped
 from tests.service.support import Database, Join, LoggedIn, NewTerminal, bank_of, neobank
 from tools.postgres import free_port
 
@@ -86,7 +86,7 @@ def test_metrics_and_figures_count_what_was_done(served: Served, metrics: Export
     assert seen[REQUESTS + "method=GET route=unmatched status=404"] == 2
     assert seen["neobank_failed_logins_total"] == seen[LOGIN_401] == 3
     pool = {name: seen[f"neobank_database_pool_{name}"] for name in ("size", "in_use", "waiting")}
-    assert pool == {"size": WORKERS * THREADS, "in_use": 0, "waiting": 0}
+    assert pool == {"size": WORKERS * CONNECTIONS, "in_use": 0, "waiting": 0}
     books = figures.scrape()
     assert books["neobank_figures_up"] == 1
     assert books["neobank_money_supply_hundredths"] == 300_000  # the administrator has an account, too
@@ -107,7 +107,7 @@ def test_a_killed_worker_leaves_its_counts_and_no_gauges_or_files(
         victim = min(served.workers())
         os.kill(victim, signal.SIGKILL)
         served.await_workers_without(victim)
-        after = metrics.await_(lambda found: found["neobank_database_pool_size"] == WORKERS * THREADS)
+        after = metrics.await_(lambda found: found["neobank_database_pool_size"] == WORKERS * CONNECTIONS)
         assert before[TRANSFERS + "transfer"] == after[TRANSFERS + "transfer"] == done
         assert_no_counter_fell(before, after)
         assert after["neobank_database_pool_in_use"] == 0

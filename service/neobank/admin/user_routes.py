@@ -8,8 +8,10 @@ from neobank.admin.schemas import PasswordReset, UserChanged, UserDetail, Users,
 from neobank.players import passwords
 from neobank.players.operations import profile
 from neobank.players.schemas import User
+from neobank.settings import Limit
 from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
+from neobank.web.rate_limits import by_account, limited
 from neobank.web.requests import Confirmation
 
 users_blueprint = APIBlueprint("admin_users", __name__, url_prefix="/api/admin/users", tag="Organisers: players")
@@ -19,6 +21,8 @@ users_blueprint = APIBlueprint("admin_users", __name__, url_prefix="/api/admin/u
 @users_blueprint.auth_required(bearer, roles=[ORGANISER])
 @users_blueprint.input(UserSearch, location="query")
 @users_blueprint.output(Users)
+@users_blueprint.doc(responses=[429])
+@limited(Limit.SEARCHES, by_account)
 def get_search(query_data: UserSearch) -> Users:
     """Find players by the beginning of the account number, the name or a word in the name."""
     with current_bank().statement() as connection:

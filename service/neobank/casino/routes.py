@@ -128,6 +128,8 @@ def get_round(round_id: int) -> RoundShown:
 @casino_blueprint.get("/seed")
 @casino_blueprint.auth_required(bearer)
 @casino_blueprint.output(SeedsShown)
+@casino_blueprint.doc(responses=[429])
+@limited(Limit.SEEDS, by_account)
 def get_seed() -> SeedsShown:
     """Return the commitments of the caller's seed in use and next seed."""
     player = current_caller()

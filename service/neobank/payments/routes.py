@@ -119,8 +119,10 @@ def get_transactions(query_data: Page) -> History:
 @payments_blueprint.input(Search, location="query")
 @payments_blueprint.output(SearchResult)
 @payments_blueprint.doc(
-    description=f"Searches the memo, and number and name of the other account, in the newest {SEARCHED} transactions."
+    description=f"Searches the memo, and number and name of the other account, in the newest {SEARCHED} transactions.",
+    responses=[429],
 )
+@limited(Limit.SEARCHES, by_account)
 def get_search(query_data: Search) -> SearchResult:
     """Search the caller's transactions."""
     player = current_caller()

@@ -9,8 +9,10 @@ from neobank.errors import BankError
 from neobank.names import MAX_NAME
 from neobank.players.factions import memberships
 from neobank.players.operations import card_by_name, card_by_number
+from neobank.settings import Limit
 from neobank.web.authentication import bearer
 from neobank.web.bank import current_bank
+from neobank.web.rate_limits import by_account, limited
 from neobank.web.requests import Answer, Body, Maybe, Text
 
 directory_blueprint = APIBlueprint("directory", __name__, url_prefix="/api/v1", tag="Directory")
@@ -59,7 +61,8 @@ def get_factions() -> Factions:
 @directory_blueprint.auth_required(bearer)
 @directory_blueprint.input(PlayerLookup, location="query")
 @directory_blueprint.output(PublicCard)
-@directory_blueprint.doc(responses=[404])
+@directory_blueprint.doc(responses=[404, 429])
+@limited(Limit.LOOKUPS, by_account)
 def get_player(query_data: PlayerLookup) -> PublicCard:
     """Look up one player by account number or by name, before paying them."""
     number, name = query_data.account_number, query_data.name

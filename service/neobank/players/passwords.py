@@ -1,15 +1,19 @@
 """Passwords: rejection of common ones, and hashing with Argon2id.
 
-A process hashes one password at a time. At most half of its threads may hash or wait for it, so that payments keep the
-other half. Beyond that, a request is rejected with 503 and may be sent again in a few seconds.
+A process hashes one password at a time, in one thread with a low priority, so that payments are not delayed and only
+one thread needs the memory. Requests wait for their turn in order, without a database connection, for at most five
+seconds. At most three quarters of a process's threads may wait, so that payments keep the others. Beyond these limits a
+request is rejected with 503 and may be sent again in a few seconds.
 """
 
+import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
-from threading import Lock, Semaphore
-from typing import Final
+from typing import Final, TypeVar
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
@@ -18,6 +22,14 @@ from neobank.errors import Busy
 
 MIN_LENGTH: Final = 8
 MAX_LENGTH: Final = 1000
+
+MAX_WAIT: Final = 5
+"""The time that a request may wait for its turn to hash, in seconds."""
+
+NICENESS: Final = 5
+"""The priority of hashing on Linux: with both waiting, the threads that answer payments get three times its share."""
+
+Result = TypeVar("Result")
 
 # OWASP's first choice for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
@@ -41,31 +53,40 @@ class TooManyAtOnce(Busy):
 
 
 class HashingQueue:
-    """A lock with a limited number of places: `places` threads may hold it or wait for it."""
+    """A thread that hashes one password at a time, in the order of the requests; at most `places` requests wait."""
 
     def __init__(self, places: int) -> None:
-        self._places = Semaphore(places)
-        self._lock = Lock()
+        self._places = threading.Semaphore(places)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hashing", initializer=_lower_priority)
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for the lock and hold it. Raise TooManyAtOnce at once if no place is free."""
+    def run(self, hashing: Callable[[], Result]) -> Result:
+        """Wait for the turn, and return the result. Raise TooManyAtOnce after MAX_WAIT, or at once without a place."""
         if not self._places.acquire(blocking=False):
             raise TooManyAtOnce
         try:
-            with self._lock:
-                yield
+            future = self._thread.submit(hashing)
+            try:
+                return future.result(MAX_WAIT)
+            except TimeoutError:
+                if future.cancel():
+                    raise TooManyAtOnce from None
+                return future.result()  # its turn has come
         finally:
             self._places.release()
+
+
+def _lower_priority() -> None:
+    if sys.platform == "linux":  # elsewhere a thread has the priority of its process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 _queue = HashingQueue(1)
 
 
 def size_queue(threads: int) -> None:
-    """Let half of a serving process's threads hash or wait for it. Before this call, only one thread may."""
+    """Let three quarters of a serving process's threads wait for hashing. Before this call, only one thread may."""
     global _queue  # noqa: PLW0603  # one per process, because the memory is the process's
-    _queue = HashingQueue(max(1, threads // 2))
+    _queue = HashingQueue(max(1, threads * 3 // 4))
 
 
 def refuse_common(password: str) -> str:
@@ -77,8 +98,7 @@ def refuse_common(password: str) -> str:
 
 def hash_password(password: str) -> str:
     """Return the hash to store for a password. Raise TooManyAtOnce if the queue is full."""
-    with _queue.turn():
-        return _HASHER.hash(password)
+    return _queue.run(lambda: _HASHER.hash(password))
 
 
 def one_time() -> tuple[str, str]:
@@ -89,11 +109,14 @@ def one_time() -> tuple[str, str]:
 
 def matches(password: str, stored: str) -> bool:
     """Return whether a password has this hash, after the same time for every hash. Raise TooManyAtOnce."""
-    with _queue.turn():
-        verified = _verify(password, stored)
-        if _QUICK in stored:
-            _verify(password, DUMMY_HASH)
-        return verified
+    return _queue.run(lambda: _matches(password, stored))
+
+
+def _matches(password: str, stored: str) -> bool:
+    verified = _verify(password, stored)
+    if _QUICK in stored:
+        _verify(password, DUMMY_HASH)
+    return verified
 
 
 def _verify(password: str, stored: str) -> bool:

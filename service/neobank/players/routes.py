@@ -27,7 +27,7 @@ from neobank.settings import Limit
 from neobank.switches.operations import MAX_CODE, read_switches
 from neobank.web.authentication import bearer, begin_session, current_caller
 from neobank.web.bank import current_bank
-from neobank.web.rate_limits import by_address, by_name, limited
+from neobank.web.rate_limits import by_account, by_address, by_name_and_address, limited
 from neobank.web.requests import Answer, Body, Confirmation, Maybe, Text, no_content
 
 auth_blueprint = APIBlueprint("auth", __name__, url_prefix="/api/v1/auth", tag="Log-in")
@@ -117,7 +117,7 @@ def post_registration(json_data: Registration) -> Registered:
 @auth_blueprint.input(LogIn)
 @auth_blueprint.output(LoggedIn)
 @auth_blueprint.doc(responses=[401, 429])
-@limited(Limit.LOGINS, by_name)
+@limited(Limit.LOGINS, by_name_and_address)
 def post_login(json_data: LogIn) -> LoggedIn:
     """Log in."""
     bank = current_bank()
@@ -173,6 +173,8 @@ def put_profile(json_data: ProfileChange) -> ProfileChanged:
 @account_blueprint.auth_required(bearer)
 @account_blueprint.input(PasswordChange)
 @account_blueprint.output(Confirmation)
+@account_blueprint.doc(responses=[429])
+@limited(Limit.PASSWORDS, by_account)
 def put_password(json_data: PasswordChange) -> Confirmation:
     """Change the caller's password and end all of their other sessions."""
     bank, player = current_bank(), current_caller()

@@ -29,7 +29,7 @@ class Bank:
     metrics: Metrics = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "metrics", Metrics(self.settings.threads))
+        object.__setattr__(self, "metrics", Metrics(self.settings.connections))
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -35,9 +35,12 @@ def by_account() -> str:
     return f"account:{current_caller().account_id}"
 
 
-def by_name() -> str:
-    """Count by the name in the body, in any spelling that `names.key` folds, whether or not the player exists."""
-    return f"name:{names.key(request.get_json()['character_name'])}"
+def by_name_and_address() -> str:
+    """Count by the client's network and the name in the body, whether or not the player exists.
+
+    Every spelling that `names.key` folds is one name. Guessing from one network does not lock the player out elsewhere.
+    """
+    return f"name:{names.key(request.get_json()['character_name'])} {by_address()}"
 
 
 def by_address() -> str:
@@ -68,7 +71,8 @@ def limited(limit: Limit, by: Callable[[], str]) -> Callable[[View], View]:
     counting = _limiter.shared_limit(lambda: current_bank().settings.rate_limits[limit], scope=limit, key_func=by)
 
     def decorate(view: View) -> View:
-        vars(view)[_MARK] = Limited(limit, by.__name__.removeprefix("by_"))  # each outer decorator copies it
+        counted_for = by.__name__.removeprefix("by_").replace("_", " ")
+        vars(view)[_MARK] = Limited(limit, counted_for)  # each outer decorator copies it
         counted = counting(view)
 
         @wraps(counted)

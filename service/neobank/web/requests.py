@@ -3,7 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 from apiflask import HTTPError
@@ -30,6 +30,9 @@ from neobank.ledger.money import MAX_AMOUNT, to_hundredths, to_number, to_signed
 MAX_PATH_ID_DIGITS: Final = 18
 MAX_PATH_ID: Final = 10**MAX_PATH_ID_DIGITS - 1
 
+MAX_EXPONENT: Final = 100
+"""Of a number in a request, in scientific notation: no field takes one beyond 10^100 or closer to 0 than 10^-100."""
+
 FIRST_YEAR, LAST_YEAR = 2000, 2999
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
 
@@ -45,6 +48,17 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
+def _fraction(text: str) -> Decimal:
+    """Return a number with a fraction or an exponent; raise ValueError for one that no field can have."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError("a number has too many digits in its exponent") from None
+    if number and abs(number.adjusted()) > MAX_EXPONENT:
+        raise ValueError("a number is too large or too close to 0")
+    return number
+
+
 class JSONProvider(DefaultJSONProvider):
     """JSON with exact fractions and without NaN or Infinity."""
 
@@ -55,9 +69,12 @@ class JSONProvider(DefaultJSONProvider):
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:  # noqa: ANN401  # the signature is Flask's
         """Parse JSON; a number with a fraction or an exponent becomes a Decimal.
 
-        Raise ValueError if an object repeats a member, because parsers differ in which one they use.
+        Raise ValueError if an object repeats a member, because parsers differ in which one they use, or if a number is
+        so large or so small that to convert it would take long.
         """
-        return json.loads(s, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_members, **kwargs)
+        return json.loads(
+            s, parse_float=_fraction, parse_constant=_refuse_constant, object_pairs_hook=_members, **kwargs
+        )
 
 
 class JSONRequest(Request):
@@ -90,7 +107,9 @@ class JSONRequest(Request):
         try:
             body = self.json_module.loads(content or b"{}")
         except (ValueError, RecursionError):
-            raise HTTPError(400, "The body is not valid JSON, or an object repeats a field.") from None
+            raise HTTPError(
+                400, "The body is not valid JSON, an object repeats a field, or a number is out of range."
+            ) from None
         if not isinstance(body, dict):
             raise HTTPError(400, "The body must be a JSON object.")
         return body

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from neobank.monitoring import logs, shared
+from neobank.serving.connections import COUNTS
 from neobank.settings import NAMES, MetricsSettings, ServingSettings, SettingsError
 
 try:
@@ -15,7 +16,9 @@ except SettingsError as error:
     sys.exit(f"neobank: {error}")
 
 bind = f"{_settings.host}:{_settings.port}"
-worker_class = "gthread"
+worker_class = "neobank.serving.worker.Worker"
+asgi_loop = "asyncio"
+asgi_lifespan = "off"
 workers = _settings.workers
 threads = _settings.threads
 loglevel = _settings.log_level
@@ -24,6 +27,7 @@ worker_tmp_dir = next((folder for folder in ("/dev/shm",) if Path(folder).is_dir
 control_socket_disable = True  # gunicorn would create it in $HOME, which is read-only
 graceful_timeout = 20  # seconds; less than the pod's grace period
 keepalive = 75  # seconds; longer than a proxy keeps an idle connection
+timeout = 30  # seconds without a heartbeat, after which the master kills a worker
 
 
 class _Worker(Protocol):
@@ -56,6 +60,7 @@ def post_fork(_master: _Master, worker: _Worker) -> None:
 
 
 def child_exit(_master: _Master, worker: _Worker) -> None:
-    """Delete the gauges of a worker that ended, for whatever reason."""
+    """Delete the gauges and the connection count of a worker that ended, for whatever reason."""
+    COUNTS.forget(worker.slot)
     if _metrics_folder:
         shared.delete_gauges(_metrics_folder, worker.slot)

@@ -1,0 +1,203 @@
+"""Requests that end early, are too long, malformed or slow: each is refused, changes nothing, and delays no other."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPResponse
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from neobank.serving.gateway import MAX_BODY
+from neobank.settings import UpgradeSettings
+from tests.bank import Bank, Player
+from tests.service.serving import PATIENCE, WORKERS, Served, gunicorn
+from tests.service.support import ADMINISTRATOR, Database
+
+pytestmark = pytest.mark.usefixtures("books")
+
+MANY = 200
+PROBE = 5  # seconds; the stalls that these tests look for last 30 and more
+
+PAYMENT = "/api/v1/transactions"
+IMPORT = "/api/admin/users/import"
+
+
+@contextmanager
+def connected(bank: Bank) -> Iterator[socket.socket]:
+    host, port = bank.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        yield connection
+
+
+def head(path: str, token: str, *fields: str, kind: str = "application/json") -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: bank", f"Authorization: Bearer {token}", f"Content-Type: {kind}", *fields]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def chunked(*chunks: bytes) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+
+
+def answer(connection: socket.socket) -> tuple[int, str]:
+    """Return status and content type of the response."""
+    with HTTPResponse(connection) as response:
+        response.begin()
+        response.read()
+        return response.status, response.headers["Content-Type"]
+
+
+def players(owner: Engine) -> int:
+    with owner.connect() as connection:
+        found: int = connection.execute(text("SELECT count(*) FROM players")).scalar_one()
+    return found
+
+
+@pytest.fixture
+def pair(served: Served) -> tuple[Player, Player]:
+    return served.bank.join("Neo"), served.bank.join("Trinity")
+
+
+@pytest.fixture
+def organiser(served: Served) -> Player:
+    return served.bank.log_in(ADMINISTRATOR.name, ADMINISTRATOR.password)
+
+
+def payment(receiver: Player) -> bytes:
+    return json.dumps({"to_account": receiver.number, "amount": 1}).encode()
+
+
+def test_a_complete_json_text_in_an_unfinished_body_pays_nothing(served: Served, pair: tuple[Player, Player]) -> None:
+    payer, receiver = pair
+    body = payment(receiver)
+    for unfinished in (
+        head(PAYMENT, payer.token, f"Content-Length: {len(body) + 1}") + body,
+        head(PAYMENT, payer.token, "Transfer-Encoding: chunked") + chunked(body),
+        head(PAYMENT, payer.token, "Transfer-Encoding: chunked") + b"fff\r\n" + body,
+    ):
+        with connected(served.bank) as connection:
+            connection.sendall(unfinished)
+        with connected(served.bank) as connection:
+            connection.sendall(unfinished)
+            connection.shutdown(socket.SHUT_WR)
+            assert answer(connection) == (400, "application/problem+json")
+    assert (served.bank.balance(payer), served.bank.balance(receiver)) == (1000, 1000)
+
+
+def test_a_half_closed_connection_still_receives_its_response(served: Served, pair: tuple[Player, Player]) -> None:
+    payer, receiver = pair
+    body = payment(receiver)
+    with connected(served.bank) as connection:
+        connection.sendall(head(PAYMENT, payer.token, f"Content-Length: {len(body)}") + body)
+        connection.shutdown(socket.SHUT_WR)
+        assert answer(connection) == (201, "application/json")
+        assert connection.recv(1) == b""
+    assert served.bank.balance(receiver) == 1001
+
+
+def test_an_import_that_ends_within_a_line_imports_nothing(served: Served, organiser: Player, owner: Engine) -> None:
+    before = players(owner)
+    rows = b"name,faction,opening_balance\nUa,,25\nUb,,2500\n"
+    cut = rows.index(b"00\n")
+    for fields, body in [
+        ([f"Content-Length: {len(rows)}"], rows[:cut]),
+        (["Transfer-Encoding: chunked"], chunked(rows[:20], rows[20:cut])),
+    ]:
+        with connected(served.bank) as connection:
+            connection.sendall(head(IMPORT, organiser.token, *fields, kind="text/csv") + body)
+            connection.shutdown(socket.SHUT_WR)
+            assert answer(connection)[0] == 400
+    assert players(owner) == before
+
+
+def test_a_body_beyond_the_limit_is_refused_as_a_whole(served: Served, organiser: Player, owner: Engine) -> None:
+    before = players(owner)
+    rows = b"name\n" + b"".join(b"Player %06d\n" % number for number in range(MAX_BODY // 14 + 1))
+    assert len(rows) > MAX_BODY
+    for path in (PAYMENT, IMPORT):
+        for field, body in [
+            (f"Content-Length: {len(rows)}", rows),
+            ("Transfer-Encoding: chunked", chunked(rows[:10_000], rows[10_000:]) + b"0\r\n\r\n"),
+        ]:
+            with connected(served.bank) as connection:
+                with suppress(ConnectionError):  # the response may come before the end of the body
+                    connection.sendall(head(path, organiser.token, field, kind="text/csv") + body)
+                assert answer(connection) == (413, "application/problem+json")
+    assert players(owner) == before
+    assert served.bank.is_ready()
+
+
+def test_a_malformed_request_gets_a_problem_and_no_other_answer(served: Served, pair: tuple[Player, Player]) -> None:
+    for fields, body, status in [
+        (["Transfer-Encoding: chunked"], b"xyz\r\n{}\r\n0\r\n\r\n", 400),
+        (["Transfer-Encoding: chunked"], b"2\r\n{}}\r\n0\r\n\r\n", 400),
+        (["Transfer-Encoding: chunked"], b"-2\r\n{}\r\n0\r\n\r\n", 400),
+        (["Transfer-Encoding: chunked", "Content-Length: 2"], b"2\r\n{}\r\n0\r\n\r\n", 400),
+        (["Content-Length: 2", "Content-Length: 3"], b"{} ", 400),
+        (["Content-Length: -1"], b"{}", 400),
+        (["Content-Length: two"], b"{}", 400),
+        (["Transfer-Encoding: gzip"], b"{}", 400),
+        (["Broken header"], b"{}", 400),
+        (["X-Large: " + "x" * 100_000], b"{}", 431),
+    ]:
+        with connected(served.bank) as connection:
+            connection.sendall(head(PAYMENT, pair[0].token, *fields) + body)
+            assert answer(connection) == (status, "application/problem+json"), fields
+            assert connection.recv(1) == b""
+
+
+def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(
+    served: Served, pair: tuple[Player, Player]
+) -> None:
+    payer, receiver = pair
+    body = payment(receiver)
+    one = head(PAYMENT, payer.token, f"Content-Length: {len(body)}") + body
+    with connected(served.bank) as connection:
+        connection.sendall(one * 3 + b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n")
+        assert [answer(connection)[0] for _ in range(4)] == [201, 201, 201, 200]
+    assert served.bank.balance(receiver) == 1003
+
+
+def test_unfinished_requests_delay_neither_payments_nor_probes(served: Served, pair: tuple[Player, Player]) -> None:
+    payer, receiver = pair
+    unfinished_head = b"POST /api/v1/transactions HTTP/1.1\r\nHost: bank\r\nX-"
+    unfinished_body = head(PAYMENT, payer.token, "Content-Length: 500") + b'{"to_account'
+    with ExitStack() as held:
+        for part in [unfinished_head] * MANY + [unfinished_body] * MANY:
+            held.enter_context(connected(served.bank)).sendall(part)
+        for _ in range(10):
+            with connected(served.bank) as probe:
+                probe.settimeout(PROBE)
+                probe.sendall(b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n")
+                assert answer(probe)[0] == 200
+            assert served.bank.pay(payer, receiver, 1)[0] == 201
+    assert served.bank.balance(receiver) == 1010
+
+
+def test_a_client_that_does_not_finish_its_head_is_disconnected(
+    database: Database, fresh: UpgradeSettings, tmp_path: Path
+) -> None:
+    del fresh
+    whole = b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n"
+    with gunicorn(database.url("application"), tmp_path / "log", GUNICORN_CMD_ARGS="--keep-alive 1") as served:
+        for part in (b"", whole[:-2], whole, whole + whole[:-2]):
+            with connected(served.bank) as connection:
+                connection.sendall(part)
+                if part.startswith(whole):
+                    assert answer(connection)[0] == 200
+                with suppress(ConnectionResetError):
+                    assert connection.recv(1) == b""
+
+
+def test_connections_spread_evenly_over_the_workers(served: Served) -> None:
+    with ExitStack() as held:
+        for _ in range(8):
+            connection = held.enter_context(connected(served.bank))
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n")
+            assert answer(connection)[0] == 200
+        counts = sorted(served.connections(worker) for worker in served.workers())
+    assert len(counts) == WORKERS
+    assert sum(counts) == 8
+    assert counts[0] >= 2  # on a loaded machine a worker may take one that was the turn of the other
