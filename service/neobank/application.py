@@ -79,7 +79,6 @@ def create_app(settings: ServingSettings | None = None) -> APIFlask:
     app = Application("neobank", title="NeoBank", version="1", docs_path=None, static_folder=None)  # type: ignore[arg-type]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["VALIDATION_ERROR_STATUS_CODE"] = 400
-    app.url_map.merge_slashes = False  # a redirect would answer in HTML, with a URL made from the Host header
     app.url_map.converters |= {"int": IdConverter, "default": TextConverter, "number": NumberConverter}
     engine = connect(settings.database_url, connections=settings.connections, single_statements=True)
     bank = Bank(settings, engine, migrations.head())

@@ -34,6 +34,7 @@ READ_BY_SERVICE: Mapping[str, Callable[[Any], object]] = {
     ORIGINS: serving(NAMES.cors_origins),
     "application.workers": serving(NAMES.workers),
     "application.threads": serving(NAMES.threads),
+    "application.connections": serving(NAMES.connections),
     "ingress.trustedProxies": serving(NAMES.trusted_proxies),
     "casino.timeZone": serving(NAMES.casino_time_zone),
     "casino.bankroll": upgrading(NAMES.house_bankroll),
@@ -42,7 +43,7 @@ READ_BY_SERVICE: Mapping[str, Callable[[Any], object]] = {
 
 
 def accepted_by_program(path: str, value: object) -> bool:
-    pooled = {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE}}  # then any number of threads is allowed
+    pooled = {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE}}  # then any number of connections is allowed
     return accepted(pooled | nested(path, value))
 
 
@@ -85,9 +86,9 @@ def test_both_take_exact_origins(text: str) -> None:
     assert accepted_by_service(ORIGINS, text)
 
 
-@pytest.mark.parametrize("path", ["application.workers", "application.threads"])
+@pytest.mark.parametrize("path", ["application.workers", "application.threads", "application.connections"])
 def test_both_take_the_same_numbers(path: str) -> None:
-    for number in (-1, 0, 1, 2, 63, 64, 65, 1000):
+    for number in (-1, 0, 1, 2, 64, 65, 512, 513):
         assert accepted_by_program(path, number) == accepted_by_service(path, number), number
 
 

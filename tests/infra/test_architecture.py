@@ -258,6 +258,7 @@ def test_every_value_of_the_stack_reaches_its_object() -> None:
             application={
                 "workers": 3,
                 "threads": 5,
+                "connections": 3,
                 "rateLimits": "off",
                 "corsOrigins": "https://panel.example.org",
                 "cpu": "1",
@@ -274,6 +275,7 @@ def test_every_value_of_the_stack_reaches_its_object() -> None:
     assert config == {
         "WEB_WORKERS": "3",
         "WEB_THREADS": "5",
+        "DATABASE_CONNECTIONS": "3",
         "PORT": "5000",
         "NEOBANK_RATE_LIMITS": "off",
         "CORS_ORIGINS": "https://panel.example.org",

@@ -101,7 +101,7 @@ def test_a_given_tls_secret_is_used_by_both_servers(pooled: Program) -> None:
         ({"rotation": {"application": {"number": 2}}}, {"postgres-deployment", "neobank-deployment"}),
         ({"rotation": {"tls": {"number": 2}}}, {"postgres-deployment"}),
         ({"pgbouncer": {"connections": 19}}, set()),
-        ({"application": {"threads": 9}}, {"neobank-deployment"}),
+        ({"application": {"connections": 9}}, {"neobank-deployment"}),
     ],
 )
 def test_a_new_password_certificate_or_setting_rolls_pgbouncer(

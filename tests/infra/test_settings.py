@@ -59,7 +59,8 @@ INVALID: list[tuple[str, Any, str]] = [
     ("application.replicas", True, "1 to 64"),
     ("application.replicas", 1.5, "1 to 64"),
     ("application.workers", "2", "1 to 64"),
-    ("application.threads", -1, "1 to 64"),
+    ("application.threads", 1, "2 to 512"),
+    ("application.connections", 65, "1 to 64"),
     ("application.cpu", 1, "250m"),
     ("application.memory", "64Mi", "256Mi"),
     ("production", "yes", "true or false"),
@@ -189,7 +190,7 @@ def test_invalid_rate_limits_are_rejected_and_the_wrong_item_is_named(text: str,
         ({"postgres": {"settings": {"max_connections": 900}}}, ["postgres.settings.max_connections is", "program"]),
         (
             {"application": {"replicas": 2, "maxReplicas": 9}},
-            [*FEW, "threads", "176", "raise", "set pgbouncer.enabled"],
+            [*FEW, "connections", "176", "raise", "set pgbouncer.enabled"],
         ),
         (
             {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE, "replicas": 4, "connections": 40}},
@@ -248,8 +249,8 @@ def test_more_memory_is_not_recommended_at_the_largest_number_of_connections() -
     assert message.endswith("1056: set pgbouncer.enabled.")
 
 
-def test_with_pgbouncer_there_may_be_more_threads_than_connections() -> None:
-    crowd = {"application": {"replicas": 20, "workers": 4, "threads": 16}}
+def test_with_pgbouncer_the_bank_may_have_more_connections_than_the_database() -> None:
+    crowd = {"application": {"replicas": 20, "workers": 4, "connections": 16}}
     [message] = refusal(crowd)
     assert [part for part in FEW if part not in message] == []
     assert read({**crowd, "pgbouncer": {"enabled": True, "image": DIGEST_IMAGE}}).connections() == 76

@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from neobank.players.passwords import MIN_LENGTH
-from tests.service.support import Join
+from tests.service.support import Join, LoggedIn
 
 pytestmark = pytest.mark.usefixtures("books")
 
@@ -80,6 +80,29 @@ def test_a_payment_changes_both_balances_and_both_histories(player: Join) -> Non
         "type": "transfer",
     }
     assert [transaction["type"] for transaction in seen[0]] == ["transfer", "opening_balance"]
+
+
+@pytest.mark.parametrize("number", ["1e99999999999999999999", "-1e99999999999999999999", "9e999999", "1e-999999"])
+def test_a_number_of_any_size_in_a_body_is_answered_with_400(organiser: LoggedIn, number: str) -> None:
+    for method, path, body in [
+        ("POST", "/api/v1/auth/login", f'{{"a": {number}}}'),
+        ("POST", "/api/v1/transactions", f'{{"to_account": "NC-CASA-0000", "amount": {number}}}'),
+        ("PUT", "/api/admin/casino/config/glitch_grid", f'{{"payout_percentage": {number}}}'),
+        ("PUT", "/api/v1/account/limits", f'{{"daily_loss_limit": [[{number}]]}}'),
+    ]:
+        answer = organiser.client.open(
+            path, method=method, data=body, headers=organiser.headers, content_type="application/json"
+        )
+        assert (answer.status_code, answer.content_type) == (400, "application/problem+json"), path
+
+
+@pytest.mark.parametrize(
+    "path", ["//", "//api/v1/account", "/api//v1/account", "/api/v1/account//", "///evil.example/"]
+)
+def test_a_path_with_two_slashes_does_not_exist(client: FlaskClient, path: str) -> None:
+    answer = client.get("/", environ_overrides={"PATH_INFO": path}, headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+    assert "Location" not in answer.headers
 
 
 BAD_AMOUNTS = ["0", "-1", "0.001", "1e400", "1e-3", "1000000000.01", "NaN", "Infinity", "-Infinity", "true"]

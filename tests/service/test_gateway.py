@@ -1,22 +1,31 @@
 """Requests that end early, are too long, malformed or slow: each is refused, changes nothing, and delays no other."""
 
+import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine, text
 
-from neobank.serving.gateway import MAX_BODY
+from neobank.contract import CONTRACT
+from neobank.serving import gateway
+from neobank.serving.gateway import MAX_BODY, MAX_LARGE, SMALL_BODY, Gateway, Message, Scope
 from neobank.settings import UpgradeSettings
+from neobank.web.refusals import ENVIRON
 from tests.bank import Bank, Player
 from tests.service.serving import PATIENCE, WORKERS, Served, gunicorn
 from tests.service.support import ADMINISTRATOR, Database
 
-pytestmark = pytest.mark.usefixtures("books")
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 
 MANY = 200
 PROBE = 5  # seconds; the stalls that these tests look for last 30 and more
@@ -117,13 +126,13 @@ def test_a_body_beyond_the_limit_is_refused_as_a_whole(served: Served, organiser
     rows = b"name\n" + b"".join(b"Player %06d\n" % number for number in range(MAX_BODY // 14 + 1))
     assert len(rows) > MAX_BODY
     for path in (PAYMENT, IMPORT):
-        for field, body in [
+        for framing, body in [
             (f"Content-Length: {len(rows)}", rows),
             ("Transfer-Encoding: chunked", chunked(rows[:10_000], rows[10_000:]) + b"0\r\n\r\n"),
         ]:
             with connected(served.bank) as connection:
                 with suppress(ConnectionError):  # the response may come before the end of the body
-                    connection.sendall(head(path, organiser.token, field, kind="text/csv") + body)
+                    connection.sendall(head(path, organiser.token, framing, kind="text/csv") + body)
                 assert answer(connection) == (413, "application/problem+json")
     assert players(owner) == before
     assert served.bank.is_ready()
@@ -201,3 +210,108 @@ def test_connections_spread_evenly_over_the_workers(served: Served) -> None:
     assert len(counts) == WORKERS
     assert sum(counts) == 8
     assert counts[0] >= 2  # on a loaded machine a worker may take one that was the turn of the other
+
+
+def demo_application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    """Answer a refused request with its status, others with their body."""
+    refusal = environ[ENVIRON]
+    start_response(f"{refusal.status if refusal else 200} -", [("Content-Type", "text/plain")])
+    return [environ["wsgi.input"].read()]
+
+
+@dataclass
+class Exchange:
+    """One request to a gateway: the messages of its body, then silence, and the response."""
+
+    messages: list[Message]
+    path: bytes = b"/"
+    sent: list[Message] = field(default_factory=list)
+
+    async def receive(self) -> Message:
+        if self.messages:
+            return self.messages.pop(0)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    async def with_(self, gateway: Gateway) -> object:
+        """Return the status of the response, or None without one."""
+        scope = Scope(
+            type="http",
+            http_version="1.1",
+            method="POST",
+            scheme="http",
+            raw_path=self.path,
+            query_string=b"",
+            headers=[],
+            server=None,
+            client=None,
+        )
+        await gateway(scope, self.receive, self.send)
+        return self.sent[0]["status"] if self.sent else None
+
+
+def part(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_a_body_that_is_too_slow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "BODY_SECONDS", 0.01)
+
+    async def run() -> object:
+        return await Exchange([part(b"x")]).with_(Gateway(demo_application, threads=2))
+
+    assert asyncio.run(run()) == 408
+
+
+def test_more_large_bodies_than_a_worker_holds_wait_and_small_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "BODY_SECONDS", 0.2)
+    large = b"x" * (SMALL_BODY + 1)
+
+    async def run() -> list[object]:
+        worker = Gateway(demo_application, threads=2)
+        held = [asyncio.create_task(Exchange([part(large)]).with_(worker)) for _ in range(MAX_LARGE)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert worker._large.locked()
+        late = asyncio.create_task(Exchange([part(large), part(b"", more=False)]).with_(worker))
+        small = await Exchange([part(large[:SMALL_BODY], more=False)]).with_(worker)
+        assert not late.done()
+        return [small, await late, *await asyncio.gather(*held)]
+
+    small, late, *held = asyncio.run(run())
+    assert small == 200
+    assert set(held) == {408}
+    assert late in {200, 408}
+
+
+def test_a_request_that_waited_too_long_for_a_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway, "MAX_WAIT", -1)
+
+    async def run() -> object:
+        return await Exchange([part(b"", more=False)]).with_(Gateway(demo_application, threads=1))
+
+    assert asyncio.run(run()) == 503
+
+
+def test_the_liveness_probe_needs_none_of_the_threads() -> None:
+    begun, done = Event(), Event()
+
+    def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            begun.set()
+            done.wait(PATIENCE)
+        return demo_application(environ, start_response)
+
+    async def run() -> list[object]:
+        worker = Gateway(application, threads=1)
+        slow = asyncio.create_task(Exchange([part(b"", more=False)], b"/slow").with_(worker))
+        await asyncio.to_thread(begun.wait, PATIENCE)
+        probe = await Exchange([part(b"", more=False)], CONTRACT.live_path.encode()).with_(worker)
+        assert not slow.done()
+        done.set()
+        return [probe, await slow]
+
+    assert asyncio.run(run()) == [200, 200]

@@ -27,7 +27,7 @@ from neobank.contract import CONTRACT
 from neobank.settings import NAMES, RATES, Limit, ServingSettings, SettingsError
 from neobank.web.rate_limit_storage import CounterStorage
 from tests.service.statements import Statement, before_each, recorded
-from tests.service.support import DEAD_URL, SERVING, Database, Join, LoggedIn, bank_of, neobank
+from tests.service.support import ADMINISTRATOR, DEAD_URL, SERVING, Database, Join, LoggedIn, bank_of, neobank
 
 pytestmark = pytest.mark.usefixtures("books")
 
@@ -142,13 +142,40 @@ def test_a_failed_payment_counts_and_an_invalid_request_does_not(serve: Serve, p
     assert [pay(worker, neo, 5000).status_code for _ in range(3)] == [400, 400, 429]
 
 
-def test_logins_are_counted_by_folded_name_at_any_address(serve: Serve) -> None:
+def test_logins_are_counted_by_folded_name_and_network(serve: Serve) -> None:
     worker = serve(logins="3/day")
     names = ["Neo", " NEO ", "\uff4e\uff45\uff4f", "neo"]
-    answers = [log_in(worker, name, f"10.0.0.{index}") for index, name in enumerate(names)]
-    assert answers == [401, 401, 401, 429]
-    assert log_in(worker, "Trinity", "10.0.0.1") == 401
-    assert log_in(worker, "Organiser", "10.0.0.1") == 401
+    assert [log_in(worker, name) for name in names] == [401, 401, 401, 429]
+    assert log_in(worker, "Trinity") == 401
+    assert log_in(worker, "Organiser") == 401
+    assert log_in(worker, "Neo", "10.0.0.2") == 401
+    same_network = ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:1::3", "2001:db8:0:1::4"]
+    assert [log_in(worker, "Neo", address) for address in same_network] == [401, 401, 401, 429]
+
+
+def test_guessing_from_one_network_does_not_lock_the_organiser_out_of_another(serve: Serve) -> None:
+    worker = serve(logins="10/day")
+    assert [log_in(worker, ADMINISTRATOR.name, "10.0.0.66") for _ in range(12)] == [401] * 10 + [429] * 2
+    who = {"character_name": ADMINISTRATOR.name, "password": ADMINISTRATOR.password}
+    answer = worker.test_client().post("/api/v1/auth/login", json=who, environ_base={"REMOTE_ADDR": "10.0.0.7"})
+    assert answer.status_code == 200
+
+
+def test_passwords_lookups_searches_and_seeds_are_limited(serve: Serve, player: Join, organiser: LoggedIn) -> None:
+    neo = player("Neo")
+    change = {"current_password": "not this one", "new_password": "white rabbit"}
+    for limit, method, path, caller, body in [
+        ("passwords", "PUT", "/api/v1/account/password", neo, change),
+        ("lookups", "GET", "/api/v1/players/lookup?name=Neo", neo, None),
+        ("searches", "GET", "/api/v1/account/transactions/search?q=a", neo, None),
+        ("searches", "GET", "/api/admin/users/search?q=a", organiser, None),
+        ("seeds", "GET", "/api/v1/casino/seed", neo, None),
+        ("seeds", "POST", "/api/v1/casino/seed", neo, {}),
+    ]:
+        client = serve(trusted_proxies=0, **{limit: "3/day"}).test_client()
+        seen = [client.open(path, method=method, json=body, headers=caller.headers).status_code for _ in range(5)]
+        assert seen[-1] == 429, path
+        assert seen[0] in {200, 201, 401, 429}, path
 
 
 LONG = "".join(chr(0x4E00 + index * 7919 % 20_000) for index in range(15_000))  # not compressible by an index

@@ -1,10 +1,10 @@
-"""Requests that the server refuses before the application sees them: the application only answers them."""
+"""Requests that are refused before a view is looked for: by the server in front of the application, or for their path."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from flask import Flask, Response, request
+from flask import Flask, Response, abort, request
 
 from neobank.web.errors import problem
 
@@ -21,11 +21,18 @@ class Refusal:
 
 
 def register(app: Flask) -> None:
-    """Make an application answer a refused request with its refusal, before any view."""
+    """Make an application answer a refused request with its refusal; a path that begins with two slashes is one.
+
+    Werkzeug would ignore the second slash, and answer other paths with two slashes with a redirect in HTML whose URL is
+    made from the Host header.
+    """
+    app.url_map.merge_slashes = False
     app.before_request(_answer)
 
 
 def _answer() -> Response | None:
+    if request.environ["PATH_INFO"].startswith("//"):
+        abort(HTTPStatus.NOT_FOUND)
     refusal = request.environ.get(ENVIRON)
     if not isinstance(refusal, Refusal):
         return None
