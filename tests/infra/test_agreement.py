@@ -12,7 +12,7 @@ from neobank import names
 from neobank.contract import CONTRACT
 from neobank.settings import MIN_SECRET, NAMES, ServingSettings, SettingsError, UpgradeSettings
 from tests.infra.options import accepted, nested
-from tests.infra.program import DIGEST_IMAGE
+from tests.infra.program import DIGEST_IMAGE, merged
 from tests.infra.test_settings import INVALID_RATE_LIMITS, VALID_RATE_LIMITS
 
 URL = "postgresql://user@host/name"
@@ -44,7 +44,8 @@ READ_BY_SERVICE: Mapping[str, Callable[[Any], object]] = {
 
 def accepted_by_program(path: str, value: object) -> bool:
     pooled = {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE}}  # then any number of connections is allowed
-    return accepted(pooled | nested(path, value))
+    spacious = {"application": {"memory": "16Gi"}}  # then any number of workers is allowed
+    return accepted(merged(spacious | pooled, nested(path, value)))
 
 
 def accepted_by_service(path: str, value: object) -> bool:

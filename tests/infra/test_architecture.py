@@ -263,7 +263,7 @@ def test_every_value_of_the_stack_reaches_its_object() -> None:
                 "corsOrigins": "https://panel.example.org",
                 "cpu": "1",
                 "cpuLimit": "3",
-                "memory": "300Mi",
+                "memory": "600Mi",
             },
             postgres={"major": 18, "flavour": "debian", "cpu": "2", "cpuLimit": "4", "memory": "2Gi"},
         )
@@ -285,8 +285,8 @@ def test_every_value_of_the_stack_reaches_its_object() -> None:
     pods = dict(program.pods())
     application = pods["neobank-deployment"]["spec"]["containers"][0]
     assert application["resources"] == {
-        "requests": {"cpu": "1", "memory": "300Mi"},
-        "limits": {"cpu": "3", "memory": "300Mi"},
+        "requests": {"cpu": "1", "memory": "600Mi"},
+        "limits": {"cpu": "3", "memory": "600Mi"},
     }
     database = pods["postgres-deployment"]["spec"]
     for container in database["initContainers"] + database["containers"]:

@@ -184,6 +184,10 @@ def test_invalid_rate_limits_are_rejected_and_the_wrong_item_is_named(text: str,
             {"ingress": {"host": "bank.example.org", "tlsSecret": "a", "clusterIssuer": "b"}},
             ["ingress.tlsSecret and ingress.clusterIssuer", "both"],
         ),
+        (
+            {"application": {"memory": "383Mi", "workers": 2}},
+            ["application.memory is 383Mi", "2 workers", "384Mi"],
+        ),
         ({"postgres": {"tlsSecret": "own"}}, ['postgres.tlsSecret is "own"', "postgres.tls is true"]),
         ({"postgres": {"settings": {"ssl": False}}}, ["postgres.settings.ssl is", "program"]),
         ({"postgres": {"settings": {"fsync": False}}}, ["postgres.settings.fsync is", "program"]),
@@ -250,7 +254,7 @@ def test_more_memory_is_not_recommended_at_the_largest_number_of_connections() -
 
 
 def test_with_pgbouncer_the_bank_may_have_more_connections_than_the_database() -> None:
-    crowd = {"application": {"replicas": 20, "workers": 4, "connections": 16}}
+    crowd = {"application": {"replicas": 20, "workers": 4, "connections": 16, "memory": "1Gi"}}
     [message] = refusal(crowd)
     assert [part for part in FEW if part not in message] == []
     assert read({**crowd, "pgbouncer": {"enabled": True, "image": DIGEST_IMAGE}}).connections() == 76

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from neobank.monitoring import logs, shared
 from neobank.serving.connections import COUNTS
+from neobank.serving.memory import return_freed_memory
 from neobank.settings import NAMES, MetricsSettings, ServingSettings, SettingsError
 
 try:
@@ -39,7 +40,8 @@ class _Master(Protocol):
 
 
 def on_starting(_master: _Master) -> None:
-    """Delete the metrics of an earlier master."""
+    """Prepare the memory that the workers inherit, and delete the metrics of an earlier master."""
+    return_freed_memory()
     if _metrics_folder:
         try:
             shared.empty(_metrics_folder)

@@ -1,4 +1,4 @@
-"""Requests that are refused before a view is looked for: by the server in front of the application, or for their path."""
+"""Requests that are refused before any view: by the server in front of the application, or for their path."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
