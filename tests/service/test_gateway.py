@@ -20,6 +20,7 @@ from neobank.serving.gateway import MAX_BODY, MAX_LARGE, SMALL_BODY, Gateway, Me
 from neobank.settings import UpgradeSettings
 from neobank.web.refusals import ENVIRON
 from tests.bank import Bank, Player
+from tests.service.locks import await_waiting, locked_balance
 from tests.service.serving import PATIENCE, WORKERS, Served, gunicorn
 from tests.service.support import ADMINISTRATOR, Database
 
@@ -315,3 +316,21 @@ def test_the_liveness_probe_needs_none_of_the_threads() -> None:
         return [probe, await slow]
 
     assert asyncio.run(run()) == [200, 200]
+
+
+def test_a_stopping_server_answers_what_arrived_and_closes_idle_connections(
+    served: Served, pair: tuple[Player, Player], owner: Engine, engine: Engine
+) -> None:
+    payer, receiver = pair
+    body = payment(receiver)
+    with connected(served.bank) as idle, connected(served.bank) as paying:
+        idle.sendall(b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n")
+        assert answer(idle)[0] == 200
+        with locked_balance(owner, payer.number):
+            paying.sendall(head(PAYMENT, payer.token, f"Content-Length: {len(body)}") + body)
+            await_waiting(engine, 1)
+            served.process.terminate()
+            assert idle.recv(1) == b""
+        assert answer(paying)[0] == 201
+        assert paying.recv(1) == b""
+    assert served.process.wait(PATIENCE) == 0

@@ -219,13 +219,12 @@ def test_an_unexpected_exception_is_logged_by_type_and_location(lines: list[Line
     assert str(outage["message"]).endswith(': missing "=" after (a URL)')
 
 
-def test_requests_that_gunicorn_rejects_are_named_and_not_quoted(lines: list[Line]) -> None:
-    messages = {str(line.fields["message"]) for line in lines if line.fields["logger"] == "gunicorn.error"}
-    assert {
-        "Invalid request from ip=127.0.0.1: Invalid HTTP Header",
-        "Invalid request from ip=127.0.0.1: Invalid HTTP request line",
-        "Error handling request",
-    } <= messages
+def test_requests_that_the_server_rejects_are_logged_and_not_quoted(lines: list[Line]) -> None:
+    malformed = [line.fields for line in lines if line.fields["logger"] == "neobank.serving.worker"]
+    assert len(malformed) == 5
+    assert {str(line["message"]) for line in malformed} == {"A request was malformed: Bad Request."}
+    [fault] = [line.fields for line in lines if line.fields["message"] == "Error in ASGI application"]
+    assert "exceptions" in fault
 
 
 @pytest.mark.parametrize(

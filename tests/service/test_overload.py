@@ -12,34 +12,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.bank import Bank, Player
-from tests.service.serving import CONNECTIONS, PATIENCE, WORKERS, Served, children
+from tests.service.locks import await_waiting, locked_balance
+from tests.service.serving import CONNECTIONS, WORKERS, Served, children
 
 pytestmark = pytest.mark.usefixtures("books")
-
-WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'neobank' AND wait_event_type = 'Lock'")
-
-
-@contextmanager
-def locked_balance(owner: Engine, player: Player) -> Iterator[None]:
-    """Lock a player's balance until the end of the block."""
-    with owner.begin() as connection:
-        connection.execute(
-            text(
-                "SELECT FROM balances JOIN accounts ON accounts.id = account_id WHERE number = :number"
-                " FOR UPDATE OF balances"
-            ),
-            {"number": player.number},
-        )
-        yield
-
-
-def await_waiting(engine: Engine, count: int) -> None:
-    """Wait until so many of the service's connections wait for a lock, as its role sees them."""
-    deadline = time.monotonic() + PATIENCE
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while connection.execute(WAITING).scalar_one() < count:
-            assert time.monotonic() < deadline, "the requests do not wait for the lock"
-            time.sleep(0.02)
 
 
 @contextmanager
@@ -82,7 +58,7 @@ def test_forty_payments_that_wait_for_one_row_do_not_delay_liveness(
     bank = served.bank
     payer, receiver = bank.join("Neo"), bank.join("Trinity")
     with ThreadPoolExecutor(40) as pool:
-        with locked_balance(owner, payer):
+        with locked_balance(owner, payer.number):
             pending = [pool.submit(pay, bank, payer, receiver) for _ in range(40)]
             await_waiting(engine, WORKERS * CONNECTIONS)
             assert probe_while_pending(bank, pending) > 0

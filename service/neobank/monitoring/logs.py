@@ -45,10 +45,8 @@ class RequestTextRemover(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep every record."""
-        if record.msg.startswith("Error handling request"):
-            record.msg, record.args = "Error handling request", ()
-        elif record.msg.startswith("Invalid request from "):  # …ip=ADDRESS: REASON: 'QUOTED TEXT'
-            record.msg = ": ".join(record.msg.split(": ")[:2])
+        if record.msg.startswith("Error handling connection"):
+            record.msg, record.args = "Error handling connection", ()
         return True
 
 

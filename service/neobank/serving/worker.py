@@ -5,6 +5,7 @@ of a connection has to arrive, for the form of its error responses, and for idle
 """
 
 import json
+import logging
 import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,8 @@ from neobank.web.errors import PROBLEM, Problem
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
+
+logger = logging.getLogger(__name__)
 
 UNACKNOWLEDGED_MILLISECONDS: Final = 30_000
 """A client that does not acknowledge data for so long, or does not read its response, is disconnected."""
@@ -60,9 +63,13 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
             self._keepalive_timeout()
 
     def _send_error_response(self, status: int, message: str, extra_headers: object = ()) -> None:  # noqa: ARG002
-        """Answer a malformed request. `message` contains parts of the request, so it is not repeated."""
+        """Answer a request that the application did not. `message` may quote the request: do not repeat it."""
         phrase = HTTPStatus(status).phrase
-        detail = f"The bank can't read this request ({phrase}): send valid HTTP."
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            detail = "Internal error: report it to an organiser, with the time."
+        else:
+            detail = f"The bank can't read this request ({phrase}): send valid HTTP."
+            logger.warning("A request was malformed: %s.", phrase)
         problem = Problem(type="about:blank", title=phrase, status=status, detail=detail, error=detail)
         body = json.dumps(problem.model_dump()).encode()
         head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: {PROBLEM}\r\nContent-Length: {len(body)}\r\n"
