@@ -158,6 +158,14 @@ def test_a_malformed_request_gets_a_problem_and_no_other_answer(served: Served, 
             assert connection.recv(1) == b""
 
 
+def test_a_body_that_is_announced_as_too_long_is_not_asked_for(served: Served, organiser: Player) -> None:
+    fields = [f"Content-Length: {MAX_BODY + 1}", "Expect: 100-continue"]
+    with connected(served.bank) as connection:
+        connection.sendall(head(IMPORT, organiser.token, *fields, kind="text/csv"))
+        assert answer(connection) == (413, "application/problem+json")
+        assert connection.recv(1) == b""
+
+
 def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(
     served: Served, pair: tuple[Player, Player]
 ) -> None:

@@ -7,6 +7,7 @@ import argparse
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Final
 
 from tools.bench.bank import Bench
 from tools.bench.core import Callers
+from tools.bench.crowd import LOGINS, REGISTRATIONS, arrive_beside
 from tools.bench.load import Load, send
 from tools.bench.pgbench import SAFE, Pgbench
 from tools.bench.report import Goal, alternate, header, line, note
@@ -26,6 +28,8 @@ from tools.postgres import REPOSITORY, Postgres, PostgresError
 
 CLIENTS: Final = 16
 WORKERS: Final = 2
+FEW_CLIENTS: Final = 4
+CROWD_SECONDS: Final = 5  # until the last of a crowd is answered
 HISTORY: Final = 10_000  # rows
 LARGE_HISTORY: Final = 1_000_000  # rows
 SOAK: Final = 10_000  # requests
@@ -106,6 +110,27 @@ class Run:
         line(measured, http, Goal(yardstick.name, reach=0.22, aim=0.38))
         loads.print_details()
 
+    def crowd(self) -> None:
+        """Measure payments of a few clients alone, and while a crowd registers and logs in."""
+        alone, beside, statuses = list[float](), list[float](), Counter[int]()
+        with self.server(WORKERS) as server:
+
+            def p95() -> float:
+                return send(server.port, self.bench.uniform, FEW_CLIENTS, CROWD_SECONDS).p95
+
+            for number in range(self.rounds):
+                alone.append(p95())
+                measured, answers = arrive_beside(server.port, f"Crowd {number}", p95)
+                beside.append(measured)
+                statuses += answers
+        crowd = f"{REGISTRATIONS} registrations and {LOGINS} log-ins in a second"
+        note(f"{crowd}: statuses", ", ".join(f"{count} of {status}" for status, count in sorted(statuses.items())))
+        note(f"  p95 of {FEW_CLIENTS} paying clients, alone", f"{median(alone) * 1000:.0f} ms")
+        note(
+            "  beside the crowd",
+            f"{median(beside) * 1000:.0f} ms, {median(beside) / median(alone):.2f} times as long (to reach: at most 1.5)",
+        )
+
     def process(self) -> None:
         """Measure one worker: the seconds until it serves, and its memory after many requests."""
         with self.server(1) as server:
@@ -185,6 +210,7 @@ def measure(home: Path, *, rounds: int, seconds: float, large: bool) -> None:
         run.payments_over_http(rows=HISTORY)
         run.payments_in_core()
         run.spins()
+        run.crowd()
         if large:
             run.payments_over_http(rows=LARGE_HISTORY)
         run.process()

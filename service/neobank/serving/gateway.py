@@ -90,7 +90,7 @@ class Gateway:
         body, refusal = b"", None
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = await self._receive_all(receive)
+                body = await self._receive_all(scope, receive)
         except TimeoutError:
             refusal = TOO_SLOW
         except ValueError:
@@ -104,8 +104,10 @@ class Gateway:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
-    async def _receive_all(self, receive: Receive) -> bytes:
+    async def _receive_all(self, scope: Scope, receive: Receive) -> bytes:
         """Return the whole body. Raise ValueError if it is longer than MAX_BODY, Disconnected if it ends early."""
+        if any(int(value) > MAX_BODY for name, value in scope["headers"] if name == b"content-length"):
+            raise ValueError(f"a body of more than {MAX_BODY} bytes is announced")
         body = bytearray()
         if await _receive_up_to(SMALL_BODY, body, receive):
             return bytes(body)
