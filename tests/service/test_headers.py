@@ -41,6 +41,10 @@ def test_every_response_has_the_security_headers(client: FlaskClient, status: in
     answer = ANSWERS[status](client)
     assert answer.status_code == status
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cache-Control"] == "no-store"
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
     assert "Set-Cookie" not in answer.headers
 

@@ -91,9 +91,10 @@ def test_a_request_waits_a_limited_time_for_an_unfinished_one_with_its_key(playe
 def test_responses_are_deleted_after_a_day(player: Join, owner: Engine) -> None:
     neo, trinity = player("Neo"), player("Trinity")
     neo.pay(trinity.number, 1, once="old")
-    with owner.begin() as connection:
-        connection.execute(text("UPDATE idempotency_records SET created_at = now() - interval '25 hours'"))
     neo.pay(trinity.number, 1, once="new")
+    age = text("UPDATE idempotency_records SET created_at = now() - :hours * interval '1 hour' WHERE key = :key")
+    with owner.begin() as connection:
+        connection.execute(age, [{"key": "old", "hours": 25}, {"key": "new", "hours": 23}])
     with owner.begin() as connection:
         assert idempotency.forget(connection) == 1
         assert connection.execute(RECORDS).scalar_one() == 1

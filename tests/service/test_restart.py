@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 from werkzeug.test import TestResponse
 
+from neobank import migrations
 from neobank.application import create_app
 from neobank.settings import RATES, ServingSettings
 from tests.service.statements import Statement, before_each, listening, recorded
@@ -19,7 +20,7 @@ from tests.service.support import Books, Database, Join, LoggedIn, NewTerminal, 
 def worker(settings: ServingSettings, fresh: object) -> Iterator[Flask]:
     """An application with rate limits and two connections in its pool."""
     del fresh
-    made = create_app(replace(settings, threads=2, rate_limits=RATES))
+    made = create_app(replace(settings, connections=2, rate_limits=RATES))
     engine = pool(made)
     with engine.connect(), engine.connect():
         pass
@@ -121,3 +122,19 @@ def test_a_read_is_repeated_once_while_the_database_is_unreachable(worker: Flask
         answer = worker.test_client().get("/api/v1/account", headers=neo.headers)
     assert answer.status_code == 503
     assert len(sent) == 2
+
+
+@pytest.mark.parametrize(("revision", "status"), [("0001", 503), ("9999", 200)])
+def test_a_schema_before_that_of_this_version_is_not_ready(
+    worker: Flask, owner: Engine, revision: str, status: int
+) -> None:
+    """A newer schema is: during a roll-out the version before still serves."""
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": revision})
+    try:
+        answer = worker.test_client().get("/health/ready")
+    finally:
+        with owner.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": migrations.head()})
+    assert answer.status_code == status
+    assert (revision in answer.text) is (status == 503)

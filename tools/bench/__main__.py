@@ -128,7 +128,7 @@ class Run:
         note(f"  p95 of {FEW_CLIENTS} paying clients, alone", f"{median(alone) * 1000:.0f} ms")
         note(
             "  beside the crowd",
-            f"{median(beside) * 1000:.0f} ms, {median(beside) / median(alone):.2f} times as long (to reach: at most 1.5)",
+            f"{median(beside) * 1000:.0f} ms, {median(beside) / median(alone):.2f} of that (to reach: 1.5)",
         )
 
     def process(self) -> None:
