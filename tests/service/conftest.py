@@ -75,9 +75,8 @@ def engine(database: Database, upgraded: UpgradeSettings) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture
-def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
-    """The bank as after its first upgrade, with the house and the administrator as the only accounts."""
+def empty_bank(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
+    """Return the bank to its first upgrade, with the house and the administrator as the only accounts."""
     with owner.begin() as connection:
         connection.execute(
             text(
@@ -94,6 +93,18 @@ def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
         connection.execute(text("UPDATE switches SET read_only = false, registration = 'open', event_code = NULL"))
     migrations.upgrade(upgraded)
     return upgraded
+
+
+@pytest.fixture
+def fresh(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
+    """An empty bank for each test."""
+    return empty_bank(owner, upgraded)
+
+
+@pytest.fixture(scope="module")
+def fresh_for_all(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
+    """An empty bank for all tests of a module together."""
+    return empty_bank(owner, upgraded)
 
 
 @pytest.fixture

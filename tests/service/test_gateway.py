@@ -1,6 +1,7 @@
 """Requests that end early, are too long, malformed or slow: each is refused, changes nothing, and delays no other."""
 
 import asyncio
+import itertools
 import json
 import socket
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 MANY = 200
+NUMBERS = itertools.count(1)  # of new players
 PROBE = 5  # seconds; the stalls that these tests look for last 30 and more
 
 PAYMENT = "/api/v1/transactions"
@@ -65,21 +67,32 @@ def players(owner: Engine) -> int:
     return found
 
 
-@pytest.fixture
-def pair(served: Served) -> tuple[Player, Player]:
-    return served.bank.join("Neo"), served.bank.join("Trinity")
+@pytest.fixture(scope="module")
+def serving(
+    database: Database, fresh_for_all: UpgradeSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """One server for the tests that leave it as it was."""
+    del fresh_for_all
+    log = tmp_path_factory.mktemp("serving") / "gunicorn.log"
+    with gunicorn(database.url("application"), log) as running:
+        yield running
 
 
 @pytest.fixture
-def organiser(served: Served) -> Player:
-    return served.bank.log_in(ADMINISTRATOR.name, ADMINISTRATOR.password)
+def pair(serving: Served) -> tuple[Player, Player]:
+    return serving.bank.join(f"Payer {next(NUMBERS)}"), serving.bank.join(f"Receiver {next(NUMBERS)}")
+
+
+@pytest.fixture
+def organiser(serving: Served) -> Player:
+    return serving.bank.log_in(ADMINISTRATOR.name, ADMINISTRATOR.password)
 
 
 def payment(receiver: Player) -> bytes:
     return json.dumps({"to_account": receiver.number, "amount": 1}).encode()
 
 
-def test_a_complete_json_text_in_an_unfinished_body_pays_nothing(served: Served, pair: tuple[Player, Player]) -> None:
+def test_a_complete_json_text_in_an_unfinished_body_pays_nothing(serving: Served, pair: tuple[Player, Player]) -> None:
     payer, receiver = pair
     body = payment(receiver)
     for unfinished in (
@@ -87,27 +100,27 @@ def test_a_complete_json_text_in_an_unfinished_body_pays_nothing(served: Served,
         head(PAYMENT, payer.token, "Transfer-Encoding: chunked") + chunked(body),
         head(PAYMENT, payer.token, "Transfer-Encoding: chunked") + b"fff\r\n" + body,
     ):
-        with connected(served.bank) as connection:
+        with connected(serving.bank) as connection:
             connection.sendall(unfinished)
-        with connected(served.bank) as connection:
+        with connected(serving.bank) as connection:
             connection.sendall(unfinished)
             connection.shutdown(socket.SHUT_WR)
             assert answer(connection) == (400, "application/problem+json")
-    assert (served.bank.balance(payer), served.bank.balance(receiver)) == (1000, 1000)
+    assert (serving.bank.balance(payer), serving.bank.balance(receiver)) == (1000, 1000)
 
 
-def test_a_half_closed_connection_still_receives_its_response(served: Served, pair: tuple[Player, Player]) -> None:
+def test_a_half_closed_connection_still_receives_its_response(serving: Served, pair: tuple[Player, Player]) -> None:
     payer, receiver = pair
     body = payment(receiver)
-    with connected(served.bank) as connection:
+    with connected(serving.bank) as connection:
         connection.sendall(head(PAYMENT, payer.token, f"Content-Length: {len(body)}") + body)
         connection.shutdown(socket.SHUT_WR)
         assert answer(connection) == (201, "application/json")
         assert connection.recv(1) == b""
-    assert served.bank.balance(receiver) == 1001
+    assert serving.bank.balance(receiver) == 1001
 
 
-def test_an_import_that_ends_within_a_line_imports_nothing(served: Served, organiser: Player, owner: Engine) -> None:
+def test_an_import_that_ends_within_a_line_imports_nothing(serving: Served, organiser: Player, owner: Engine) -> None:
     before = players(owner)
     rows = b"name,faction,opening_balance\nUa,,25\nUb,,2500\n"
     cut = rows.index(b"00\n")
@@ -115,14 +128,14 @@ def test_an_import_that_ends_within_a_line_imports_nothing(served: Served, organ
         ([f"Content-Length: {len(rows)}"], rows[:cut]),
         (["Transfer-Encoding: chunked"], chunked(rows[:20], rows[20:cut])),
     ]:
-        with connected(served.bank) as connection:
+        with connected(serving.bank) as connection:
             connection.sendall(head(IMPORT, organiser.token, *fields, kind="text/csv") + body)
             connection.shutdown(socket.SHUT_WR)
             assert answer(connection)[0] == 400
     assert players(owner) == before
 
 
-def test_a_body_beyond_the_limit_is_refused_as_a_whole(served: Served, organiser: Player, owner: Engine) -> None:
+def test_a_body_beyond_the_limit_is_refused_as_a_whole(serving: Served, organiser: Player, owner: Engine) -> None:
     before = players(owner)
     rows = b"name\n" + b"".join(b"Player %06d\n" % number for number in range(MAX_BODY // 14 + 1))
     assert len(rows) > MAX_BODY
@@ -131,15 +144,15 @@ def test_a_body_beyond_the_limit_is_refused_as_a_whole(served: Served, organiser
             (f"Content-Length: {len(rows)}", rows),
             ("Transfer-Encoding: chunked", chunked(rows[:10_000], rows[10_000:]) + b"0\r\n\r\n"),
         ]:
-            with connected(served.bank) as connection:
+            with connected(serving.bank) as connection:
                 with suppress(ConnectionError):  # the response may come before the end of the body
                     connection.sendall(head(path, organiser.token, framing, kind="text/csv") + body)
                 assert answer(connection) == (413, "application/problem+json")
     assert players(owner) == before
-    assert served.bank.is_ready()
+    assert serving.bank.is_ready()
 
 
-def test_a_malformed_request_gets_a_problem_and_no_other_answer(served: Served, pair: tuple[Player, Player]) -> None:
+def test_a_malformed_request_gets_a_problem_and_no_other_answer(serving: Served, pair: tuple[Player, Player]) -> None:
     for fields, body, status in [
         (["Transfer-Encoding: chunked"], b"xyz\r\n{}\r\n0\r\n\r\n", 400),
         (["Transfer-Encoding: chunked"], b"2\r\n{}}\r\n0\r\n\r\n", 400),
@@ -152,46 +165,46 @@ def test_a_malformed_request_gets_a_problem_and_no_other_answer(served: Served, 
         (["Broken header"], b"{}", 400),
         (["X-Large: " + "x" * 100_000], b"{}", 431),
     ]:
-        with connected(served.bank) as connection:
+        with connected(serving.bank) as connection:
             connection.sendall(head(PAYMENT, pair[0].token, *fields) + body)
             assert answer(connection) == (status, "application/problem+json"), fields
             assert connection.recv(1) == b""
 
 
-def test_a_body_that_is_announced_as_too_long_is_not_asked_for(served: Served, organiser: Player) -> None:
+def test_a_body_that_is_announced_as_too_long_is_not_asked_for(serving: Served, organiser: Player) -> None:
     fields = [f"Content-Length: {MAX_BODY + 1}", "Expect: 100-continue"]
-    with connected(served.bank) as connection:
+    with connected(serving.bank) as connection:
         connection.sendall(head(IMPORT, organiser.token, *fields, kind="text/csv"))
         assert answer(connection) == (413, "application/problem+json")
         assert connection.recv(1) == b""
 
 
 def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(
-    served: Served, pair: tuple[Player, Player]
+    serving: Served, pair: tuple[Player, Player]
 ) -> None:
     payer, receiver = pair
     body = payment(receiver)
     one = head(PAYMENT, payer.token, f"Content-Length: {len(body)}") + body
-    with connected(served.bank) as connection:
+    with connected(serving.bank) as connection:
         connection.sendall(one * 3 + b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n")
         assert [answer(connection)[0] for _ in range(4)] == [201, 201, 201, 200]
-    assert served.bank.balance(receiver) == 1003
+    assert serving.bank.balance(receiver) == 1003
 
 
-def test_unfinished_requests_delay_neither_payments_nor_probes(served: Served, pair: tuple[Player, Player]) -> None:
+def test_unfinished_requests_delay_neither_payments_nor_probes(serving: Served, pair: tuple[Player, Player]) -> None:
     payer, receiver = pair
     unfinished_head = b"POST /api/v1/transactions HTTP/1.1\r\nHost: bank\r\nX-"
     unfinished_body = head(PAYMENT, payer.token, "Content-Length: 500") + b'{"to_account'
     with ExitStack() as held:
         for part in [unfinished_head] * MANY + [unfinished_body] * MANY:
-            held.enter_context(connected(served.bank)).sendall(part)
+            held.enter_context(connected(serving.bank)).sendall(part)
         for _ in range(10):
-            with connected(served.bank) as probe:
+            with connected(serving.bank) as probe:
                 probe.settimeout(PROBE)
                 probe.sendall(b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n")
                 assert answer(probe)[0] == 200
-            assert served.bank.pay(payer, receiver, 1)[0] == 201
-    assert served.bank.balance(receiver) == 1010
+            assert serving.bank.pay(payer, receiver, 1)[0] == 201
+    assert serving.bank.balance(receiver) == 1010
 
 
 def test_a_client_that_does_not_finish_its_head_is_disconnected(

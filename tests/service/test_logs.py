@@ -139,9 +139,9 @@ def send_malformed(session: Session) -> None:
 
 
 @pytest.fixture(scope="module")
-def sent(database: Database, upgraded: UpgradeSettings, tmp_path_factory: pytest.TempPathFactory) -> Session:
+def sent(database: Database, fresh_for_all: UpgradeSettings, tmp_path_factory: pytest.TempPathFactory) -> Session:
     """Send all requests to a server with the log level debug, and stop the server."""
-    del upgraded
+    del fresh_for_all
     log = tmp_path_factory.mktemp("logs") / "gunicorn.log"
     with gunicorn(
         database.url("application"),
