@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -185,9 +186,11 @@ def test_requests_in_a_row_on_one_connection_are_answered_in_their_order(
     payer, receiver = pair
     body = payment(receiver)
     one = head(PAYMENT, payer.token, f"Content-Length: {len(body)}") + body
-    with connected(serving.bank) as connection:
-        connection.sendall(one * 3 + b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n")
-        assert [answer(connection)[0] for _ in range(4)] == [201, 201, 201, 200]
+    last = b"GET /health HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n"
+    with connected(serving.bank) as connection, connection.makefile("rb") as received:
+        connection.sendall(one * 3 + last)
+        answers = received.read()
+    assert re.findall(rb"^HTTP/1.1 (\d+) ", answers, re.MULTILINE) == [b"201", b"201", b"201", b"200"]
     assert serving.bank.balance(receiver) == 1003
 
 
