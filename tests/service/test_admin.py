@@ -251,15 +251,29 @@ def test_all_transactions_are_listed_newest_first(organiser: LoggedIn, neo: Logg
         assert organiser.administer("GET", "/transactions", **query).status_code == 400
 
 
-def test_the_export_is_csv_with_escaped_formulas(organiser: LoggedIn, player: Join) -> None:
+def test_the_export_is_csv_in_quotes_with_escaped_formulas(organiser: LoggedIn, player: Join) -> None:
     player("=HYPERLINK(1)")
+    player("Neo;=HYPERLINK(1);\u00e4-b")
     player('Comma, "quoted"')
     answer = organiser.administer("GET", "/users/export")
     assert answer.content_type == "text/csv; charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert list(rows[0]) == ["Character Name", "Account Number", "Balance", "Faction", "Is Admin", "Created At"]
-    assert {row["Character Name"] for row in rows} == {"'=HYPERLINK(1)", 'Comma, "quoted"', "Organiser"}
+    names = {"'=HYPERLINK(1)", "Neo;'=HYPERLINK(1);\u00e4-b", 'Comma, "quoted"', "Organiser"}
+    assert {row["Character Name"] for row in rows} == names
     assert {row["Balance"] for row in rows} == {"1000.00"}
+    assert all(line.startswith('"') and line.endswith('"') for line in answer.text.splitlines())
+    for separator in ",;\t":
+        for line in csv.reader(io.StringIO(answer.text, newline=""), delimiter=separator):
+            assert not [cell for cell in line if cell.startswith(("=", "+", "-", "@"))], separator
+
+
+def test_the_export_has_the_words_that_old_clients_read(organiser: LoggedIn, player: Join) -> None:
+    player("Neo").send("PUT", "/account/profile", faction="Runners")
+    text = organiser.administer("GET", "/users/export").text
+    rows = {row["Character Name"]: row for row in csv.DictReader(io.StringIO(text, newline=""))}
+    assert (rows["Neo"]["Is Admin"], rows["Neo"]["Faction"]) == ("No", "Runners")
+    assert (rows["Organiser"]["Is Admin"], rows["Organiser"]["Faction"]) == ("Yes", "None")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ from neobank.players.operations import Profile, profiles
 
 MAX_OFFSET = 1_000_000
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# The start of a cell, also where a spreadsheet that separates cells at semicolons or tabs would start one.
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@\t\r])")
 _COLUMNS = ("Character Name", "Account Number", "Balance", "Faction", "Is Admin", "Created At")
 
 
@@ -69,8 +71,8 @@ def as_csv(exported: Iterable[Profile]) -> str:
                 player.character_name,
                 player.account_number,
                 f"{to_number(player.balance):.2f}",
-                player.faction or "",
-                str(player.is_admin),
+                player.faction or "None",
+                "Yes" if player.is_admin else "No",
                 player.created_at.isoformat(),
             )
             for player in exported
@@ -79,9 +81,9 @@ def as_csv(exported: Iterable[Profile]) -> str:
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return CSV; a cell that a spreadsheet would evaluate as a formula is prefixed with an apostrophe."""
+    """Return CSV with every cell in quotes. An apostrophe precedes what a spreadsheet would evaluate as a formula."""
     output = io.StringIO()
-    writer = csv.writer(output)
+    writer = csv.writer(output, quoting=csv.QUOTE_ALL)
     writer.writerow(columns)
-    writer.writerows([f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell for cell in row] for row in rows)
+    writer.writerows([_FORMULA.sub(r"\1'", cell) for cell in row] for row in rows)
     return output.getvalue()
