@@ -209,7 +209,7 @@ def test_each_change_of_the_dial_creates_a_version_and_an_audit_row(organiser: L
     assert listed["config_version"] == listed["versions"][-1]["version"] == body["game"]["config_version"]  # type: ignore[index]
     assert before["game"]["config_version"] == listed["versions"][0]["version"]  # type: ignore[index]
     logs = organiser.administer("GET", "/audit-logs").get_json()["logs"]
-    assert [float(it["details"]["payout_percentage"]) for it in logs if it["action"] == "set_game"][:2] == [102, 99.99]
+    assert [float(it["data"]["payout_percentage"]) for it in logs if it["action"] == "set_game"][:2] == [102, 99.99]
 
 
 @pytest.mark.parametrize("dial", [49.99, 150.01, 100.001, "100", True, -1, 1e300])

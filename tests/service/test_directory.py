@@ -20,12 +20,24 @@ def test_a_profile_update_changes_only_its_fields(player: Join) -> None:
     assert changed.status_code == 200
     assert changed.get_json()["account"] == neo.account()
     assert neo.account()["faction"] == "CorpSec"
-    neo.send("PUT", "/account/profile", profile_picture="\U0001f60e", faction="")
+    neo.send("PUT", "/account/profile", profile_picture="\U0001f60e", faction=None)
     assert (neo.account()["faction"], neo.account()["profile_picture"]) == ("CorpSec", "\U0001f60e")
     assert neo.send("PUT", "/account/profile", profile_picture=None).status_code == 200
     assert neo.send("PUT", "/account/profile").status_code == 200
     assert neo.account()["profile_picture"] == "\U0001f60e"
     assert smith.account() == before
+
+
+@pytest.mark.parametrize("left", ["", " "])
+def test_a_player_leaves_a_faction_by_an_empty_name(player: Join, left: str) -> None:
+    neo = player("Neo")
+    neo.send("PUT", "/account/profile", faction="Runners", profile_picture="\U0001f60e")
+    answer = neo.send("PUT", "/account/profile", faction=left)
+    assert (answer.status_code, answer.get_json()["account"]["faction"]) == (200, None)
+    assert neo.account()["profile_picture"] == "\U0001f60e"
+    assert neo.send("GET", "/factions").get_json()["factions"] == [
+        {"name": name, "member_count": 0} for name in FACTIONS
+    ]
 
 
 PICTURES = [

@@ -103,6 +103,17 @@ def test_registration_by_code_accepts_the_event_code_only(client: FlaskClient, s
     assert client.post("/api/v1/auth/register", json=NEO | {"code": " sprawl  77"}).status_code == 201
 
 
+def test_an_older_short_code_stays_valid_until_it_is_replaced(
+    client: FlaskClient, organiser: LoggedIn, switch: Switch
+) -> None:
+    switch(registration="code", event_code="Zion")
+    assert organiser.administer("PUT", "/switches", read_only=True).status_code == 200
+    assert organiser.administer("PUT", "/switches", read_only=False).status_code == 200
+    assert client.post("/api/v1/auth/register", json=NEO | {"code": "Zion"}).status_code == 201
+    assert organiser.administer("PUT", "/switches", registration="closed").status_code == 200
+    assert organiser.administer("PUT", "/switches", registration="code").status_code == 400
+
+
 @pytest.mark.parametrize("code", [None, "Sprawl", ""])
 def test_a_code_is_ignored_while_registration_is_open(client: FlaskClient, code: str | None) -> None:
     assert client.post("/api/v1/auth/register", json=NEO | {"code": code}).status_code == 201

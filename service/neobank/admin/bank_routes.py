@@ -67,7 +67,7 @@ def put_switches(json_data: SwitchesChange) -> SwitchesNow:
             registration=json_data.registration or current.registration,
             event_code=json_data.event_code or current.event_code,
         )
-        set_switches(connection, changed)
+        set_switches(connection, current, changed)
         record_action(
             connection, "set_switches", "the bank", read_only=changed.read_only, registration=changed.registration
         )
@@ -100,7 +100,8 @@ def get_audit_logs(query_data: Page) -> AuditLogs:
                 admin_account=log.actor_number,
                 action=log.action,
                 target=log.target,
-                details=log.details,
+                details=log.summary(),
+                data=log.details,
                 hash=log.hash.hex(),
             )
             for log in actions

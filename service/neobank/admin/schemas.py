@@ -82,7 +82,7 @@ class NewFaction(Body):
 
 
 class SwitchesChange(Body):
-    """The switches to change; an omitted field keeps its value."""
+    """The switches to change; an omitted field keeps its value. A new event code has at least six characters."""
 
     read_only: Maybe[StrictBool] = None
     registration: Maybe[RegistrationMode] = None
@@ -119,7 +119,7 @@ class Transactions(Answer):
 
 
 class AuditLog(Answer):
-    """An organiser's action; `hash` covers it and all earlier actions."""
+    """An organiser's action; `hash` covers it and all earlier actions. `details` is `data` as one line of text."""
 
     id: int
     timestamp: datetime
@@ -127,7 +127,8 @@ class AuditLog(Answer):
     admin_account: str
     action: str
     target: str
-    details: dict[str, Detail]
+    details: str | None
+    data: dict[str, Detail]
     hash: str
 
 

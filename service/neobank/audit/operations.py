@@ -37,6 +37,19 @@ class Log:
     details: dict[str, Detail]
     hash: bytes
 
+    def summary(self) -> str | None:
+        """Return the details as one line of text, or None if there are none."""
+        return ", ".join(f"{name}: {_shown(value)}" for name, value in self.details.items()) or None
+
+
+def _shown(value: Detail) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+    return str(value)
+
 
 def logs(connection: Connection, *, limit: int, offset: int) -> Sequence[Log]:
     """Return the organisers' actions, newest first: at most `limit`, after skipping `offset` rows."""

@@ -174,11 +174,12 @@ def change_password(connection: Connection, found: Credentials, new_hash: str) -
 def change_profile(
     connection: Connection, account_id: int, *, faction: str | None, profile_picture: str | None
 ) -> Profile:
-    """Change the fields of a player's profile that are not None. Raise UnknownFaction."""
+    """Change the fields of a player's profile that are not None; a blank faction leaves it. Raise UnknownFaction."""
+    changes: dict[str, str | None] = {}
     if faction is not None:
-        faction = recognise(connection, faction)
-    given = {"faction": faction, "profile_picture": profile_picture}
-    changes = {name: value for name, value in given.items() if value is not None}
+        changes["faction"] = recognise(connection, faction) if names.key(faction) else None
+    if profile_picture is not None:
+        changes["profile_picture"] = profile_picture
     if changes:
         connection.execute(update(Player).where(Player.account_id == account_id).values(changes))
     return profile(connection, account_id)

@@ -51,9 +51,12 @@ class LogIn(Body):
 
 
 class ProfileChange(Body):
-    """The fields to change; a picture is one emoji or the https URL of an image."""
+    """The fields to change; a picture is one emoji or the https URL of an image.
 
-    faction: Maybe[FactionName] = None
+    An empty `faction` leaves the faction; null or an absent field does not change it.
+    """
+
+    faction: FactionName | None = None
     profile_picture: Maybe[Annotated[Text, Field(max_length=MAX_PICTURE), AfterValidator(picture)]] = None
 
 

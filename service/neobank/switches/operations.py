@@ -12,6 +12,9 @@ from neobank.errors import BankError, Forbidden
 from neobank.ledger.operations import ReadOnly
 from neobank.switches.models import SwitchesRow
 
+MIN_CODE: Final = 6
+"""The minimum length of a new event code, in characters as `names.key` counts them: a shorter one can be guessed."""
+
 MAX_CODE: Final = 100
 """The maximum length of an event code, in characters."""
 
@@ -61,10 +64,15 @@ def lock_switches(connection: Connection) -> Switches:
     return _read(connection, _SWITCHES.with_for_update())
 
 
-def set_switches(connection: Connection, switches: Switches) -> None:
-    """Set the switches. Raise BankError if registration needs a code and there is none."""
-    if switches.registration == RegistrationMode.CODE and not names.key(switches.event_code or ""):
-        raise BankError("event_code: registration by code needs an event code.")
+def set_switches(connection: Connection, current: Switches, switches: Switches) -> None:
+    """Change the switches from `current`.
+
+    Raise BankError for a new event code that is too short, or if registration is switched to such a code. A shorter
+    code that is in use stays valid, so that the other switches can be changed without a new code.
+    """
+    by_code = switches.registration == RegistrationMode.CODE != current.registration
+    if (by_code or switches.event_code != current.event_code) and len(names.key(switches.event_code or "")) < MIN_CODE:
+        raise BankError(f"event_code: an event code must have at least {MIN_CODE} characters.")
     values = {
         "read_only": switches.read_only,
         "registration": switches.registration,

@@ -28,9 +28,10 @@ View = Callable[..., object]
 _KEY_REUSED: Final = 422
 
 _ABOUT: Final = f"""
-Money is a JSON number of ¤ with at most two decimals, never a string. Times are ISO 8601 in UTC with a zone. An
-optional field may be absent, null or "": all three mean the same. A field that is repeated or not listed
-is rejected.
+Money is a JSON number of ¤ with at most two decimals, never a string. A client that computes with binary floating point
+rounds to whole hundredths first: in a double, 69.29 × 100 is 6929.000000000001. Times are ISO 8601 in UTC with a zone.
+An optional field may be absent, null or "": all three mean the same, unless the field says otherwise. A field that is
+repeated or not listed is rejected.
 
 An error is `application/problem+json`; `detail` states what is wrong, and `error` is the same text for older clients. A
 rejected request changed nothing. An internal error of the bank is a 500 in the same form.
@@ -45,10 +46,10 @@ _EXAMPLES: Final[Mapping[str, object]] = {
     "account_number": "NC-7Q2M-K4ZD",
     "amount": 12.5,
     "character_name": "Neo",
-    "code": "zion",
+    "code": "white rabbit",
     "current_password": "white rabbit",
     "description": "The bar in the cellar",
-    "event_code": "zion",
+    "event_code": "white rabbit",
     "expires_at": "2099-12-31T23:59:59Z",
     "faction": "Runners",
     "from_account": "NC-7Q2M-K4ZD",
