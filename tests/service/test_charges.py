@@ -76,6 +76,61 @@ def test_a_charge_without_a_player_is_paid_by_its_code(
     assert approve(neo, {"code": typed}).status_code == 201
 
 
+def test_a_charge_without_a_player_is_declined_by_no_player(till: Terminal, player: Join) -> None:
+    neo, charge = player("Neo"), opened(till)
+    refused = neo.send("POST", f"/charges/{charge['code']}/decline")
+    assert refused.status_code == 403
+    assert "vendor" in refused.get_json()["error"]
+    assert state(till, charge) == "pending"
+    assert approve(neo, charge).status_code == 201
+
+
+def test_a_vendor_has_a_limited_number_of_pending_charges_for_a_player(
+    till: Terminal, terminal: NewTerminal, player: Join, bar: LoggedIn, owner: Engine
+) -> None:
+    neo, trinity = player("Neo"), player("Trinity")
+    terminals = [till, terminal(account=bar.number)]  # of one vendor
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(
+                lambda turn: terminals[turn % 2].send("POST", "/charges", amount=1, player=neo.number),
+                range(charges.MAX_PENDING + 6),
+            )
+        )
+    assert sorted(answer.status_code for answer in answers) == [201] * charges.MAX_PENDING + [409] * 6
+    [refused, *_] = [answer.get_json()["error"] for answer in answers if answer.status_code == 409]
+    assert neo.number in refused
+    opened(till, player=trinity.number)
+    opened(till)
+    [last, *_] = neo.send("GET", "/charges").get_json()["charges"]
+    assert neo.send("POST", f"/charges/{last['code']}/decline").status_code == 200
+    opened(till, player=neo.number)
+    pass_time(owner)
+    opened(till, player=neo.number)
+
+
+def test_the_charges_of_one_vendor_hide_no_other_vendor_s(
+    till: Terminal, terminal: NewTerminal, player: Join, owner: Engine
+) -> None:
+    """Also charges that an image without the limit creates during an upgrade."""
+    neo = player("Neo")
+    other = opened(terminal(account=player("Kiosk").number), player=neo.number)
+    charge = opened(till, player=neo.number)
+    with owner.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO charges (code, account_id, player_id, amount, memo, expires_at)"
+                " SELECT 'X' || i, account_id, player_id, amount, memo, expires_at FROM charges,"
+                " generate_series(1, :more) AS i WHERE id = :id"
+            ),
+            {"id": charge["id"], "more": charges.MAX_LISTED + 5},
+        )
+    listed = neo.send("GET", "/charges").get_json()["charges"]
+    assert len(listed) == charges.MAX_LISTED
+    assert other in listed
+    assert [it["id"] for it in listed] == sorted((it["id"] for it in listed), reverse=True)
+
+
 def test_a_charge_for_one_player_looks_unknown_to_others(till: Terminal, player: Join) -> None:
     neo, smith = player("Neo"), player("Smith")
     charge = opened(till, player=neo.number)
@@ -143,7 +198,7 @@ def test_either_a_concurrent_cancellation_or_the_approval_succeeds(till: Termina
 
 def test_the_final_status_of_a_charge_never_changes(till: Terminal, player: Join, owner: Engine) -> None:
     neo = player("Neo")
-    declined, cancelled, expired, approved = (opened(till) for _ in range(4))
+    declined, cancelled, expired, approved = (opened(till, player=neo.number) for _ in range(4))
     assert neo.send("POST", f"/charges/{declined['code']}/decline").get_json()["status"] == "declined"
     assert till.send("DELETE", f"/charges/{cancelled['id']}").get_json()["status"] == "cancelled"
     assert approve(neo, approved).status_code == 201

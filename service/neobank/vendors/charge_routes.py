@@ -86,6 +86,6 @@ def _approve(connection: Connection, player: Caller, code: str) -> Paid:
 @charges_blueprint.doc(responses=[404, 409, 429])
 @limited(Limit.CHARGES, by_account)
 def post_refusal(code: str) -> Charge:
-    """Decline a charge."""
+    """Decline a charge that is addressed to the caller; a charge for any player can only be cancelled by its vendor."""
     with current_bank().transaction() as connection:
         return Charge.of(charges.decline(connection, code, current_caller().account_id))

@@ -2,6 +2,9 @@
 
 Approval, decline, cancellation and refund lock the charge's row first, so that the second of two concurrent changes
 sees the result of the first.
+
+A charge for one player is declined by that player only. A charge without a player can be approved by every player who
+has its code, so no player can decline it: its vendor cancels it.
 """
 
 import secrets
@@ -13,7 +16,7 @@ from typing import ClassVar, Final
 
 from sqlalchemy import Connection, RowMapping, TextClause, bindparam, delete, exists, func, insert, select, text, update
 
-from neobank.errors import BankError, NotFound
+from neobank.errors import BankError, Forbidden, NotFound
 from neobank.ledger.models import Reversal
 from neobank.ledger.money import format_amount
 from neobank.ledger.operations import NUMBER_ALPHABET, Entry, Kind, PostedTransfer, pay
@@ -32,6 +35,9 @@ lookups, guessing the code of a pending charge takes centuries."""
 
 MAX_LISTED: Final = 100
 
+MAX_PENDING: Final = 5
+"""How many charges of one vendor can be pending for one player, so that they don't hide other vendors' charges."""
+
 
 class Status(StrEnum):
     """The status of a charge. EXPIRED is not stored: it is a pending charge after its `expires_at`."""
@@ -45,6 +51,12 @@ class Status(StrEnum):
 
 class StatusConflict(BankError):
     """The status of the charge does not allow the change."""
+
+    status: ClassVar[int] = 409
+
+
+class TooManyPending(BankError):
+    """MAX_PENDING charges of the vendor are pending for the player."""
 
     status: ClassVar[int] = 409
 
@@ -67,21 +79,34 @@ class ChargeDetails:
     payment: Entry | None
 
 
-_SELECT_DETAILS: Final = """
+_DETAILS: Final = """
     SELECT charges.id, code, vendor.number AS vendor_number, vendor.name AS vendor_name, player.number AS player_number,
         charges.amount, charges.memo, charges.created_at, expires_at, refund_transfer_id IS NOT NULL AS refunded,
         CASE WHEN status = 'pending' AND expires_at <= now() THEN 'expired' ELSE status END AS status,
         transfer_id, payer.number AS payer_number, payer.name AS payer_name, transfers.created_at AS paid_at
-    FROM charges JOIN accounts AS vendor ON vendor.id = charges.account_id
+    FROM {charges} AS charges JOIN accounts AS vendor ON vendor.id = charges.account_id
         LEFT JOIN accounts AS player ON player.id = charges.player_id
         LEFT JOIN transfers ON transfers.id = transfer_id
         LEFT JOIN accounts AS payer ON payer.id = transfers.debit_account_id
 """
+_SELECT_DETAILS: Final = _DETAILS.format(charges="charges")
 _BY_ID: Final = text(_SELECT_DETAILS + "WHERE charges.id = :id AND charges.account_id = :vendor")
 _BY_CODE: Final = text(_SELECT_DETAILS + "WHERE code = :code AND (player_id IS NULL OR player_id = :player)")
+# If there are more than :limit, each vendor's newest charge is listed before the second newest of any vendor.
 _PENDING: Final = text(
-    _SELECT_DETAILS + "WHERE player_id = :player AND status = 'pending' AND expires_at > now() "
-    "ORDER BY expires_at DESC, charges.id DESC LIMIT :limit"
+    """WITH listed AS (
+        SELECT * FROM (
+            SELECT *, row_number() OVER (PARTITION BY account_id ORDER BY id DESC) AS place FROM charges
+            WHERE player_id = :player AND status = 'pending' AND expires_at > now()
+        ) AS pending ORDER BY place, id DESC LIMIT :limit
+    )"""  # noqa: S608  # no text of a client
+    + _DETAILS.format(charges="listed")
+    + "ORDER BY expires_at DESC, charges.id DESC"
+)
+_LOCK_VENDOR: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('charges', :vendor))")
+_PENDING_COUNT: Final = text(
+    "SELECT count(*) FROM charges WHERE player_id = :player AND account_id = :vendor"
+    " AND status = 'pending' AND expires_at > now()"
 )
 _LOCK_BY_ID: Final = text("SELECT FROM charges WHERE id = :id AND account_id = :vendor FOR UPDATE")
 _LOCK_BY_CODE: Final = text(
@@ -93,9 +118,12 @@ _IS_REVERSED: Final = select(exists().where(Reversal.transfer_id == bindparam("p
 def create(connection: Connection, *, vendor: int, player_number: str | None, amount: int, memo: str) -> ChargeDetails:
     """Create a charge by which the vendor (an account id) requests an amount (hundredths of ¤).
 
-    Raise UnknownAccount if no player has the number, BankError if it is the vendor's own.
+    Raise UnknownAccount if no player has the number, BankError if it is the vendor's own, TooManyPending.
     """
-    player = None if player_number is None else _player(connection, player_number, vendor)
+    player = None
+    if player_number is not None:
+        player = _player(connection, player_number, vendor)
+        _refuse_too_many(connection, player_number, player, vendor)
     values = {"code": _new_code(), "account_id": vendor, "player_id": player, "amount": amount, "memo": memo}
     statement = insert(Charge).values(values | {"expires_at": func.now() + LIFETIME}).returning(Charge.id)
     return for_vendor(connection, connection.execute(statement).scalar_one(), vendor)
@@ -112,7 +140,7 @@ def for_player(connection: Connection, code: str, player: int) -> ChargeDetails:
 
 
 def addressed_to(connection: Connection, player: int) -> Sequence[ChargeDetails]:
-    """List the pending charges that are addressed to a player, newest first, at most MAX_LISTED."""
+    """List the pending charges that are addressed to a player, newest first, at most MAX_LISTED, of all vendors."""
     rows = connection.execute(_PENDING, {"player": player, "limit": MAX_LISTED})
     return [_details(row) for row in rows.mappings()]
 
@@ -140,9 +168,11 @@ def approve(connection: Connection, code: str, player: int) -> tuple[ChargeDetai
 
 
 def decline(connection: Connection, code: str, player: int) -> ChargeDetails:
-    """Decline a charge. Raise NotFound or StatusConflict."""
+    """Decline a charge. Raise NotFound, StatusConflict, or Forbidden if it is addressed to no player."""
     key = {"code": _normalise(code), "player": player}
     charge = _lock_pending(connection, _LOCK_BY_CODE, _BY_CODE, key)
+    if charge.player_number is None:
+        raise Forbidden("This charge is for any player: do not approve it, or ask the vendor to cancel it.")
     connection.execute(update(Charge).where(Charge.id == charge.id).values(status=Status.DECLINED))
     return _one(connection, _BY_CODE, key)
 
@@ -203,6 +233,20 @@ def _player(connection: Connection, number: str, vendor: int) -> int:
     if player == vendor:
         raise BankError("player: a vendor cannot charge its own account.")
     return player
+
+
+def _refuse_too_many(connection: Connection, number: str, player: int, vendor: int) -> None:
+    """Raise TooManyPending if the vendor may not create another charge for the player.
+
+    The vendor's lock lasts until the transaction ends, so that concurrent requests do not exceed the limit.
+    """
+    connection.execute(_LOCK_VENDOR, {"vendor": vendor})
+    pending = connection.execute(_PENDING_COUNT, {"player": player, "vendor": vendor}).scalar_one()
+    if pending >= MAX_PENDING:
+        raise TooManyPending(
+            f"player: {pending} of your charges are pending for {number}: cancel one, or wait until one is approved,"
+            " declined or expired."
+        )
 
 
 def _new_code() -> str:
