@@ -1,6 +1,7 @@
 """Sessions and passwords: an ended session is invalid everywhere, and players see and end only their own."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -233,6 +234,40 @@ def test_a_one_time_password_only_permits_changing_it(player: Join, client: Flas
     assert alive(neo)
     changed = client.post("/api/v1/auth/login", json=who | {"password": NEW})
     assert changed.get_json()["must_change_password"] is False
+
+
+def test_a_one_time_password_works_once_also_for_concurrent_log_ins(
+    player: Join, client: FlaskClient, organiser: LoggedIn
+) -> None:
+    neo = player("Neo")
+    who = {"character_name": "Neo", "password": "one time only"}
+    wrong = client.post("/api/v1/auth/login", json=who | {"password": "wrong"}).get_json()
+    token = ""
+    for _ in range(2):  # a reset makes even the same password work again
+        organiser.administer("POST", f"/users/{neo.number}/reset-password", new_password="one time only")
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: client.post("/api/v1/auth/login", json=who), range(4)))
+        assert {answer.status_code for answer in answers} <= {200, 401, 503}
+        [token] = [answer.get_json()["access_token"] for answer in answers if answer.status_code == 200]
+        again = client.post("/api/v1/auth/login", json=who)
+        assert (again.status_code, again.get_json()) == (401, wrong)
+    session = LoggedIn(client, neo.number, {"Authorization": f"Bearer {token}"})
+    body = {"current_password": "one time only", "new_password": NEW}
+    assert session.send("PUT", "/account/password", **body).status_code == 200
+    for _ in range(2):
+        assert alive(log_in(client, "Neo", NEW))
+
+
+def test_a_refused_log_in_does_not_use_a_one_time_password(
+    player: Join, client: FlaskClient, organiser: LoggedIn
+) -> None:
+    neo = player("Neo")
+    organiser.administer("POST", f"/users/{neo.number}/reset-password", new_password="one time only")
+    who = {"character_name": "Neo", "password": "one time only"}
+    organiser.administer("POST", f"/users/{neo.number}/freeze")
+    assert client.post("/api/v1/auth/login", json=who).status_code == 403
+    organiser.administer("POST", f"/users/{neo.number}/unfreeze")
+    assert client.post("/api/v1/auth/login", json=who).status_code == 200
 
 
 @pytest.mark.parametrize("password", ["password", "Password", "12345678", "QWERTYUIOP", "iloveyou"])

@@ -49,7 +49,7 @@ class Page(Body):
 
 
 class PasswordReset(Body):
-    """The new one-time password: the player must change it before any other request."""
+    """The new one-time password: it works for one log-in, and must be changed before any other request."""
 
     new_password: NewPassword
 

@@ -94,7 +94,7 @@ def turnover(connection: Connection, subject: Subject) -> Turnover:
 
 
 def set_one_time_password(connection: Connection, subject: Subject, password_hash: str) -> None:
-    """Set a player's one-time password, which must be changed after log-in, and end all of their sessions."""
+    """Set a player's one-time password, which works for one log-in, and end all of their sessions."""
     values = {"password_hash": password_hash, "must_change_password": True}
     connection.execute(update(Player).where(Player.account_id == subject.account_id).values(values))
     end_sessions(connection, subject)

@@ -34,6 +34,8 @@ class Player(Base):
     profile_picture: Mapped[str | None] = mapped_column(Text)
     is_admin: Mapped[bool] = mapped_column(server_default=false())
     must_change_password: Mapped[bool] = mapped_column(server_default=false())
+    used_one_time_hash: Mapped[str | None] = mapped_column(Text)
+    """The hash of the one-time password with which the player last logged in."""
 
 
 class ProvisionedAdministrator(Base):

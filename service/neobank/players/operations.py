@@ -43,6 +43,8 @@ class Credentials:
     account_id: int
     password_hash: str
     must_change_password: bool
+    used_up: bool
+    """A one-time password with which the player has logged in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,11 @@ def register(
 def authenticate(found: Credentials | None, password: str) -> Credentials:
     """Return the credentials that were found, if this is their password.
 
-    An unknown name and a wrong password raise the same NotAuthenticated, after the same time. It holds no database
-    connection, because hashing is slow and other requests need the connections.
+    An unknown name, a wrong password and a one-time password that was used raise the same NotAuthenticated, after the
+    same time. It holds no database connection, because hashing is slow and other requests need the connections.
     """
     stored = found.password_hash if found else passwords.DUMMY_HASH
-    if not passwords.matches(password, stored) or found is None:
+    if not passwords.matches(password, stored) or found is None or found.used_up:
         raise NotAuthenticated(_WRONG_LOGIN)
     return found
 
@@ -114,9 +116,11 @@ def authenticate(found: Credentials | None, password: str) -> Credentials:
 def lock_credentials(connection: Connection, proven: Credentials) -> None:
     """Check that proven credentials are still valid, and keep them from changing until the transaction ends.
 
-    The password may have been changed while it was verified. Raise NotAuthenticated if it was, AccountFrozen if the
-    account may not act.
+    A one-time password is used by this. The password may have been changed or used while it was verified. Raise
+    NotAuthenticated if it was, AccountFrozen if the account may not act.
     """
+    if proven.must_change_password:
+        _use_one_time_password(connection, proven)
     statement = (
         select(may_act())
         .select_from(Account)
@@ -131,6 +135,20 @@ def lock_credentials(connection: Connection, proven: Credentials) -> None:
         raise AccountFrozen
 
 
+def _use_one_time_password(connection: Connection, proven: Credentials) -> None:
+    statement = (
+        update(Player)
+        .where(
+            Player.account_id == proven.account_id,
+            Player.password_hash == proven.password_hash,
+            Player.used_one_time_hash.is_distinct_from(Player.password_hash),
+        )
+        .values(used_one_time_hash=Player.password_hash)
+    )
+    if connection.execute(statement).rowcount == 0:
+        raise NotAuthenticated(_WRONG_LOGIN)
+
+
 def find_credentials(connection: Connection, name: str) -> Credentials | None:
     """Return the credentials of the player with an equal `names.key`, or None."""
     statement = _credentials().join(Account, Account.id == Player.account_id).where(Account.name_key == names.key(name))
@@ -143,8 +161,9 @@ def credentials(connection: Connection, account_id: int) -> Credentials:
     return Credentials(*connection.execute(_credentials().where(Player.account_id == account_id)).one())
 
 
-def _credentials() -> Select[int, str, bool]:
-    return select(Player.account_id, Player.password_hash, Player.must_change_password)
+def _credentials() -> Select[int, str, bool, bool]:
+    used_up = Player.must_change_password & Player.used_one_time_hash.is_not_distinct_from(Player.password_hash)
+    return select(Player.account_id, Player.password_hash, Player.must_change_password, used_up)
 
 
 def prepare_password(found: Credentials, *, current: str, new: str) -> str:

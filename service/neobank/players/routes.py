@@ -77,7 +77,9 @@ class Registered(Answer):
 class LoggedIn(Answer):
     """The token to send with every further request, and the player it belongs to.
 
-    While `must_change_password` is true, only PUT /api/v1/account/password accepts the token.
+    While `must_change_password` is true, only PUT /api/v1/account/password accepts the token. The password was then a
+    one-time password, which does not work for a second log-in: a player who did not receive this response asks an
+    organiser for a new one.
     """
 
     access_token: str
