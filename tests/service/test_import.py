@@ -3,20 +3,26 @@
 import csv
 import io
 import re
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
-from tests.service.support import Join, LoggedIn
+from neobank.application import create_app
+from neobank.settings import ServingSettings
+from tests.service.support import ADMINISTRATOR, Join, LoggedIn, log_in
 
 pytestmark = pytest.mark.usefixtures("books")
 
 PLAYERS = text("SELECT count(*) FROM players")
 
 
-def send(by: LoggedIn, body: str | bytes, content_type: str = "text/csv") -> TestResponse:
-    return by.client.post("/api/admin/users/import", data=body, content_type=content_type, headers=by.headers)
+def send(by: LoggedIn, body: str | bytes, content_type: str = "text/csv", once: str | None = None) -> TestResponse:
+    headers = by.headers | ({} if once is None else {"Idempotency-Key": once})
+    return by.client.post("/api/admin/users/import", data=body, content_type=content_type, headers=headers)
 
 
 def count(engine: Engine) -> int:
@@ -61,7 +67,8 @@ def test_imported_players_can_log_in_and_have_their_opening_balance(organiser: L
         ("name\n" + "x" * 101, r"Line 2: .*name.*at most 100\b"),
         ('name\n""\n', r"Line 2: .*name.*at least one\b"),
         ('name\n"Neo\n', "not CSV"),
-        ("name\n" + "".join(f"Player {index}\n" for index in range(2001)), r"\b2001 players"),
+        ("name\n" + "".join(f"Player {index}\n" for index in range(2001)), r"\b2000 players"),
+        ("name,faction\nNeo," + "x" * 51, r"Line 2: .*faction.*at most 50\b"),
         ("name\n\x00Neo\n", "Line 2"),
         (b"name\n\xff\n", "UTF-8"),
     ],
@@ -105,6 +112,69 @@ def test_two_thousand_players_are_created_once(organiser: LoggedIn, engine: Engi
     assert "1950 more" in again.get_json()["error"]
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM audit_logs")).scalar_one() == 1
+
+
+def test_a_repeated_import_with_one_key_returns_the_same_passwords(organiser: LoggedIn, engine: Engine) -> None:
+    body = "name\nNeo\nTrinity\n"
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: send(organiser, body, once="friday"), range(4)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {(201, answers[0].text)}, answers
+    assert answers[0].content_type == "text/csv; charset=utf-8"
+    assert count(engine) == 3
+    for row in csv.DictReader(io.StringIO(answers[0].text, newline="")):
+        who = {"character_name": row["Character Name"], "password": row["One-time Password"]}
+        assert organiser.client.post("/api/v1/auth/login", json=who).status_code == 200
+    assert send(organiser, "name\nTank\n", once="friday").status_code == 422
+    assert send(organiser, body, once="saturday").status_code == 400
+    assert count(engine) == 3
+
+
+def test_the_database_contains_no_password_of_an_import(
+    organiser: LoggedIn, engine: Engine, settings: ServingSettings
+) -> None:
+    text_ = send(organiser, "name\nNeo\n", once="friday").text
+    [row] = csv.DictReader(io.StringIO(text_, newline=""))
+    with engine.connect() as connection:
+        stored = connection.execute(text("SELECT answer::text FROM idempotency_records")).scalar_one()
+    assert row["Account Number"] in stored
+    assert row["One-time Password"] not in stored
+    other = create_app(replace(settings, secret_key=b"other" * 8)).test_client()
+    session = log_in(other, ADMINISTRATOR.name, ADMINISTRATOR.password)
+    refused = send(session, "name\nNeo\n", once="friday")
+    assert (refused.status_code, "One-time" in refused.text) == (409, False)
+
+
+def test_passwords_of_different_imports_differ(organiser: LoggedIn) -> None:
+    found: set[str] = set()
+    for name in ("Neo", "Trinity"):
+        body = send(organiser, f"name\n{name}\n{name} 2\n").text
+        found |= {row["One-time Password"] for row in csv.DictReader(io.StringIO(body, newline=""))}
+    assert len(found) == 4
+    assert {len(password) for password in found} == {12}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "name\n" + "a\n" * 500_000,
+        "name\n" + '"a","b"\n' * 125_000,
+        "name\n" + "," * 1_000_000,
+        "," * 1_000_000,
+        "name,faction\n" + f"a,{'x' * 500}\n" * 2000,
+        "name\n" + "\n" * 1_000_000,
+        "name\n" + "".join(f"Player {index}{'x' * 80}\n" for index in range(2000)),
+    ],
+    ids=["lines", "cells", "columns", "titles", "factions", "blank lines", "players"],
+)
+def test_an_import_needs_a_small_multiple_of_its_size_in_memory(organiser: LoggedIn, body: str) -> None:
+    content = body.encode()
+    tracemalloc.start()
+    try:
+        assert send(organiser, content).status_code in {201, 400}
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * 1024 * 1024
 
 
 def test_no_player_is_imported_while_the_bank_is_read_only(organiser: LoggedIn, owner: Engine, engine: Engine) -> None:

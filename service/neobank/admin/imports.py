@@ -1,9 +1,12 @@
 """Import of players from a CSV list: all of them or none, each with a one-time password."""
 
 import csv
+import hmac
 import io
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
@@ -13,8 +16,10 @@ from neobank.errors import BankError
 from neobank.ledger.models import SYSTEM_ID
 from neobank.ledger.money import parse_amount
 from neobank.ledger.operations import Kind, NameTaken, NewTransfer, new_number, pay_many, violated_constraint
-from neobank.players.models import Faction, Player
+from neobank.players.models import MAX_FACTION, Faction, Player
 from neobank.players.operations import OPENING_BALANCE
+from neobank.players.passwords import one_time
+from neobank.web.requests import Answer
 
 MAX_LINES = 2_000
 COLUMNS = ("name", "faction", "opening_balance")
@@ -40,13 +45,63 @@ class PlayerList:
     problems: Mapping[int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """A player who was just created, with their one-time password."""
+class Imported(Answer):
+    """A player who was just created."""
 
     name: str
     account_number: str
-    password: str
+
+
+class ImportRecord(Answer):
+    """The players of an import, as its Idempotency-Key keeps them: from it, only the bank can derive the passwords."""
+
+    salt: str
+    check: str
+    players: list[Imported]
+
+
+@dataclass(frozen=True, slots=True)
+class OneTimePasswords:
+    """The one-time passwords of an import: derived from a random salt and the bank's secret key, never stored."""
+
+    salt: str
+    seed: bytes
+
+    @classmethod
+    def new(cls, secret_key: bytes) -> "OneTimePasswords":
+        """Return the passwords of a new import."""
+        return cls.of(secrets.token_hex(16), secret_key)
+
+    @classmethod
+    def of(cls, salt: str, secret_key: bytes) -> "OneTimePasswords":
+        """Return the passwords of the import with this salt."""
+        return cls(salt, hmac.digest(secret_key, f"one-time passwords of import {salt}".encode(), "sha256"))
+
+    @classmethod
+    def of_record(cls, record: ImportRecord, secret_key: bytes) -> "OneTimePasswords":
+        """Return the passwords of a recorded import. Raise PasswordsLost if its secret key was another one."""
+        found = cls.of(record.salt, secret_key)
+        if not hmac.compare_digest(found.check, record.check):
+            raise PasswordsLost(
+                "These players exist already, but their one-time passwords can't be shown again, because SECRET_KEY was"
+                " replaced: reset their passwords."
+            )
+        return found
+
+    @property
+    def check(self) -> str:
+        """A text that is the same for the same salt and secret key, and discloses no password."""
+        return hmac.digest(self.seed, b"check", "sha256").hex()
+
+    def password(self, index: int) -> str:
+        """Return the password of the player with this index in the list."""
+        return one_time(self.seed, index)
+
+
+class PasswordsLost(BankError):
+    """The passwords of a recorded import cannot be derived any more."""
+
+    status: ClassVar[int] = 409
 
 
 _TAKEN_KEYS = text("SELECT name_key FROM accounts WHERE name_key = ANY (CAST(:keys AS text[]))")
@@ -67,24 +122,33 @@ def parse(content: str) -> PlayerList:
         reader.fieldnames = columns
         if "name" not in columns or len(set(columns)) < len(columns) or not set(columns) <= set(COLUMNS):
             raise BankError(f"The first line must name the columns: name, and optionally {' and '.join(COLUMNS[1:])}.")
-        lines = [(reader.line_num, line) for line in reader]
+        return _parse_lines(reader)
     except csv.Error as error:
         raise BankError(f"The list is not CSV: {error}.") from None
-    if not 1 <= len(lines) <= MAX_LINES:
-        raise BankError(f"The list has {len(lines)} players: send 1 to {MAX_LINES}.")
-    rows, problems = [], dict[int, str]()
-    for number, line in lines:
+
+
+def _parse_lines(reader: "csv.DictReader[str]") -> PlayerList:
+    """Parse one line at a time: a small file may have very many lines, and a parsed line is much larger than its text.
+
+    Raise BankError if there are not 1 to MAX_LINES players, csv.Error if a line is not CSV.
+    """
+    rows, problems = list[Row](), dict[int, str]()
+    for count, line in enumerate(reader, 1):
+        if count > MAX_LINES:
+            raise BankError(f"The list has more than {MAX_LINES} players: divide it.")
         try:
-            rows.append(_row(number, line))
+            rows.append(_row(reader.line_num, line))
         except ValueError as error:
-            problems[number] = str(error)
+            problems[reader.line_num] = str(error)
+    if not rows and not problems:
+        raise BankError(f"The list has 0 players: send 1 to {MAX_LINES}.")
     return PlayerList(rows, problems)
 
 
-def create(connection: Connection, listed: PlayerList, passwords: Sequence[tuple[str, str]]) -> list[Imported]:
+def create(connection: Connection, listed: PlayerList, password_hashes: Sequence[str]) -> list[Imported]:
     """Create the players with their opening balances, all of them or none.
 
-    `passwords` contains the one-time password of each row and its hash.
+    `password_hashes` contains the hash of the one-time password of each row.
     Raise BankError, which names each invalid line and its problem, or what `pay_many` raises; the transaction must
     then be rolled back.
     """
@@ -102,7 +166,7 @@ def create(connection: Connection, listed: PlayerList, passwords: Sequence[tuple
                 "faction": factions[names.key(row.faction)] if row.faction else None,
                 "must_change_password": True,
             }
-            for row, key, (_, password_hash) in zip(rows, keys, passwords, strict=True)
+            for row, key, password_hash in zip(rows, keys, password_hashes, strict=True)
         ],
     )
     transfers = [
@@ -112,10 +176,7 @@ def create(connection: Connection, listed: PlayerList, passwords: Sequence[tuple
     ]
     if transfers:
         pay_many(connection, transfers, kind=Kind.OPENING_BALANCE, memo="Opening balance", actor=SYSTEM_ID)
-    return [
-        Imported(row.name, opened[key][1], password)
-        for row, key, (password, _) in zip(rows, keys, passwords, strict=True)
-    ]
+    return [Imported(name=row.name, account_number=opened[key][1]) for row, key in zip(rows, keys, strict=True)]
 
 
 def _row(number: int, line: Mapping[str | None, str | list[str] | None]) -> Row:
@@ -127,6 +188,8 @@ def _row(number: int, line: Mapping[str | None, str | list[str] | None]) -> Row:
     balance = OPENING_BALANCE
     if opening:
         balance = 0 if opening in {"0", "0.0", "0.00"} else parse_amount(opening)
+    if len(faction) > MAX_FACTION:
+        raise ValueError(f"a faction's name has at most {MAX_FACTION} characters.")
     return Row(number, names.tidy(name), faction or None, balance)
 
 

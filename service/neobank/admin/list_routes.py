@@ -5,12 +5,15 @@ from typing import Any, TypeVar
 
 from apiflask import APIBlueprint, HTTPError
 from flask import Response, request
+from sqlalchemy import Connection
 
 from neobank.admin import imports, reports
 from neobank.admin.actions import record_action
+from neobank.admin.imports import ImportRecord, OneTimePasswords
 from neobank.players import passwords
-from neobank.web.authentication import ORGANISER, bearer
+from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
+from neobank.web.idempotency import once
 
 lists_blueprint = APIBlueprint("admin_lists", __name__, url_prefix="/api/admin/users", tag="Organisers: lists")
 
@@ -41,23 +44,30 @@ def _takes_csv(view: View) -> View:
     description=(
         f"The body is CSV ({CSV}, UTF-8). Its first line names the columns: name, and optionally faction and "
         f"opening_balance. It contains at most {imports.MAX_LINES} players; all of them are created, or none. "
-        "The response is CSV with name, account number and one-time password. The passwords are not shown again."
+        "The response is CSV with name, account number and one-time password. The passwords are shown again only to a "
+        "repeated request with the same Idempotency-Key."
     ),
-    responses=_csv_response(201),
+    responses={**_csv_response(201), 422: {}},
 )
 def post_import() -> Response:
     """Create players from a CSV list."""
-    listed = imports.parse(_csv_body())
-    one_time = [passwords.one_time() for _ in listed.rows]
-    with current_bank().transaction() as connection:
-        created = imports.create(connection, listed, one_time)
-        record_action(connection, "import_players", "players", players=len(created))
+    listed, secret_key = imports.parse(_csv_body()), current_bank().settings.secret_key
+    one_time = OneTimePasswords.new(secret_key)
+    hashes = [passwords.hash_one_time(one_time.password(index)) for index in range(len(listed.rows))]
+
+    def create(connection: Connection) -> ImportRecord:
+        players = imports.create(connection, listed, hashes)
+        record_action(connection, "import_players", "players", players=len(players))
+        return ImportRecord(salt=one_time.salt, check=one_time.check, players=players)
+
+    answer = once(current_caller().account_number, create, status=201)
+    record = ImportRecord.model_validate(answer.get_json()) if isinstance(answer, Response) else answer
+    one_time = OneTimePasswords.of_record(record, secret_key)
     columns = ("Character Name", "Account Number", "One-time Password")
-    return _csv(
-        reports.write_csv(columns, ((player.name, player.account_number, player.password) for player in created)),
-        "players.csv",
-        201,
+    rows = (
+        (player.name, player.account_number, one_time.password(index)) for index, player in enumerate(record.players)
     )
+    return _csv(reports.write_csv(columns, rows), "players.csv", 201)
 
 
 @lists_blueprint.get("/export")

@@ -6,8 +6,8 @@ seconds. At most three quarters of a process's threads may wait, so that payment
 request is rejected with 503 and may be sent again in a few seconds.
 """
 
+import hmac
 import os
-import secrets
 import sys
 import threading
 from collections.abc import Callable
@@ -38,6 +38,7 @@ _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Ty
 _QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
 _QUICK: Final = "$m=8,t=1,p=1$"
 _ALPHABET: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZabcdefghjkmnpqrstvwxyz"
+_ONE_TIME_LENGTH: Final = 12
 
 _COMMON = frozenset(files("neobank.players").joinpath("common_passwords.txt").read_text(encoding="utf-8").split())
 
@@ -101,10 +102,19 @@ def hash_password(password: str) -> str:
     return _queue.run(lambda: _HASHER.hash(password))
 
 
-def one_time() -> tuple[str, str]:
-    """Generate a one-time password, and return it with its hash."""
-    password = "".join(secrets.choice(_ALPHABET) for _ in range(12))
-    return password, _QUICK_HASHER.hash(password)
+def one_time(seed: bytes, index: int) -> str:
+    """Derive the one-time password number `index` from a secret seed of 32 bytes. The same seed gives the same ones."""
+    number = int.from_bytes(hmac.digest(seed, str(index).encode(), "sha256"))
+    characters = []
+    for _ in range(_ONE_TIME_LENGTH):
+        number, place = divmod(number, len(_ALPHABET))
+        characters.append(_ALPHABET[place])
+    return "".join(characters)
+
+
+def hash_one_time(password: str) -> str:
+    """Return the hash to store for a one-time password that `one_time` generated."""
+    return _QUICK_HASHER.hash(password)
 
 
 def matches(password: str, stored: str) -> bool:

@@ -29,16 +29,16 @@ _KEY_REUSED: Final = 422
 
 _ABOUT: Final = f"""
 Money is a JSON number of ¤ with at most two decimals, never a string. A client that computes with binary floating point
-rounds to whole hundredths first: in a double, 69.29 × 100 is 6929.000000000001. Times are ISO 8601 in UTC with a zone.
+rounds to whole hundredths first: in a double, 69.29 * 100 is 6929.000000000001. Times are ISO 8601 in UTC with a zone.
 An optional field may be absent, null or "": all three mean the same, unless the field says otherwise. A field that is
 repeated or not listed is rejected.
 
 An error is `application/problem+json`; `detail` states what is wrong, and `error` is the same text for older clients. A
 rejected request changed nothing. An internal error of the bank is a 500 in the same form.
 
-A POST that moves money or opens a charge takes an `Idempotency-Key`. If the same request is sent again with the same
-key within {RETENTION // timedelta(hours=1)} hours, it is not carried out twice: the client receives the first response
-again. So a client that received no response sends the same request again.
+A POST that moves money, opens a charge or imports players takes an `Idempotency-Key`. If the same
+request is sent again with the same key within {RETENTION // timedelta(hours=1)} hours, it is not carried out twice: the
+client receives the first response again. So a client that received no response sends the same request again.
 """
 
 _EXAMPLES: Final[Mapping[str, object]] = {
