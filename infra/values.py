@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -106,8 +107,14 @@ def _time_zone(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Raise ValueError for an invisible character other than white space, which the service replaces by one space."""
-    if not " ".join(text.split()).isprintable():
+    """Raise ValueError for a name that the service may refuse. It knows which characters are invisible, this does not.
+
+    The service replaces white space by one space. Marks, and symbols that are not ASCII, are refused, because some are
+    invisible; the only invisible letters are fillers.
+    """
+    shown = "".join(text.split())
+    visible = all(unicodedata.category(it)[0] in "LNP" or it.isascii() for it in shown) and shown.isprintable()
+    if not visible or not any(map(str.isalnum, shown)) or any("FILLER" in unicodedata.name(it, "") for it in shown):
         raise ValueError
     return text
 
@@ -179,5 +186,5 @@ PlayerName = Annotated[
         min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f\x7f](.*[^\s\x00-\x1f\x7f])?$", strict=True
     ),
     AfterValidator(_visible),
-    Allowed("a name of 1 to 100 visible characters"),
+    Allowed("a name of 1 to 100 visible characters, with a letter or a digit"),
 ]

@@ -8,7 +8,7 @@ from neobank.casino.exact import DIAL_DEFAULT
 from neobank.casino.games import GAMES
 from neobank.casino.models import DialVersion, GameRow
 from neobank.ledger.models import HOUSE_ID, SYSTEM_ID, Account, Transfer
-from neobank.ledger.operations import Kind, pay
+from neobank.ledger.operations import Kind, NameTaken, pay
 from neobank.players import passwords
 from neobank.players.models import Player, ProvisionedAdministrator
 from neobank.players.operations import find_credentials, register
@@ -44,13 +44,12 @@ def provision_administrator(connection: Connection, administrator: Administrator
     """Create the first administrator, or set their password if the configured one has changed since the last run.
 
     A password that the administrator has changed is kept until a different one is configured.
-    Raise ValueError for an invalid name.
+    Raise ValueError for an invalid new name.
     """
-    name = names.tidy(administrator.name)
-    credentials = find_credentials(connection, name)
+    credentials = find_credentials(connection, administrator.name)
     if credentials is None:
         given = passwords.hash_password(administrator.password)
-        account_id = register(connection, name=name, password_hash=given, faction=None, is_admin=True).account_id
+        account_id = _register_administrator(connection, administrator.name, given)
     else:
         account_id = credentials.account_id
         if _was_given(connection, account_id, administrator.password):
@@ -63,6 +62,16 @@ def provision_administrator(connection: Connection, administrator: Administrator
     connection.execute(
         statement.on_conflict_do_update(index_elements=["account_id"], set_={"given_password_hash": given})
     )
+
+
+def _register_administrator(connection: Connection, name: str, password_hash: str) -> int:
+    try:
+        registered = register(
+            connection, name=names.tidy(name), password_hash=password_hash, faction=None, is_admin=True
+        )
+    except NameTaken as error:
+        raise ValueError(f"The administrator can't be created: {error}") from None
+    return registered.account_id
 
 
 def _was_given(connection: Connection, account_id: int, password: str) -> bool:

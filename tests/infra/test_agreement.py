@@ -117,7 +117,13 @@ def test_both_refuse_what_is_no_time_zone(zone: str) -> None:
     assert not accepted_by_service("casino.timeZone", zone)
 
 
-@given(st.text(max_size=names.MAX_NAME + 1))
+ODD = (
+    "aZ7. \u00e4\u0416\u4e2d\u00ad\u034f\u061c\u0e34\u115f\u1160\u17b4\u180e\u200b\u2028\u2065\u2800\u3164\ufe0f"
+    "\uffa0\ufff0\ufffc\U0001d159\U00016fe4\U000e0001"
+)
+
+
+@given(st.text(max_size=names.MAX_NAME + 1) | st.text(st.sampled_from(ODD)))
 def test_the_service_takes_each_administrators_name_that_the_program_takes(name: str) -> None:
     if accepted_by_program("adminName", name):
         assert accepted_by_service("adminName", name)

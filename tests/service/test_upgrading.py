@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, Row, select, text
 
-from neobank import migrations
+from neobank import migrations, names
 from neobank.application import create_app
 from neobank.audit.verification import verify_chain
 from neobank.casino.verification import verify_rounds
@@ -67,6 +67,7 @@ BLOCKED = text("""
         WHERE usename = current_user AND wait_event_type = 'Lock' AND wait_event = 'relation'
     )
 """)
+SKELETONS = text("SELECT name, skeleton FROM accounts")
 FIGURES = text("SELECT * FROM ledger_figures")
 NUMBERS = select(Account.id, Account.number)
 VIEWS = text("SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'")
@@ -154,6 +155,29 @@ def test_the_previous_image_finds_its_functions_and_columns(owner: Engine, bank_
         assert nullable == "YES" or default or generated == "ALWAYS", (
             f"{table}.{column} has no default, so an INSERT of an older image fails"
         )
+
+
+def test_an_upgrade_tolerates_names_that_look_alike_and_lets_organisers_keep_theirs(
+    owner: Engine, bank_0013: UpgradeSettings
+) -> None:
+    alike = ["\u041erganiser", "\u0405YSTEM", "Sm1th", "Srn\u0456th"]
+    with owner.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO accounts (id, number, name, name_key) SELECT -ordinality, 'NX-' || ordinality, name, name"
+                " FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS given (name)"
+            ),
+            {"names": alike},
+        )
+        connection.execute(
+            text("INSERT INTO players (account_id, password_hash) SELECT id, '' FROM accounts WHERE id < 0")
+        )
+    migrations.upgrade(bank_0013)
+    with owner.connect() as connection:
+        kept: dict[str, str | None] = {it.name: it.skeleton for it in connection.execute(SKELETONS)}
+    assert [kept[name] for name in alike] == [None, None, None, names.skeleton("Smith")]
+    for name in ("Organiser", "SYSTEM", "CASINO HOUSE", "Neo"):
+        assert kept[name] == names.skeleton(name)
 
 
 def test_players_and_organisers_can_log_in_pay_and_spin_after_an_upgrade(

@@ -38,8 +38,15 @@ def groups(connection: Connection) -> Sequence[Group]:
 
 
 def create(connection: Connection, name: str, description: str | None) -> None:
-    """Create a faction. Raise BankError if a faction with an equal name exists (see `names.key`)."""
-    values = {"name": name, "name_key": names.key(name), "description": description}
+    """Create a faction. Raise BankError if a faction has an equal name or one that looks alike (see `names`)."""
+    values = {
+        "name": name,
+        "name_key": names.key(name),
+        "skeleton": names.skeleton(name),
+        "description": description,
+    }
     created = connection.execute(insert(Faction).values(values).on_conflict_do_nothing().returning(Faction.name))
     if created.one_or_none() is None:
-        raise BankError(f"A faction with the name {name} or an equivalent name exists already: choose another name.")
+        raise BankError(
+            f"A faction with the name {name} or one that looks like it exists already: choose another name."
+        )

@@ -105,10 +105,13 @@ class PasswordsLost(BankError):
 
 
 _TAKEN_KEYS = text("SELECT name_key FROM accounts WHERE name_key = ANY (CAST(:keys AS text[]))")
-_OPEN_ACCOUNTS = text(
-    "SELECT open_account(number, name, name_key), number, name_key FROM unnest("
-    "CAST(:numbers AS text[]), CAST(:names AS text[]), CAST(:keys AS text[])) AS line (number, name, name_key)"
-)
+_TAKEN_SKELETONS = text("SELECT skeleton FROM accounts WHERE skeleton = ANY (CAST(:skeletons AS text[]))")
+_OPEN_ACCOUNTS = text("""
+    SELECT open_account(number, name, name_key, skeleton), number, name_key
+    FROM unnest(
+        CAST(:numbers AS text[]), CAST(:names AS text[]), CAST(:keys AS text[]), CAST(:skeletons AS text[])
+    ) AS line (number, name, name_key, skeleton)
+""")
 
 
 def parse(content: str) -> PlayerList:
@@ -196,29 +199,38 @@ def _row(number: int, line: Mapping[str | None, str | list[str] | None]) -> Row:
 def _conflicts(
     connection: Connection, rows: Sequence[Row], keys: Sequence[str], factions: Mapping[str, str]
 ) -> dict[int, str]:
+    skeletons = [names.skeleton(row.name) for row in rows]
     taken = set(connection.execute(_TAKEN_KEYS, {"keys": list(keys)}).scalars())
+    alike = set(connection.execute(_TAKEN_SKELETONS, {"skeletons": skeletons}).scalars())
     problems, seen = dict[int, str](), dict[str, int]()
-    for row, key in zip(rows, keys, strict=True):
+    for row, key, skeleton in zip(rows, keys, skeletons, strict=True):
         conflicts = []
         if key in taken:
             conflicts.append(f"the name {row.name} is taken")
-        if key in seen:
-            conflicts.append(f"the name {row.name} is already in line {seen[key]}")
+        elif skeleton in alike:
+            conflicts.append(f"the name {row.name} looks like the name of another account")
+        if skeleton in seen:
+            conflicts.append(f"the name {row.name}, or one that looks like it, is already in line {seen[skeleton]}")
         if row.faction and names.key(row.faction) not in factions:
             conflicts.append(f"there is no faction {row.faction}")
         if conflicts:
             problems[row.line] = f"{' and '.join(conflicts)}."
-        seen.setdefault(key, row.line)
+        seen.setdefault(skeleton, row.line)
     return problems
 
 
 def _open_accounts(connection: Connection, rows: Sequence[Row], keys: Sequence[str]) -> dict[str, tuple[int, str]]:
     """Open the accounts in one statement; return id and number of each, by name key."""
-    columns = {"numbers": [new_number() for _ in rows], "names": [row.name for row in rows], "keys": list(keys)}
+    columns = {
+        "numbers": [new_number() for _ in rows],
+        "names": [row.name for row in rows],
+        "keys": list(keys),
+        "skeletons": [names.skeleton(row.name) for row in rows],
+    }
     try:
         return {key: (account_id, number) for account_id, number, key in connection.execute(_OPEN_ACCOUNTS, columns)}
     except IntegrityError as error:
-        if violated_constraint(error) == "accounts_name_key_key":
+        if violated_constraint(error) in {"accounts_name_key_key", "accounts_skeleton_key"}:
             raise NameTaken("One of the names has just been taken: send the list again.") from error
         raise
 

@@ -27,7 +27,7 @@ def _faction_name(name: str) -> str:
     name = names.tidy(name)
     if any(character in name for character in "/?#"):
         raise ValueError("a faction's name must not contain / ? or #, because URLs contain it.")
-    if names.key(name) == names.key(NO_FACTION):
+    if names.skeleton(name) == names.skeleton(NO_FACTION):
         raise ValueError(f"the name {NO_FACTION} is reserved for the players without a faction.")
     return name
 

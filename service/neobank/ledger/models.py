@@ -49,6 +49,8 @@ class Account(Base):
     number: Mapped[str] = mapped_column(Text, unique=True)
     name: Mapped[str] = mapped_column(Text)
     name_key: Mapped[str] = mapped_column(Text, unique=True)
+    skeleton: Mapped[str | None] = mapped_column(Text, unique=True)
+    """`names.skeleton`; NULL if an older image opened the account, or if an account that looks alike had it already."""
     shards: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     frozen: Mapped[bool] = mapped_column(Boolean, server_default=false())
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

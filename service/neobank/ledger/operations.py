@@ -119,9 +119,10 @@ class AccountFrozen(Forbidden):
 
 
 class NameTaken(BankError):
-    """Another account has this name or one with the same key (see neobank.names)."""
+    """Another account has this name, one with the same key, or one that looks alike (see neobank.names)."""
 
 
+_OPEN_ACCOUNT = select(func.open_account(*(bindparam(name) for name in ("number", "name", "name_key", "skeleton"))))
 _POST = select(
     func.post_payment(
         *(bindparam(name) for name in ("debit", "number", "amount", "kind", "memo", "actor"))
@@ -194,16 +195,19 @@ def violated_constraint(error: IntegrityError) -> str | None:
     return getattr(diagnostics, "constraint_name", None)
 
 
-def open_account(connection: Connection, *, name: str, name_key: str) -> int:
-    """Open an account with a balance of zero, and return its id. Raise NameTaken if the key is in use."""
-    statement = select(func.open_account(bindparam("number"), bindparam("name"), bindparam("name_key")))
+def open_account(connection: Connection, *, name: str, name_key: str, skeleton: str) -> int:
+    """Open an account with a balance of zero, and return its id. Raise NameTaken if key or skeleton are in use."""
+    values = {"number": new_number(), "name": name, "name_key": name_key, "skeleton": skeleton}
     try:
-        account_id: int = connection.execute(
-            statement, {"number": new_number(), "name": name, "name_key": name_key}
-        ).scalar_one()
+        account_id: int = connection.execute(_OPEN_ACCOUNT, values).scalar_one()
     except IntegrityError as error:
-        if violated_constraint(error) == "accounts_name_key_key":
-            raise NameTaken(f"The name {name} is taken. Choose another name.") from error
+        match violated_constraint(error):
+            case "accounts_name_key_key":
+                raise NameTaken(f"The name {name} is taken. Choose another name.") from error
+            case "accounts_skeleton_key":
+                raise NameTaken(
+                    f"The name {name} looks like the name of another account. Choose a name that differs more."
+                ) from error
         raise
     return account_id
 

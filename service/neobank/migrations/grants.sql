@@ -6,7 +6,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC, neobank, neobank_metri
 
 -- Only the ledger's functions write its tables.
 GRANT SELECT ON alembic_version, accounts, balances, transfers, ledger_figures TO neobank;
-GRANT EXECUTE ON FUNCTION open_account, set_frozen, may_act, post_payment, post_transfers TO neobank;
+GRANT EXECUTE ON FUNCTION open_account(text, text, text, text), set_frozen, may_act, post_payment, post_transfers TO neobank;
 
 -- Only record_audit inserts audit rows.
 GRANT SELECT ON audit_logs TO neobank;
@@ -27,6 +27,6 @@ GRANT EXECUTE ON FUNCTION open_casino, look_at_spin, settle_round, rotate_seed, 
     set_game TO neobank;
 
 -- functions/compatibility.sql states which images call these, and which revision removes them.
-GRANT EXECUTE ON FUNCTION post_transfer, begin_spin, settle_spin TO neobank;
+GRANT EXECUTE ON FUNCTION post_transfer, begin_spin, settle_spin, open_account(text, text, text) TO neobank;
 
 GRANT SELECT ON ledger_figures TO neobank_metrics;

@@ -19,6 +19,7 @@ class Faction(Base):
 
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     name_key: Mapped[str] = mapped_column(Text, unique=True)
+    skeleton: Mapped[str | None] = mapped_column(Text, unique=True)
     description: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 

@@ -83,7 +83,7 @@ def register(
     """Open an account for a new player and pay the opening balance. Raise NameTaken or UnknownFaction."""
     if faction is not None:
         faction = recognise(connection, faction)
-    account_id = open_account(connection, name=name, name_key=names.key(name))
+    account_id = open_account(connection, name=name, name_key=names.key(name), skeleton=names.skeleton(name))
     connection.execute(
         insert(Player).values(account_id=account_id, password_hash=password_hash, faction=faction, is_admin=is_admin)
     )

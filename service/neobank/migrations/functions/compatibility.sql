@@ -57,3 +57,10 @@ BEGIN
     FROM settle_round(NULL, p_account, p_nonce, p_game, p_version, p_dial, p_sheet, p_loose, p_stops, p_free,
         p_line_bet, p_bet, p_win, p_largest, p_awarded, p_day, p_try) AS settled;
 END $$;
+
+-- Images before revision 0015 call it; remove it, with its grant, in revision 0016.
+CREATE OR REPLACE FUNCTION open_account(p_number text, p_name text, p_name_key text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN open_account(p_number, p_name, p_name_key, NULL);
+END $$;

@@ -38,13 +38,14 @@ BEGIN
 END $$;
 
 -- Opens an ordinary account with one balance of zero and a floor of zero. Returns its id. Raises unique_violation if
--- the number or the name is in use; the constraint tells which.
-CREATE OR REPLACE FUNCTION open_account(p_number text, p_name text, p_name_key text) RETURNS bigint
+-- the number, the name or one that looks like it is in use; the constraint tells which.
+CREATE OR REPLACE FUNCTION open_account(p_number text, p_name text, p_name_key text, p_skeleton text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     v_id bigint;
 BEGIN
-    INSERT INTO accounts (number, name, name_key) VALUES (p_number, p_name, p_name_key) RETURNING id INTO v_id;
+    INSERT INTO accounts (number, name, name_key, skeleton) VALUES (p_number, p_name, p_name_key, p_skeleton)
+    RETURNING id INTO v_id;
     INSERT INTO balances (account_id, shard, floor) VALUES (v_id, 0, 0);
     RETURN v_id;
 END $$;
