@@ -18,6 +18,7 @@ from neobank.monitoring import requests
 from neobank.payments.routes import payments_blueprint
 from neobank.players import passwords
 from neobank.players.directory_routes import directory_blueprint
+from neobank.players.picture_routes import pictures_blueprint
 from neobank.players.routes import account_blueprint, auth_blueprint
 from neobank.players.session_routes import sessions_blueprint
 from neobank.settings import ServingSettings
@@ -36,6 +37,7 @@ BLUEPRINTS = (
     status_blueprint,
     auth_blueprint,
     account_blueprint,
+    pictures_blueprint,
     sessions_blueprint,
     directory_blueprint,
     payments_blueprint,

@@ -38,6 +38,7 @@ class Limit(StrEnum):
     PASSWORDS = "passwords"
     LOOKUPS = "lookups"
     SEARCHES = "searches"
+    PICTURES = "pictures"
 
 
 RATES: Final[Mapping[Limit, str]] = {Limit(name): rate for name, rate in CONTRACT.rate_limits.defaults.items()}

@@ -81,7 +81,8 @@ def empty_bank(owner: Engine, upgraded: UpgradeSettings) -> UpgradeSettings:
         connection.execute(
             text(
                 "TRUNCATE transfers, reversals, charges, api_keys, audit_logs, sessions, idempotency_records,"
-                " provisioned_administrators, players, rounds, free_spins, casino_players, seeds, dial_versions, games"
+                " provisioned_administrators, pictures, players, rounds, free_spins, casino_players, seeds,"
+                " dial_versions, games"
             )
         )
         connection.execute(

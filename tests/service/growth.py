@@ -12,6 +12,7 @@ GROWING = frozenset(
         "balances",
         "charges",
         "free_spins",
+        "pictures",
         "players",
         "rounds",
         "seeds",
@@ -32,6 +33,8 @@ PLAYERS = text("""
         SELECT id, 'starlight_smuggler', 1, 500, 1, 10000, '0' FROM made
     ), registered AS (
         INSERT INTO players (account_id, password_hash) SELECT id, 'none' FROM made
+    ), pictured AS (
+        INSERT INTO pictures (account_id, token, image) SELECT id, md5(id::text), '' FROM made
     ), seeded AS (
         INSERT INTO seeds (account_id, server_seed) SELECT id, sha256(id::text::bytea) FROM made
     )

@@ -27,6 +27,7 @@ ALLOWED = {
         "ledger_figures": {"SELECT"},
         "players": {"SELECT", "INSERT", "UPDATE"},
         "idempotency_records": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+        "pictures": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "sessions": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "factions": {"SELECT", "INSERT"},
         "reversals": {"SELECT", "INSERT"},

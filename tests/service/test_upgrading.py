@@ -151,8 +151,9 @@ def test_the_previous_image_finds_its_functions_and_columns(owner: Engine, bank_
     with owner.connect() as connection:
         assert set(connection.execute(EXECUTABLE).scalars()) >= CALLED
     assert set(before["columns"]) <= set(after["columns"])
+    tables = {row[0] for row in before["columns"]}
     for table, column, _, nullable, default, generated in set(after["columns"]) - set(before["columns"]):
-        assert nullable == "YES" or default or generated == "ALWAYS", (
+        assert table not in tables or nullable == "YES" or default or generated == "ALWAYS", (
             f"{table}.{column} has no default, so an INSERT of an older image fails"
         )
 

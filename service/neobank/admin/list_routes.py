@@ -1,7 +1,6 @@
 """Organisers' routes that import and export players as CSV."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from apiflask import APIBlueprint, HTTPError
 from flask import Response, request
@@ -14,10 +13,9 @@ from neobank.players import passwords
 from neobank.web.authentication import ORGANISER, bearer, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.idempotency import once
+from neobank.web.requests import content_of, takes
 
 lists_blueprint = APIBlueprint("admin_lists", __name__, url_prefix="/api/admin/users", tag="Organisers: lists")
-
-View = TypeVar("View", bound=Callable[..., object])
 
 CSV = "text/csv"
 MAX_LIST = 1024 * 1024
@@ -29,17 +27,9 @@ def _csv_response(status: int) -> dict[int | str, dict[str, str | dict[str, dict
     return {status: {"description": "A list of players", "content": {CSV: {"schema": {"type": "string"}}}}}
 
 
-def _takes_csv(view: View) -> View:
-    """Document a CSV request body, where APIFlask's `input` documents the other bodies."""
-    vars(view).setdefault("_spec", {}).update(
-        body={"type": "string", "examples": ["name,faction,opening_balance\nNeo,Runners,250\n"]}, content_type=CSV
-    )
-    return view
-
-
 @lists_blueprint.post("/import")
 @lists_blueprint.auth_required(bearer, roles=[ORGANISER])
-@_takes_csv
+@takes([CSV], {"type": "string", "examples": ["name,faction,opening_balance\nNeo,Runners,250\n"]})
 @lists_blueprint.doc(
     description=(
         f"The body is CSV ({CSV}, UTF-8). Its first line names the columns: name, and optionally faction and "
@@ -82,11 +72,9 @@ def get_export() -> Response:
 
 
 def _csv_body() -> str:
-    if request.mimetype != CSV:
-        raise HTTPError(415, f"The body must be CSV: send Content-Type: {CSV}.")
-    request.max_content_length = MAX_LIST
+    content = content_of(request, [CSV], MAX_LIST)
     try:
-        return request.get_data().decode()
+        return content.decode()
     except UnicodeDecodeError:
         raise HTTPError(400, "The body is not UTF-8: send the list as CSV in UTF-8.") from None
 

@@ -14,7 +14,7 @@ GRANT EXECUTE ON FUNCTION record_audit TO neobank;
 
 GRANT SELECT, INSERT, UPDATE ON players TO neobank;
 GRANT EXECUTE ON FUNCTION find_caller TO neobank;
-GRANT SELECT, INSERT, UPDATE, DELETE ON sessions, idempotency_records, rate_limit_counters TO neobank;
+GRANT SELECT, INSERT, UPDATE, DELETE ON pictures, sessions, idempotency_records, rate_limit_counters TO neobank;
 GRANT SELECT, INSERT ON factions, reversals TO neobank;
 GRANT SELECT, UPDATE ON switches TO neobank;
 GRANT SELECT, INSERT, UPDATE (revoked_at) ON api_keys TO neobank;

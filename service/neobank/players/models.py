@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Text, false, func
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, LargeBinary, Text, false, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from neobank.database import Base
@@ -37,6 +37,19 @@ class Player(Base):
     must_change_password: Mapped[bool] = mapped_column(server_default=false())
     used_one_time_hash: Mapped[str | None] = mapped_column(Text)
     """The hash of the one-time password with which the player last logged in."""
+
+
+class Picture(Base):
+    """The image of a player as the bank stores it; `token` is the end of its path in `Player.profile_picture`."""
+
+    __tablename__ = "pictures"
+    __table_args__ = (CheckConstraint("octet_length(image) <= 262144", name="picture_is_small"),)
+
+    account_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey(Player.account_id), primary_key=True, autoincrement=False
+    )
+    token: Mapped[str] = mapped_column(Text, unique=True)
+    image: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class ProvisionedAdministrator(Base):

@@ -11,7 +11,7 @@ from neobank.errors import BankError, NotAuthenticated, NotFound
 from neobank.free_spins import free_spins_of
 from neobank.ledger.models import SYSTEM_ID, Account
 from neobank.ledger.operations import AccountFrozen, Kind, balance_of, may_act, open_account, pay
-from neobank.players import passwords
+from neobank.players import passwords, pictures
 from neobank.players.factions import recognise
 from neobank.players.models import Player
 
@@ -193,14 +193,15 @@ def change_password(connection: Connection, found: Credentials, new_hash: str) -
 def change_profile(
     connection: Connection, account_id: int, *, faction: str | None, profile_picture: str | None
 ) -> Profile:
-    """Change the fields of a player's profile that are not None; a blank faction leaves it. Raise UnknownFaction."""
-    changes: dict[str, str | None] = {}
+    """Change the fields of a player's profile that are not None; a blank faction leaves it.
+
+    Raise UnknownFaction or InvalidImage.
+    """
+    if profile_picture is not None:  # first, because an upload locks the picture before the player as well
+        pictures.change(connection, account_id, profile_picture)
     if faction is not None:
-        changes["faction"] = recognise(connection, faction) if names.key(faction) else None
-    if profile_picture is not None:
-        changes["profile_picture"] = profile_picture
-    if changes:
-        connection.execute(update(Player).where(Player.account_id == account_id).values(changes))
+        chosen = recognise(connection, faction) if names.key(faction) else None
+        connection.execute(update(Player).where(Player.account_id == account_id).values(faction=chosen))
     return profile(connection, account_id)
 
 

@@ -1,7 +1,17 @@
-"""Profile pictures: one emoji, or the https URL of an image."""
+"""Profile pictures: one emoji, or an image that the bank keeps. Older ones may be the https URL of an image."""
 
+import io
 import re
+import secrets
+from threading import Lock
 from typing import Final
+
+from PIL import Image, ImageOps
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from neobank.errors import BankError, Busy, NotFound
+from neobank.players.models import Picture, Player
 
 MAX_PICTURE: Final = 500
 
@@ -15,19 +25,119 @@ _FLAG = "[\U0001f1e6-\U0001f1ff]{2}"
 _KEYCAP = "[0-9#*]\ufe0f?\u20e3"
 _EMOJI = re.compile(f"{_ELEMENT}(?:\u200d{_ELEMENT}){{0,5}}|{_FLAG}|{_KEYCAP}")
 
-# A URL that is safe in any HTML attribute: a host with a dot, no user, no quote, bracket or white space.
-_URL = re.compile(
-    r"https://(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z0-9-]{2,63}(?::[0-9]{1,5})?(?:[/?#][A-Za-z0-9\-._~:/?#@!$&()*+,;=%]*)?"
-)
+MAX_UPLOAD: Final = 512 * 1024
+"""The maximum size of an uploaded image, in bytes."""
+
+MAX_PIXELS: Final = 2_000_000
+"""The maximum number of pixels of an uploaded image: to decode WebP, the worst case, takes 22 bytes of memory for each."""
+
+SIDE: Final = 256
+"""The maximum width and height of a stored image, in pixels."""
+
+FORMATS: Final = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
+"""The content types of uploads, with Pillow's names of their formats."""
+
+STORED_TYPE: Final = "image/webp"
+
+_PATH: Final = "/api/v1/pictures/"
+_WAIT: Final = 2  # seconds for which an upload waits for the one that the process is decoding
+_decoding = Lock()
 
 
-def picture(text: str) -> str:
-    """Return the picture, trimmed. Raise ValueError with a message if it is neither an emoji nor an https URL."""
-    trimmed = text.strip()
-    if len(trimmed) > MAX_PICTURE:
-        raise ValueError(f"must have at most {MAX_PICTURE} characters.")
-    if not (_EMOJI.fullmatch(trimmed) or _URL.fullmatch(trimmed)):
-        raise ValueError(
-            "must be one emoji, or the URL of an image that starts with https:// and has no user, quote or space."
+class InvalidImage(BankError):
+    """The upload is not an image that the bank accepts."""
+
+
+class TooManyImages(Busy):
+    """The process is decoding another image."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many pictures are being uploaded right now: try again in a few seconds.")
+
+
+def is_emoji(text: str) -> bool:
+    """Return whether a text is one emoji."""
+    return _EMOJI.fullmatch(text) is not None
+
+
+def encode(content: bytes) -> bytes:
+    """Return an image as the bank stores it: WebP of at most SIDE pixels in width and height, without metadata.
+
+    A process decodes one image at a time, so that many uploads need no more memory than one. Raise InvalidImage or
+    TooManyImages.
+    """
+    if not _decoding.acquire(timeout=_WAIT):
+        raise TooManyImages
+    try:
+        return _encode(content)
+    except BankError:
+        raise
+    except Exception:  # noqa: BLE001  # Pillow's decoders raise exceptions of many types for malformed files
+        raise InvalidImage("The file is damaged, or not a PNG, JPEG or WebP image: send another one.") from None
+    finally:
+        _decoding.release()
+
+
+def _encode(content: bytes) -> bytes:
+    with Image.open(io.BytesIO(content), formats=[*FORMATS.values()]) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise InvalidImage(
+                f"The image has {image.width} x {image.height} pixels: send at most {MAX_PIXELS} pixels in all."
+            )
+        if getattr(image, "is_animated", False):
+            raise InvalidImage("The image is animated: send one that is not.")
+        image.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded at a fraction of its size
+        upright = ImageOps.exif_transpose(image)
+    shown = upright if upright.mode in {"RGB", "RGBA"} else upright.convert("RGBA")
+    shown.thumbnail((SIDE, SIDE), reducing_gap=2.0)
+    # A new image, because a converted one keeps the metadata of its source, and the encoder writes them.
+    clean = Image.new("RGBA", shown.size)
+    clean.paste(shown.convert("RGBA"))
+    encoded = io.BytesIO()
+    clean.save(encoded, "WEBP", quality=80)
+    return encoded.getvalue()
+
+
+def path_of(token: str) -> str:
+    """Return the path under which the bank serves a stored image."""
+    return f"{_PATH}{token}"
+
+
+def store(connection: Connection, account_id: int, image: bytes) -> None:
+    """Make an encoded image the picture of a player, under a new path, which no other player can guess."""
+    token = secrets.token_urlsafe(16)
+    values = {"token": token, "image": image}
+    statement = insert(Picture).values(values | {"account_id": account_id})
+    connection.execute(statement.on_conflict_do_update(index_elements=["account_id"], set_=values))
+    connection.execute(update(Player).where(Player.account_id == account_id).values(profile_picture=path_of(token)))
+
+
+def remove(connection: Connection, account_id: int, instead: str | None = None) -> None:
+    """Replace the picture of a player by an emoji, or by none."""
+    connection.execute(delete(Picture).where(Picture.account_id == account_id))
+    connection.execute(update(Player).where(Player.account_id == account_id).values(profile_picture=instead))
+
+
+def change(connection: Connection, account_id: int, picture: str) -> None:
+    """Change a player's picture to an emoji. The present value of any kind may be sent again.
+
+    Raise InvalidImage for another text. The URL of an image elsewhere would tell its server who looks at it.
+    """
+    picture = picture.strip()
+    if is_emoji(picture):
+        remove(connection, account_id, instead=picture)
+        return
+    present = connection.execute(select(Player.profile_picture).where(Player.account_id == account_id)).scalar_one()
+    if picture != present:
+        raise InvalidImage(
+            "profile_picture: must be one emoji. The bank does not show images of other servers: upload an image with"
+            " PUT /api/v1/account/picture."
         )
-    return trimmed
+
+
+def stored(connection: Connection, token: str) -> bytes:
+    """Return the stored image with this token. Raise NotFound if there is none."""
+    image = connection.execute(select(Picture.image).where(Picture.token == token)).scalar_one_or_none()
+    if image is None:
+        raise NotFound("There is no such picture: its player has changed it.")
+    return bytes(image)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from apiflask import APIBlueprint, EmptySchema
 from flask import Response
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from neobank import sessions
 from neobank.errors import NotAuthenticated
@@ -21,8 +21,8 @@ from neobank.players.operations import (
     profile,
     register,
 )
-from neobank.players.pictures import MAX_PICTURE, picture
-from neobank.players.schemas import CharacterName, FactionName, NewPassword, User
+from neobank.players.pictures import MAX_PICTURE
+from neobank.players.schemas import CharacterName, FactionName, NewPassword, ProfileChanged, User
 from neobank.settings import Limit
 from neobank.switches.operations import MAX_CODE, read_switches
 from neobank.web.authentication import bearer, begin_session, current_caller
@@ -51,13 +51,13 @@ class LogIn(Body):
 
 
 class ProfileChange(Body):
-    """The fields to change; a picture is one emoji or the https URL of an image.
+    """The fields to change. A picture is one emoji; PUT /api/v1/account/picture takes an image.
 
     An empty `faction` leaves the faction; null or an absent field does not change it.
     """
 
     faction: FactionName | None = None
-    profile_picture: Maybe[Annotated[Text, Field(max_length=MAX_PICTURE), AfterValidator(picture)]] = None
+    profile_picture: Maybe[Annotated[Text, Field(max_length=MAX_PICTURE)]] = None
 
 
 class PasswordChange(Body):
@@ -90,13 +90,6 @@ class LoggedIn(Answer):
 class OwnAccount(Answer):
     """The caller's account."""
 
-    account: User
-
-
-class ProfileChanged(Answer):
-    """The caller's account after the change."""
-
-    message: str
     account: User
 
 

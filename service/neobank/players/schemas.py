@@ -45,3 +45,10 @@ class User(Answer):
             free_spins=profile.free_spins,
             created_at=profile.created_at,
         )
+
+
+class ProfileChanged(Answer):
+    """The caller's account after the change."""
+
+    message: str
+    account: User
