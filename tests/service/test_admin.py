@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
 from neobank.application import create_app
+from tests.service.locks import await_waiting, locked_balance
 from tests.service.support import Join, LoggedIn, bank_of
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -227,6 +228,26 @@ def test_a_credit_reaches_every_member_of_a_faction_once(organiser: LoggedIn, pl
     assert listed["Runners"] == {"faction": "Runners", "user_count": 3, "total_balance": 3030}
     assert listed["None"]["user_count"] == 3
     assert list(listed) == ["CorpSec", "Runners", "Syndicate", "Technocrats", "None"]
+
+
+def test_a_credit_reaches_those_who_were_members_when_it_was_requested(
+    organiser: LoggedIn, player: Join, owner: Engine, engine: Engine
+) -> None:
+    """The credit waits for a balance. Meanwhile members leave, move and join."""
+    stays, leaves, moves, joins = (player(name) for name in ("Stays", "Leaves", "Moves", "Joins"))
+    for member in (stays, leaves, moves):
+        member.send("PUT", "/account/profile", faction="Runners")
+    path = "/factions/Runners/add-credits"
+    with ThreadPoolExecutor(1) as pool:
+        with locked_balance(owner, stays.number):
+            credited = pool.submit(organiser.administer, "POST", path, amount=10, reason="Loot")
+            await_waiting(engine, 1)
+            leaves.send("PUT", "/account/profile", faction="")
+            moves.send("PUT", "/account/profile", faction="CorpSec")
+            joins.send("PUT", "/account/profile", faction="Runners")
+            assert not credited.done()
+        assert credited.result().get_json()["affected_users"] == 3
+    assert [member.balance() for member in (stays, leaves, moves, joins)] == [1010, 1010, 1010, 1000]
 
 
 @pytest.mark.parametrize(

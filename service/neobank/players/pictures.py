@@ -29,7 +29,7 @@ MAX_UPLOAD: Final = 512 * 1024
 """The maximum size of an uploaded image, in bytes."""
 
 MAX_PIXELS: Final = 2_000_000
-"""The maximum number of pixels of an uploaded image: to decode WebP, the worst case, takes 22 bytes of memory for each."""
+"""The maximum number of pixels of an uploaded image. Decoding WebP, the worst case, takes 22 bytes of memory each."""
 
 SIDE: Final = 256
 """The maximum width and height of a stored image, in pixels."""
