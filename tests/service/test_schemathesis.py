@@ -44,7 +44,7 @@ ACTORS: Final = {
 REFUSED: Final[dict[str, str]] = {
     "POST /api/v1/auth/register": "the name is taken or unprintable, the password common, or the faction unknown",
     "PUT /api/v1/account/password": "the new password is common or the current one",
-    "PUT /api/v1/account/profile": "the faction is unknown, or the picture neither an emoji nor an https URL",
+    "PUT /api/v1/account/profile": "the faction is unknown, or the picture no emoji",
     "GET /api/v1/account/transactions/search": "the search text is blank",
     "GET /api/v1/players/lookup": "both parameters are given, or neither",
     "POST /api/v1/transactions": "the account is unknown or the payer's own, or the balance too low",
@@ -56,7 +56,7 @@ REFUSED: Final[dict[str, str]] = {
     "POST /api/v1/external/charges": "the player is unknown or the vendor",
     "POST /api/v1/external/charges/{charge_id}/refund": "the amount is more than was paid, or the balance too low",
     "POST /api/admin/api-keys": "the account is unknown, or the expiry in the past",
-    "PUT /api/admin/switches": "registration by code without a code",
+    "PUT /api/admin/switches": "the event code is missing or too short",
     "PUT /api/admin/users/{number}/exclusion": "the reason is blank, or the time of the exclusion invalid",
     "POST /api/admin/users/import": "the body is not a valid list of players",
     "GET /api/admin/users/search": "the search text is blank",

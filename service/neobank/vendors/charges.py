@@ -103,7 +103,7 @@ _PENDING: Final = text(
     + _DETAILS.format(charges="listed")
     + "ORDER BY expires_at DESC, charges.id DESC"
 )
-_LOCK_VENDOR: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('charges', :vendor))")
+_LOCK_PLAYER: Final = text("SELECT FROM players WHERE account_id = :player FOR NO KEY UPDATE")
 _PENDING_COUNT: Final = text(
     "SELECT count(*) FROM charges WHERE player_id = :player AND account_id = :vendor"
     " AND status = 'pending' AND expires_at > now()"
@@ -238,9 +238,9 @@ def _player(connection: Connection, number: str, vendor: int) -> int:
 def _refuse_too_many(connection: Connection, number: str, player: int, vendor: int) -> None:
     """Raise TooManyPending if the vendor may not create another charge for the player.
 
-    The vendor's lock lasts until the transaction ends, so that concurrent requests do not exceed the limit.
+    The player's row stays locked until the transaction ends, so that concurrent requests do not exceed the limit.
     """
-    connection.execute(_LOCK_VENDOR, {"vendor": vendor})
+    connection.execute(_LOCK_PLAYER, {"player": player})
     pending = connection.execute(_PENDING_COUNT, {"player": player, "vendor": vendor}).scalar_one()
     if pending >= MAX_PENDING:
         raise TooManyPending(
