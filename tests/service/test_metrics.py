@@ -6,12 +6,14 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from prometheus_client import generate_latest
+from prometheus_client.mmap_dict import MmapedDict
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -19,8 +21,10 @@ from neobank.contract import CONTRACT
 from neobank.errors import BankError
 from neobank.ledger.operations import Kind, pay
 from neobank.migrations import upgrade
+from neobank.monitoring import shared
 from neobank.settings import UpgradeSettings
 from tests.bank import Player
+from tests.disks import small_disk
 from tests.service.serving import CONNECTIONS, WORKERS, Exporter, Samples, Served, exporter, gunicorn, scraped
 from tests.service.support import Database, Join, LoggedIn, NewTerminal, bank_of, neobank
 from tools.postgres import free_port
@@ -159,6 +163,45 @@ def test_a_restart_resets_the_counts(
     served.process.wait(timeout=60)
     with gunicorn(database.url("application"), tmp_path / "second.log", METRICS_FOLDER=str(folder)):
         assert metrics.scrape()[TRANSFERS + "opening_balance"] == 0
+
+
+def test_a_full_disk_delays_metrics_and_disturbs_no_request(
+    database: Database, fresh: UpgradeSettings, tmp_path: Path
+) -> None:
+    """With old files that had a size but no disk space, a worker died of SIGBUS at its first metric."""
+    del fresh
+    with small_disk(tmp_path / "metrics", 4) as disk:
+        disk.fill()
+        with gunicorn(database.url("application"), tmp_path / "log", METRICS_FOLDER=str(disk.folder)) as served:
+            workers = served.workers()
+            neo, trinity = served.bank.join("Neo"), served.bank.join("Trinity")
+            assert served.bank.pay(neo, trinity, 1)[0] == 201
+            with exporter(tmp_path / "metrics.log", "metrics", METRICS_FOLDER=str(disk.folder)) as metrics:
+                assert metrics.scrape() == {}
+                disk.clear()
+                while TRANSFERS + "transfer" not in (seen := metrics.scrape()):
+                    assert served.bank.pay(neo, trinity, 1)[0] == 201
+            assert seen[TRANSFERS + "transfer"] > 0
+            assert served.workers() == workers
+
+
+def test_a_file_that_cannot_grow_keeps_its_values_and_gets_the_others_later(tmp_path: Path) -> None:
+    file = tmp_path / "metrics" / "counter_1.db"
+
+    def found() -> list[float]:
+        return [value for _, value, _, _ in MmapedDict.read_all_values_from_file(str(file))]  # type: ignore[no-untyped-call]
+
+    with small_disk(file.parent, 4) as disk, closing(shared.AllocatedFile(str(file))) as written:
+        disk.fill()
+        for number in range(2000):
+            written.write_value(f"key {number:100}", number, 0)
+        kept = found()
+        assert 0 < len(kept) < 2000
+        assert kept == list(range(len(kept)))
+        assert written.read_value(f"key {1999:100}") == (0, 0)
+        disk.clear()
+        written.write_value(f"key {1999:100}", 1999, 0)
+        assert found() == [*kept, 1999]
 
 
 @pytest.fixture
