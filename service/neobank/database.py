@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from psycopg2 import OperationalError, extensions
+from psycopg2.errors import DiskFull
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
@@ -82,6 +83,11 @@ def _commit_each_statement(dbapi_connection: object, _record: object) -> None:
 def _driver(connection: object) -> extensions.connection:
     assert isinstance(connection, extensions.connection)  # noqa: S101  # psycopg2 is the only driver
     return connection
+
+
+def disk_is_full(error: SQLAlchemyError) -> bool:
+    """Return whether the error is PostgreSQL's report that it has no disk space left."""
+    return isinstance(getattr(error, "orig", None), DiskFull)
 
 
 def reason(error: SQLAlchemyError) -> str:

@@ -32,3 +32,9 @@ class Busy(BankError):
 
     status = 503
     retry_after: ClassVar[int] = 2
+
+
+class DiskFull(Busy):
+    """The database has no disk space for what the request would record."""
+
+    retry_after: ClassVar[int] = 10

@@ -25,13 +25,17 @@ from sqlalchemy import (
     insert,
     select,
 )
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from neobank.database import Base
+from neobank.database import Base, disk_is_full
 
 LIFETIME: Final = timedelta(days=7)
 SEEN: Final = timedelta(minutes=1)
 """The precision of `last_seen_at`: a request updates it only if it is older than this."""
+
+NEVER: Final = 2 * LIFETIME
+"""An age that no session reaches, so that `last_seen_at` is not updated."""
 
 MAX_LISTED: Final = 100
 
@@ -88,9 +92,17 @@ def begin(connection: Connection, account_id: int, *, secret_key: bytes, device:
 
 
 def find_caller(connection: Connection, token: str, *, secret_key: bytes) -> Caller | None:
-    """Return the player whose open session has this token, or None, and update the session's `last_seen_at`."""
+    """Return the player whose open session has this token, or None, and update the session's `last_seen_at`.
+
+    On a full disk `last_seen_at` stays, so that players can still read. The connection must be in autocommit mode.
+    """
     values = {"token_hash": _hash(token, secret_key), "seen": SEEN}
-    row = connection.execute(_FIND_CALLER, values).one()  # all NULL if no open session has the token
+    try:
+        row = connection.execute(_FIND_CALLER, values).one()  # all NULL if no open session has the token
+    except OperationalError as error:
+        if not disk_is_full(error):
+            raise
+        row = connection.execute(_FIND_CALLER, values | {"seen": NEVER}).one()
     return None if row.session_id is None else Caller(*row)
 
 

@@ -82,7 +82,8 @@ _DESCRIPTIONS: Final[Mapping[int, str]] = {
     415: "The body does not have the content type that is listed.",
     422: f"The {HEADER} was already used for another request.",
     429: "The rate limit is exceeded: Retry-After states when to try again.",
-    503: "The bank is too busy, or can't reach its database: nothing was done. Retry-After states when to try again.",
+    503: "The bank is too busy, can't reach its database, or its database's disk is full: nothing was done."
+    " Retry-After states when to try again.",
 }
 
 _HEADERS: Final[Mapping[str, Part]] = {
