@@ -92,16 +92,33 @@ configure_data_directory() {
     sed "s/^host /$tcp_entry /" "$files/pg_hba.conf" >"$PGDATA/pg_hba.conf"
 }
 
-# Runs roles.sql on a temporary server without network, then stops it. It records no statements, which contain passwords.
+# Runs a server without network until standard input ends. The shell that starts it holds the other end of the pipe: when
+# that shell ends, even by SIGKILL, the server stops. It records no statements, which contain passwords.
+serve_until_end_of_input() {
+    local server
+    postgres "${options[@]}" -c listen_addresses= -c unix_socket_directories="$private" \
+        -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic \
+        -c pg_stat_statements.track=none </dev/null 2>&1 &
+    server=$!
+    { cat >/dev/null; kill -INT "$server"; } <&0 2>/dev/null &
+    wait "$server" || true
+    rm -rf "$private"
+}
+
+# Runs roles.sql on a temporary server, then stops it.
 synchronise_roles() {
     private=$(mktemp -d)
-    trap 'pg_ctl stop --silent --mode=fast 2>/dev/null || true; rm -rf "$private"' EXIT
-    pg_ctl start --silent --wait --timeout=3600 -o "$(printf '%q ' "${options[@]}" -c listen_addresses= \
-        -c unix_socket_directories="$private" \
-        -c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic \
-        -c pg_stat_statements.track=none)" 2>&1 ||
-        refuse "PostgreSQL did not start; the reason is in its log above."
-    psql --no-psqlrc --quiet --tuples-only --host="$private" --username=postgres --dbname=postgres --file="$files/roles.sql"
+    mkfifo "$private/pipe"
+    exec 8<>"$private/pipe"
+    serve_until_end_of_input <"$private/pipe" 8>&- &
+    keeper=$!
+    trap 'exec 8>&-; pg_ctl stop --silent --mode=fast 2>/dev/null || true; wait "$keeper" || true' EXIT
+    until pg_isready --quiet --host="$private"; do
+        kill -0 "$keeper" 2>/dev/null || refuse "PostgreSQL did not start; the reason is in its log above."
+        sleep 0.1
+    done
+    psql --no-psqlrc --quiet --tuples-only --host="$private" --username=postgres --dbname=postgres \
+        --file="$files/roles.sql" 8>&-
     pg_ctl stop --silent --wait --timeout=3600 --mode=fast
 }
 

@@ -7,13 +7,12 @@ dies, even by SIGKILL, the server shuts down cleanly. The lock on the volume mak
 import importlib.util
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -29,10 +28,18 @@ LOGINS = {
 CREDENTIALS = (*ROLES, "application_previous")
 NUMBER = "application_number"
 NOBODY = 65534
+POLL = 0.05  # seconds between two looks at a process that starts
+
+Report = Callable[[str], None]
+"""A function that is called several times a second with what a start waits for."""
 
 
 class PostgresError(Exception):
     """PostgreSQL cannot run here. The message states the reason and what to do."""
+
+
+def _silent(_waits_for: str) -> None:
+    """Report nothing."""
 
 
 def embedded_binaries() -> Path:
@@ -78,7 +85,10 @@ class Postgres:
     binaries: Path
     log: Path
     process: subprocess.Popen[bytes] | None = None
-    sockets: Path | None = None
+    sockets: str = field(default_factory=lambda: f"@neobank-{secrets.token_hex(8)}")
+    """The abstract address of the Unix sockets: unlike a folder, it needs no removal after a SIGKILL."""
+    begun: int = 0
+    """The size of the log when the current start began, in bytes."""
 
     @classmethod
     def embedded(cls, home: Path) -> "Postgres":
@@ -89,18 +99,28 @@ class Postgres:
         write_credentials(credentials)
         return cls(volume, credentials, free_port(), embedded_binaries(), home / "postgres.log")
 
-    def start(self) -> None:
-        """Prepare the volume and start the server on the loopback interface. Raise PostgresError if that fails."""
-        self._prepare()
-        self.sockets = Path(tempfile.mkdtemp(prefix="neobank-"))
+    def start(self, report: Report = _silent) -> None:
+        """Prepare the volume and start the server on the loopback interface, however long both take.
+
+        Raise PostgresError if that fails.
+        """
+        self.begun = self.log.stat().st_size if self.log.exists() else 0
+        self._prepare(report)
         options = ["-c", f"port={self.port}", "-c", "listen_addresses=127.0.0.1"]
         options += ["-c", f"unix_socket_directories={self.sockets}"]
         self.process = self._run("serve", *options)
         try:
-            self._await()
+            self._await(self.process, report)
         except BaseException:
             self.stop()
             raise
+
+    def require_running(self) -> None:
+        """Raise PostgresError if the started server has ended, or its data were deleted."""
+        if self.process is not None and self.process.poll() is not None:
+            raise PostgresError(f"PostgreSQL {ending(self.process.returncode)}; {self.log} ends with: {self._reason()}")
+        if not any(self.volume.glob("*/postmaster.pid")):
+            raise PostgresError(f"the data of the running PostgreSQL were deleted from {self.volume}.")
 
     def stop(self) -> None:
         """Stop the server as Kubernetes does: refuse new connections, end the open ones, write all data to disk."""
@@ -115,16 +135,18 @@ class Postgres:
         password = (self.credentials / role).read_text(encoding="utf-8").strip()
         return f"postgresql://{LOGINS[role]}:{password}@127.0.0.1:{self.port}/neobank"
 
-    def _prepare(self) -> None:
+    def _prepare(self, report: Report) -> None:
         prepare = self._run("prepare")
         try:
-            prepare.wait()
+            while prepare.poll() is None:
+                report(self._waiting())
+                time.sleep(POLL)
         except BaseException:
             prepare.send_signal(signal.SIGINT)  # lets it stop a server that it has started; SIGKILL would not
             prepare.wait()
             raise
         if prepare.returncode != 0:
-            raise self._failure()
+            raise self._failure(prepare.returncode)
 
     def _run(self, *arguments: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -142,9 +164,6 @@ class Postgres:
             self.process.send_signal(with_signal)
             self.process.wait(timeout=120)
             self.process = None
-        if self.sockets is not None:
-            shutil.rmtree(self.sockets, ignore_errors=True)
-            self.sockets = None
 
     def _environment(self) -> dict[str, str]:
         version = subprocess.run([self.binaries / "postgres", "--version"], check=True, capture_output=True, text=True)
@@ -155,22 +174,38 @@ class Postgres:
             "NEOBANK_CREDENTIALS": str(self.credentials),
         }
 
-    def _await(self, patience: float = 60) -> None:
-        deadline = time.monotonic() + patience
+    def _await(self, process: subprocess.Popen[bytes], report: Report) -> None:
         ready = [str(self.binaries / "pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
         # The server would refuse and log any other user or database.
         ready += [f"--username={LOGINS['application']}", "--dbname=neobank"]
         while subprocess.run(ready, check=False).returncode != 0:
-            if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
-                raise self._failure()
-            time.sleep(0.05)
+            if process.poll() is not None:
+                raise self._failure(process.returncode)
+            report(self._waiting())
+            time.sleep(POLL)
 
-    def _failure(self) -> PostgresError:
-        """Return the error. It quotes the last log line that is not one of the server's own LOG messages."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        relevant = [line for line in lines if " LOG:  " not in line]
-        reason = relevant[-1] if relevant else "nothing"
-        return PostgresError(f"PostgreSQL did not start; {self.log} ends with: {reason}")
+    def _waiting(self) -> str:
+        lines = self._lines()
+        return f"PostgreSQL starts; {self.log} ends with: {lines[-1] if lines else 'nothing'}"
+
+    def _failure(self, code: int) -> PostgresError:
+        how = "did not start" if code > 0 else f"did not start, because its start {ending(code)}"
+        return PostgresError(f"PostgreSQL {how}; {self.log} ends with: {self._reason()}")
+
+    def _reason(self) -> str:
+        """Return this start's last line in the log that is not one of the server's own LOG messages."""
+        relevant = [line for line in self._lines() if " LOG:  " not in line]
+        return relevant[-1] if relevant else "nothing"
+
+    def _lines(self) -> list[str]:
+        with self.log.open("rb") as log:
+            log.seek(self.begun)
+            return log.read().decode(errors="replace").strip().splitlines()
+
+
+def ending(code: int) -> str:
+    """Return how a process ended, from its return code."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def write_credentials(folder: Path) -> None:
@@ -178,6 +213,14 @@ def write_credentials(folder: Path) -> None:
     folder.chmod(0o700)
     for name in CREDENTIALS:
         if not (folder / name).exists():
-            (folder / name).write_text(secrets.token_urlsafe(24), encoding="utf-8")
+            write_secret(folder / name, secrets.token_urlsafe(24))
     if not (folder / NUMBER).exists():
-        (folder / NUMBER).write_text("1", encoding="utf-8")
+        write_secret(folder / NUMBER, "1")
+
+
+def write_secret(file: Path, secret: str) -> None:
+    """Write a file that only its owner can read; if the disk is full, change nothing."""
+    part = file.with_name(f"{file.name}.part")
+    part.touch(mode=0o600)
+    part.write_text(secret, encoding="utf-8")
+    part.replace(file)

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,7 +99,6 @@ def serve(server: Postgres, address: str) -> None:
     """Prepare and start a server at an address of this machine."""
     prepared = pod(server, "prepare")
     assert prepared.process.wait(timeout=120) == 0, prepared.errors()
-    server.sockets = Path(tempfile.mkdtemp(prefix="neobank-"))
     options = [f"port={server.port}", f"listen_addresses={address}", f"unix_socket_directories={server.sockets}"]
     started = pod(server, "serve", *[word for option in options for word in ("-c", option)])
     server.process = started.process

@@ -11,7 +11,7 @@ from neobank.contract import CONTRACT
 from neobank.settings import Limit
 from tools.errors import UserError
 from tools.postgres import free_port
-from tools.run import await_service
+from tools.run import is_ready
 
 UNLIMITED: Final = "off"
 HARDLY_LIMITED: Final = (
@@ -41,9 +41,10 @@ class Server:
         started = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=self._environment, stderr=log, start_new_session=True)
-        if not await_service(self._process, self.port):
-            self.__exit__()
-            raise UserError(f"the service did not become ready; its log ends with: {self._log.read_text()[-500:]}")
+        while not is_ready(self.port):
+            if self._process.poll() is not None:
+                raise UserError(f"the service did not become ready; its log ends with: {self._log.read_text()[-500:]}")
+            time.sleep(0.01)
         self.startup = time.monotonic() - started
         return self
 
