@@ -52,8 +52,7 @@ require_credentials() {
 }
 
 refuse_incompatible_data() {
-    local major found
-    major=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+    local found
     for found in "$volume"/*/; do
         case "$found" in */lost+found/) continue ;; esac
         # A folder that cannot be entered may contain data.
@@ -105,6 +104,21 @@ serve_until_end_of_input() {
     rm -rf "$private"
 }
 
+superuser() {
+    psql --no-psqlrc --quiet --tuples-only --no-align --host="$private" --username=postgres --dbname=postgres "$@" 8>&-
+}
+
+# Creates the next WAL files, as far as there is space; min_wal_size keeps them. A server that needs a new WAL file on a
+# full disk ends and can't start again; with them it rejects writes, and players can read.
+reserve_wal() {
+    local file
+    for file in $(superuser --command="SELECT pg_walfile_name(pg_current_wal_insert_lsn() + file * 16777216)
+                                       FROM generate_series(1, 7) AS file"); do
+        file="$PGDATA/pg_wal/$file"
+        [ -e "$file" ] || (umask 077 && fallocate -l 16777216 "$file" 2>/dev/null) || { rm -f "$file" && break; }
+    done
+}
+
 # Runs roles.sql on a temporary server, then stops it.
 synchronise_roles() {
     private=$(mktemp -d)
@@ -113,12 +127,12 @@ synchronise_roles() {
     serve_until_end_of_input <"$private/pipe" 8>&- &
     keeper=$!
     trap 'exec 8>&-; pg_ctl stop --silent --mode=fast 2>/dev/null || true; wait "$keeper" || true' EXIT
-    until pg_isready --quiet --host="$private"; do
+    until pg_isready --quiet --host="$private" --username=postgres --dbname=postgres; do
         kill -0 "$keeper" 2>/dev/null || refuse "PostgreSQL did not start; the reason is in its log above."
         sleep 0.1
     done
-    psql --no-psqlrc --quiet --tuples-only --host="$private" --username=postgres --dbname=postgres \
-        --file="$files/roles.sql" 8>&-
+    superuser --file="$files/roles.sql"
+    reserve_wal
     pg_ctl stop --silent --wait --timeout=3600 --mode=fast
 }
 
@@ -149,6 +163,9 @@ programs=$(dirname "$(readlink -f "$(command -v postgres)")")
 for library in "$programs"/../lib/{,postgresql/}pg_stat_statements.so; do
     [ ! -e "$library" ] || options+=(-c shared_preload_libraries=pg_stat_statements)
 done
+major=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+# A checkpoint writes a file for replication origins, and on a full disk that ends the server. The bank has none.
+[ "$major" -lt 18 ] || options+=(-c max_active_replication_origins=0)
 tcp_entry=host
 if [ -n "${NEOBANK_TLS:-}" ]; then
     require_files "$NEOBANK_TLS" tls.crt tls.key ca.crt

@@ -193,8 +193,9 @@ class Postgres:
         return PostgresError(f"PostgreSQL {how}; {self.log} ends with: {self._reason()}")
 
     def _reason(self) -> str:
-        """Return this start's last line in the log that is not one of the server's own LOG messages."""
-        relevant = [line for line in self._lines() if " LOG:  " not in line]
+        """Return this start's last line in the log that is not one of the server's LOG messages, or of its start-up."""
+        usual = (" LOG:  ", " FATAL:  the database system is ")
+        relevant = [line for line in self._lines() if not any(words in line for words in usual)]
         return relevant[-1] if relevant else "nothing"
 
     def _lines(self) -> list[str]:

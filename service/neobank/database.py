@@ -86,8 +86,9 @@ def _driver(connection: object) -> extensions.connection:
 
 
 def disk_is_full(error: SQLAlchemyError) -> bool:
-    """Return whether the error is PostgreSQL's report that it has no disk space left."""
-    return isinstance(getattr(error, "orig", None), DiskFull)
+    """Return whether the error is PostgreSQL's report that it has no disk space left, also for a new connection."""
+    original = getattr(error, "orig", None)  # a failed connection has no SQLSTATE
+    return isinstance(original, DiskFull) or "No space left on device" in str(original)
 
 
 def reason(error: SQLAlchemyError) -> str:

@@ -3,9 +3,11 @@
 Triggers raise PostgreSQL's error here. tests/tools/test_run_on_a_small_disk.py fills a real disk.
 """
 
+import pytest
+from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 
-from tests.service.support import Books, Join
+from tests.service.support import Books, Database, Join
 
 CREATE = """
     CREATE FUNCTION refuse_without_space() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -36,3 +38,18 @@ def test_reads_go_on_and_payments_are_rejected_until_there_is_space(player: Join
     books()
     assert neo.pay(trinity.number, 1, once="a").status_code == 201
     books()
+
+
+def test_a_database_without_its_files_is_not_ready(database: Database, client: FlaskClient, owner: Engine) -> None:
+    if database.embedded is None:
+        pytest.skip("NEOBANK_TEST_DATABASE_URL names a server whose files the tests can't reach")
+    with owner.connect() as connection:
+        path = connection.execute(text("SELECT pg_relation_filepath('alembic_version')")).scalar_one()
+    [file] = database.embedded.volume.glob(f"*/{path}")
+    assert client.get("/health/ready").status_code == 200
+    away = file.rename(file.with_suffix(".away"))
+    try:
+        assert client.get("/health/ready").status_code == 503
+    finally:
+        away.rename(file)
+    assert client.get("/health/ready").status_code == 200
