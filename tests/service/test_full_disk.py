@@ -1,6 +1,6 @@
 """While PostgreSQL's disk is full, players can read, and a request that would record something gets a 503.
 
-Triggers raise PostgreSQL's error here. tests/tools/test_run_on_a_small_disk.py fills a real disk.
+Triggers raise PostgreSQL's error here. tests/tools/test_run.py fills a real disk.
 """
 
 import pytest
