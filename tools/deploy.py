@@ -47,12 +47,16 @@ def main() -> None:
         sys.exit(f"make {arguments.action}: {error}")
 
 
-def run(action: str, stack: str, options: list[str]) -> int:
-    """Run one action of the engine on a stack and return its exit code. Raise UserError if something is missing."""
+def run(action: str, stack: str, options: list[str], *, before_up: Callable[[], None] = lambda: None) -> int:
+    """Run one action of the engine on a stack and return its exit code.
+
+    Raise UserError if something is missing. `before_up` is called when nothing is, before the engine runs.
+    """
     require_stack_file(stack)
     pulumi = find_pulumi()
     environment = engine_environment(os.environ, stack)
     environment[IMAGE] = os.environ.get(IMAGE) or (image.deliver() if action == "up" else image.reference())
+    before_up()
 
     def engine(*arguments: str) -> int:
         return subprocess.run([pulumi, *arguments], cwd=REPOSITORY, env=environment, check=False).returncode

@@ -27,24 +27,29 @@ def main() -> None:
     parser.add_argument("--stack", required=True)
     parser.add_argument("secrets", nargs="*", metavar="SECRET", help=f"{', '.join(SECRETS)}; default: all")
     arguments = parser.parse_args()
-    try:
-        deploy.require_stack_file(arguments.stack)
-        file = deploy.REPOSITORY / f"Pulumi.{arguments.stack}.yaml"
-        for name, number in raise_numbers(file, arguments.secrets or list(SECRETS), datetime.now(UTC).date()).items():
+    file = deploy.REPOSITORY / f"Pulumi.{arguments.stack}.yaml"
+    names = arguments.secrets or list(SECRETS)
+
+    def raise_and_print() -> None:
+        for name, number in raise_numbers(file, names, datetime.now(UTC).date()).items():
             print(f"{file.name}: {KEY}.{name} is now {number}.", flush=True)
-        sys.exit(deploy.run("up", arguments.stack, []))
+
+    try:
+        require_known(names)
+        sys.exit(deploy.run("up", arguments.stack, [], before_up=raise_and_print))
     except UserError as error:
         sys.exit(f"make rotate: {error}")
 
 
-def raise_numbers(file: Path, names: list[str], today: date) -> dict[str, int]:
-    """Raise the numbers of these secrets in a stack file and return the new ones.
-
-    Raise UserError, and leave the file unchanged, if a name is unknown.
-    """
+def require_known(names: list[str]) -> None:
+    """Raise UserError if a name is not that of a secret."""
     unknown = sorted(set(names) - set(SECRETS))
     if unknown:
         raise UserError(f"there is no secret {', '.join(unknown)}: choose from {', '.join(SECRETS)}.")
+
+
+def raise_numbers(file: Path, names: list[str], today: date) -> dict[str, int]:
+    """Raise the numbers of these secrets in a stack file and return the new ones."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 10_000  # wraps no line

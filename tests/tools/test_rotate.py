@@ -1,15 +1,19 @@
 """`make rotate`: numbers and dates change in the stack file, and nothing else does."""
 
+import re
+import sys
 from datetime import date
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
 
 from settings import Rotations, Settings, keys
 from tests.infra.program import CHECKOUT
+from tools import deploy
 from tools.errors import UserError
-from tools.rotate import KEY, SECRETS, raise_numbers
+from tools.rotate import KEY, SECRETS, main, raise_numbers
 
 DAY = date(2026, 11, 22)
 
@@ -44,10 +48,33 @@ def test_one_number_can_be_raised_again(file: Path) -> None:
     assert found.backup.number == 1
 
 
-def test_an_unknown_secret_is_rejected_and_changes_nothing(file: Path) -> None:
+def rotate(file: Path, monkeypatch: pytest.MonkeyPatch, *secrets: str) -> str:
+    """Run the command on a copy of a stack file; return its error or exit code."""
+    monkeypatch.setattr(deploy, "REPOSITORY", file.parent)
+    monkeypatch.setattr(sys, "argv", ["tools.rotate", "--stack", file.name.split(".")[1], *secrets])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return str(ended.value.code)
+
+
+def fail(*_: object) -> NoReturn:
+    raise UserError("something is missing.")
+
+
+@pytest.mark.parametrize("missing", ["find_pulumi", "engine_environment", "image.deliver"])
+def test_no_number_is_raised_if_something_is_missing(file: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     before = file.read_bytes()
-    with pytest.raises(UserError, match=r"\bapp\b.*\bowner, application"):
-        raise_numbers(file, ["owner", "app"], DAY)
+    monkeypatch.delenv(deploy.IMAGE, raising=False)
+    monkeypatch.setattr(deploy, "find_pulumi", lambda: "pulumi")
+    monkeypatch.setattr(deploy, "engine_environment", lambda *_: {})
+    monkeypatch.setattr(f"tools.deploy.{missing}", fail)
+    assert rotate(file, monkeypatch) == "make rotate: something is missing."
+    assert file.read_bytes() == before
+
+
+def test_an_unknown_secret_is_rejected_and_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = file.read_bytes()
+    assert re.search(r"\bapp\b.*\bowner, application", rotate(file, monkeypatch, "owner", "app"))
     assert file.read_bytes() == before
     assert [it.name for it in file.parent.iterdir()] == [file.name]
 
