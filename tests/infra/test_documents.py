@@ -32,6 +32,7 @@ SHELL_TOOLS = {
     "grep",
     "mkdir",
     "openssl",
+    "rm",
     "sed",
     "sha256sum",
     "sh",

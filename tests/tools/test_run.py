@@ -23,6 +23,7 @@ from sqlalchemy import URL, text
 from neobank.database import connect
 from tests.bank import Bank
 from tests.disks import small_disk
+from tests.infra.documents import code_blocks
 from tests.service.serving import children, exporter
 from tools.postgres import REPOSITORY, free_port
 
@@ -358,3 +359,18 @@ def fill_wal(home: Path) -> None:
             connection.execute(text("SELECT pg_switch_wal()"))
             connection.execute(text("CHECKPOINT"))
     server.dispose()
+
+
+def test_the_commands_of_the_readme_work_in_one_shell(start: Start, home: Path) -> None:
+    port = free_port()
+    read_until(start(port).stdout, "The administrator is")
+    pay, log_in_as_admin, verify_here, *_ = [
+        block for block in code_blocks(REPOSITORY / "README.md") if "5055" in block or ".local/run/" in block
+    ]
+    script = "\n".join([pay, log_in_as_admin, verify_here.splitlines()[0]])
+    script = script.replace("5055", str(port)).replace(".local/run", str(home))
+    script = script.replace(".local/venv/bin", str(Path(sys.executable).parent))
+    done = subprocess.run(["sh", "-eux"], input=script, capture_output=True, text=True, check=True)
+    assert '"amount":12.5' in done.stdout.replace(" ", "")
+    assert '"is_admin":true' in done.stdout.replace(" ", "")
+    assert "All balances agree with their transfers: 5 accounts" in done.stdout
