@@ -108,12 +108,12 @@ superuser() {
     psql --no-psqlrc --quiet --tuples-only --no-align --host="$private" --username=postgres --dbname=postgres "$@" 8>&-
 }
 
-# Creates the next WAL files, as far as there is space; min_wal_size keeps them. A server that needs a new WAL file on a
-# full disk ends and can't start again; with them it rejects writes, and players can read.
+# Creates the WAL files that min_wal_size keeps, as far as there is space. A server that needs a new WAL file on a full
+# disk ends and can't start again; with them it rejects writes, and players can read.
 reserve_wal() {
     local file
     for file in $(superuser --command="SELECT pg_walfile_name(pg_current_wal_insert_lsn() + file * 16777216)
-                                       FROM generate_series(1, 7) AS file"); do
+            FROM pg_settings, generate_series(1, setting::int / 16 - 1) AS file WHERE name = 'min_wal_size'"); do
         file="$PGDATA/pg_wal/$file"
         [ -e "$file" ] || (umask 077 && fallocate -l 16777216 "$file" 2>/dev/null) || { rm -f "$file" && break; }
     done

@@ -25,7 +25,8 @@ _BLOCKS = {None: 1, "kB": 1 / 8, "MB": 128, "GB": 128 * 1024, "TB": 128 * 1024 *
 
 _RESERVED = re.compile(
     r"(include\w*|data_directory|\w+_file|listen_addresses|port|unix_socket_\w+|ssl\w*|password_encryption"
-    r"|\w+_preload_libraries|max_connections|fsync|full_page_writes|synchronous_commit|session_replication_role)"
+    r"|\w+_preload_libraries|max_connections|max_replication_slots|max_active_replication_origins"
+    r"|fsync|full_page_writes|synchronous_commit|session_replication_role)"
 )
 """Settings that a stack file must not contain: the program or start.sh sets them, or another value risks data."""
 
@@ -67,7 +68,7 @@ def by_size(memory: str, storage: str) -> dict[str, str]:
         "work_mem": f"{available * 1024 // 4 // connections}kB",
         "maintenance_work_mem": f"{_between(32, available // 16, 1024)}MB",
         "max_wal_size": f"{wal}MB",
-        "min_wal_size": f"{max(80, wal // 4)}MB",
+        "min_wal_size": f"{wal}MB",  # WAL files are only recycled, so that a full disk stops only writes
     }
 
 

@@ -34,7 +34,7 @@ def test_the_settings_fit_into_the_pod_and_onto_the_volume(memory: str, storage:
     assert tuning.fits(found["shared_buffers"], memory)
     assert cache < kibibytes(found["effective_cache_size"]) < available
     assert work >= 1024
-    assert kibibytes(found["min_wal_size"]) < kibibytes(found["max_wal_size"]) <= 1024 * mebibytes(storage) // 4
+    assert kibibytes(found["min_wal_size"]) == kibibytes(found["max_wal_size"]) <= 1024 * mebibytes(storage) // 4
 
 
 @pytest.mark.parametrize(
