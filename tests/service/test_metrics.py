@@ -165,14 +165,14 @@ def test_a_restart_resets_the_counts(
         assert metrics.scrape()[TRANSFERS + "opening_balance"] == 0
 
 
-def test_a_full_disk_delays_metrics_and_disturbs_no_request(
+def test_a_full_disk_of_metrics_and_logs_disturbs_no_request(
     database: Database, fresh: UpgradeSettings, tmp_path: Path
 ) -> None:
-    """With old files that had a size but no disk space, a worker died of SIGBUS at its first metric."""
+    """Metrics appear when there is space. With files that had a size but no space, a worker died of SIGBUS."""
     del fresh
     with small_disk(tmp_path / "metrics", 4) as disk:
         disk.fill()
-        with gunicorn(database.url("application"), tmp_path / "log", METRICS_FOLDER=str(disk.folder)) as served:
+        with gunicorn(database.url("application"), disk.folder / "log", METRICS_FOLDER=str(disk.folder)) as served:
             workers = served.workers()
             neo, trinity = served.bank.join("Neo"), served.bank.join("Trinity")
             assert served.bank.pay(neo, trinity, 1)[0] == 201
