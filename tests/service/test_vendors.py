@@ -16,6 +16,12 @@ from tests.service.support import Join, LoggedIn, NewTerminal, Terminal, bank_of
 
 pytestmark = pytest.mark.usefixtures("books")
 
+AUDITED_KEYS = text("""
+    SELECT count(*) FILTER (WHERE action LIKE '%_api_key')
+        + coalesce(sum((details::jsonb ->> 'revoked_keys')::integer), 0)
+    FROM audit_logs
+""")
+
 
 def test_a_key_has_the_charge_scope_and_the_organiser_s_account_by_default(
     client: FlaskClient, organiser: LoggedIn
@@ -194,15 +200,60 @@ def test_an_external_payment_sends_at_most_three_statements(
         assert len(sent) == statements, sent
 
 
-def test_the_key_of_a_frozen_account_is_rejected(engine: Engine, terminal: NewTerminal, bar: LoggedIn) -> None:
+def test_the_key_of_a_frozen_account_is_rejected(owner: Engine, terminal: NewTerminal, bar: LoggedIn) -> None:
     made = terminal(scope="pay", account=bar.number)
-    with engine.begin() as connection:
+    with owner.begin() as connection:
         connection.execute(
             text("SELECT set_frozen(id, true) FROM accounts WHERE number = :number"), {"number": bar.number}
         )
     refused = made.send("GET", f"/account/{bar.number}/balance")
     assert refused.status_code == 403
     assert "frozen" in refused.get_json()["error"]
+
+
+def debit_key(client: FlaskClient, maker: LoggedIn, bar: LoggedIn, scope: str = "debit") -> Terminal:
+    made = maker.administer("POST", "/api-keys", description="old till", scope=scope, account=bar.number).get_json()
+    assert made["api_key"]["created_by"] == maker.number
+    return Terminal(client, made["key"], made["api_key"]["id"])
+
+
+@pytest.fixture
+def smith(player: Join, organiser: LoggedIn) -> LoggedIn:
+    """A second organiser."""
+    made = player("Smith")
+    organiser.administer("POST", f"/users/{made.number}/toggle-admin", is_admin=True)
+    return made
+
+
+@pytest.mark.parametrize(("off", "on"), [("toggle-admin", "toggle-admin"), ("freeze", "unfreeze")])
+def test_a_debit_key_works_only_while_its_maker_is_an_organiser_who_may_act(
+    client: FlaskClient, organiser: LoggedIn, smith: LoggedIn, bar: LoggedIn, off: str, on: str
+) -> None:
+    key = debit_key(client, smith, bar)
+    others = [debit_key(client, smith, bar, scope) for scope in ("charge", "pay")]
+    others.append(debit_key(client, organiser, bar))
+    for path, status in ((None, 201), (off, 403), (on, 201)):
+        if path:
+            assert organiser.administer("POST", f"/users/{smith.number}/{path}").status_code == 200
+        answer = key.pay(organiser.number, bar.number, 1)
+        assert answer.status_code == status, answer.text
+        assert status == 201 or "ask an organiser" in answer.get_json()["error"]
+        assert all(other.send("POST", "/charges", amount=1).status_code == 201 for other in others)
+        listed = {it["id"]: it for it in organiser.administer("GET", "/api-keys").get_json()["api_keys"]}
+        assert listed[key.id]["created_by_name"] == "Smith"
+        assert {it["id"] for it in listed.values() if it["suspended"]} == ({key.id} if status == 403 else set())
+    assert bar.balance() == 1002
+
+
+def test_a_reset_of_the_password_revokes_the_debit_keys_that_the_player_made(
+    client: FlaskClient, organiser: LoggedIn, smith: LoggedIn, bar: LoggedIn
+) -> None:
+    revoked = debit_key(client, smith, bar)
+    kept = [debit_key(client, smith, bar, scope) for scope in ("charge", "pay")]
+    kept.append(debit_key(client, organiser, bar))
+    organiser.administer("POST", f"/users/{smith.number}/reset-password", new_password="one time only")
+    assert revoked.send("POST", "/charges", amount=1).status_code == 401
+    assert all(key.send("POST", "/charges", amount=1).status_code == 201 for key in kept)
 
 
 def test_a_key_must_match_completely(terminal: NewTerminal, bar: LoggedIn) -> None:
@@ -217,7 +268,7 @@ def no_secret_in_the_audit(engine: Engine) -> Iterator[None]:
     yield
     with engine.connect() as connection:
         details = connection.execute(text("SELECT string_agg(details, ' ') FROM audit_logs")).scalar_one()
-        known = connection.execute(text("SELECT count(*) FROM audit_logs")).scalar_one()
+        known = connection.execute(AUDITED_KEYS).scalar_one()
         made = connection.execute(text("SELECT count(*) + count(revoked_at) FROM api_keys")).scalar_one()
     assert keys.PREFIX not in (details or "")
     assert known == made

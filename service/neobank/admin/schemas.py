@@ -54,6 +54,12 @@ class PasswordReset(Body):
     new_password: NewPassword
 
 
+class RoleChange(Body):
+    """Whether the player is an organiser from now on; without `is_admin`, the current role changes to the other one."""
+
+    is_admin: Maybe[StrictBool] = None
+
+
 class Adjustment(Body):
     """The amount to add, or to subtract if negative, and the reason, which the player can read."""
 

@@ -4,7 +4,7 @@ from apiflask import APIBlueprint
 
 from neobank.admin import users
 from neobank.admin.actions import record_action
-from neobank.admin.schemas import PasswordReset, UserChanged, UserDetail, Users, UserSearch
+from neobank.admin.schemas import PasswordReset, RoleChange, UserChanged, UserDetail, Users, UserSearch
 from neobank.players import passwords
 from neobank.players.operations import profile
 from neobank.players.schemas import User
@@ -49,27 +49,31 @@ def get_user(number: str) -> UserDetail:
 @users_blueprint.output(Confirmation)
 @users_blueprint.doc(responses=[404])
 def post_password(number: str, json_data: PasswordReset) -> Confirmation:
-    """Set a one-time password for a player, and end all of their sessions."""
+    """Set a one-time password for a player, end their sessions, and revoke the `debit` keys that they made."""
     bank = current_bank()
     with bank.statement() as connection:
         users.find(connection, number)
     password_hash = passwords.hash_password(json_data.new_password)
     with bank.transaction() as connection:
         subject = users.find(connection, number)
-        users.set_one_time_password(connection, subject, password_hash)
-        record_action(connection, "reset_password", subject.number)
+        revoked = users.set_one_time_password(connection, subject, password_hash)
+        record_action(connection, "reset_password", subject.number, revoked_keys=revoked)
     return Confirmation(message=f"{subject.number} has a one-time password, to be changed at the next log-in.")
 
 
 @users_blueprint.post("/<number>/toggle-admin")
 @users_blueprint.auth_required(bearer, roles=[ORGANISER])
+@users_blueprint.input(RoleChange)
 @users_blueprint.output(UserChanged)
 @users_blueprint.doc(responses=[404])
-def post_toggle(number: str) -> UserChanged:
-    """Make a player an organiser, or an organiser a player."""
+def post_toggle(number: str, json_data: RoleChange) -> UserChanged:
+    """Make a player an organiser, or an organiser a player.
+
+    While a player is not an organiser, the `debit` keys that they made do not work.
+    """
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
-        changed = users.toggle_admin(connection, subject, by=current_caller().account_id)
+        changed = users.set_role(connection, subject, is_admin=json_data.is_admin, by=current_caller().account_id)
         record_action(connection, "toggle_admin", subject.number, is_admin=changed.is_admin)
     role = "is an organiser now" if changed.is_admin else "is no longer an organiser"
     return UserChanged(message=f"{changed.character_name} {role}.", user=User.of(changed), frozen=subject.frozen)
@@ -80,7 +84,10 @@ def post_toggle(number: str) -> UserChanged:
 @users_blueprint.output(UserChanged)
 @users_blueprint.doc(responses=[404])
 def post_freeze(number: str) -> UserChanged:
-    """Freeze an account: it cannot pay, and its sessions and API keys stop working immediately."""
+    """Freeze an account: it cannot pay, and its sessions and API keys stop working immediately.
+
+    The `debit` keys that its player made for other accounts stop working too.
+    """
     with current_bank().transaction() as connection:
         subject = users.find(connection, number)
         changed = users.freeze(connection, subject, by=current_caller().account_id)

@@ -10,6 +10,7 @@ from neobank.errors import Forbidden, NotFound
 from neobank.ledger.models import HOUSE_ID, HOUSE_NUMBER, SYSTEM_ID, Account, Transfer
 from neobank.players.models import Player
 from neobank.players.operations import Profile, profile, profiles
+from neobank.vendors import keys
 
 MAX_FOUND = 50
 """The largest number of players that a search returns."""
@@ -93,22 +94,28 @@ def turnover(connection: Connection, subject: Subject) -> Turnover:
     return Turnover(int(sent), int(received))
 
 
-def set_one_time_password(connection: Connection, subject: Subject, password_hash: str) -> None:
-    """Set a player's one-time password, which works for one log-in, and end all of their sessions."""
+def set_one_time_password(connection: Connection, subject: Subject, password_hash: str) -> int:
+    """Set a player's one-time password, which works for one log-in.
+
+    All sessions of the player end, and the `debit` keys that the player made are revoked: who knew the old password
+    may have them. Return the number of revoked keys.
+    """
     values = {"password_hash": password_hash, "must_change_password": True}
     connection.execute(update(Player).where(Player.account_id == subject.account_id).values(values))
     end_sessions(connection, subject)
+    return keys.revoke_debit_keys(connection, subject.account_id)
 
 
-def toggle_admin(connection: Connection, subject: Subject, *, by: int) -> Profile:
-    """Make a player an organiser, or an organiser a player.
+def set_role(connection: Connection, subject: Subject, *, is_admin: bool | None, by: int) -> Profile:
+    """Make a player an organiser or an organiser a player; None changes the current role to the other one.
 
-    Raise Forbidden if it is the account of the organiser `by`, so that one organiser always remains.
+    Raise Forbidden if it is the account of the organiser `by`. So one organiser always remains: the audit row, which
+    comes last, is refused if another organiser has demoted or frozen `by` meanwhile.
     """
     if subject.account_id == by:
         raise Forbidden("You cannot change your own role: ask another organiser.")
-    toggle = update(Player).where(Player.account_id == subject.account_id).values(is_admin=~Player.is_admin)
-    connection.execute(toggle)
+    role = ~Player.is_admin if is_admin is None else is_admin
+    connection.execute(update(Player).where(Player.account_id == subject.account_id).values(is_admin=role))
     return profile(connection, subject.account_id)
 
 

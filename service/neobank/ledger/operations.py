@@ -218,9 +218,12 @@ def new_number() -> str:
     return f"NC-{characters[:4]}-{characters[4:]}"
 
 
-def may_act() -> ColumnElement[bool]:
-    """Return the SQL condition that the account of a row may log in and use its sessions and keys."""
-    return func.may_act(column(Account.__tablename__), type_=Boolean())
+def may_act(alias: str = Account.__tablename__) -> ColumnElement[bool]:
+    """Return the SQL condition that an account may log in and use its sessions and keys.
+
+    `alias` is the name by which the query refers to the account's row.
+    """
+    return func.may_act(column(alias), type_=Boolean())
 
 
 def balance_of(account_id: SQLColumnExpression[int]) -> ColumnElement[int]:

@@ -7,7 +7,7 @@ from flask import Response
 
 from neobank.ledger.operations import AccountFrozen
 from neobank.monitoring.requests import note_account
-from neobank.vendors.keys import Vendor, find_vendor
+from neobank.vendors.keys import KeySuspended, Vendor, find_vendor
 from neobank.web.bank import current_bank
 from neobank.web.errors import problem
 
@@ -38,6 +38,8 @@ def _verify_key(key: str) -> Vendor | None:
     note_account(vendor.account_number)
     if not vendor.may_act:
         raise AccountFrozen
+    if not vendor.maker_may:
+        raise KeySuspended
     return vendor
 
 

@@ -32,13 +32,20 @@ class NewKey(Body):
 
 
 class ApiKey(Answer):
-    """An API key, identified by its first characters; without `expires_at` it is valid until it is revoked."""
+    """An API key, identified by its first characters; without `expires_at` it is valid until it is revoked.
+
+    `created_by` is the account number of the organiser who made it. A `debit` key is `suspended`, and is rejected,
+    while this player is not an organiser or is frozen.
+    """
 
     id: int
     prefix: str
     description: str
     scope: Scope
     account_number: str
+    created_by: str
+    created_by_name: str
+    suspended: bool
     created_at: datetime
     expires_at: datetime | None
 
