@@ -70,11 +70,22 @@ FROM unnest(ARRAY['neobank_0', 'neobank_1']) AS login, unnest(ARRAY[
 
 ALTER DATABASE neobank OWNER TO neobank_owner;
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database \gexec
+SELECT string_agg(quote_ident(rolname), ', ') AS granted FROM pg_roles
+WHERE rolname ~ '^neobank' AND rolname <> 'neobank_owner' \gset
+REVOKE ALL ON DATABASE neobank FROM :granted CASCADE;
 GRANT CONNECT ON DATABASE neobank TO neobank_owner, neobank, neobank_backup, neobank_metrics;
 
 ALTER SCHEMA public OWNER TO neobank_owner;
-REVOKE ALL ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON SCHEMA public FROM PUBLIC, :granted CASCADE;
 GRANT USAGE ON SCHEMA public TO neobank, neobank_backup, neobank_metrics;
+
+-- Takes from PUBLIC what PostgreSQL grants to every role and the bank does not use: large objects, which are outside all
+-- tables and grants, and advisory locks, with which a role could block the audit log and upgrades.
+SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure) FROM pg_proc
+WHERE pronamespace = 'pg_catalog'::regnamespace
+AND proname ~ '^(lo_.*|loread|lowrite|pg_(try_)?advisory_.*)$' \gexec
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO neobank_owner', oid::regprocedure) FROM pg_proc
+WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_(try_)?advisory_.*$' \gexec
 
 -- Closes the previous login and ends its sessions, when no pod uses it any more. The owner may not alter roles, so this
 -- function does it with the superuser's privileges: for this role only, and only at the number that the roles have.

@@ -217,6 +217,8 @@ CATALOGUE = {
     " FROM pg_database ORDER BY 1",
     "schemas": "SELECT nspname, nspowner::regrole::text, nspacl::text FROM pg_namespace"
     " WHERE nspname !~ '^pg_temp|^pg_toast' ORDER BY 1",
+    "functions": "SELECT oid::regprocedure::text, proacl::text FROM pg_proc"
+    " WHERE pronamespace = 'pg_catalog'::regnamespace AND proacl IS NOT NULL ORDER BY 1",
 }
 
 

@@ -26,6 +26,17 @@ FORBIDDEN = [
     "COPY (SELECT 1) TO PROGRAM 'true'",
     "SELECT pg_read_file('PG_VERSION')",
 ]
+LARGE_OBJECTS = [
+    "SELECT lo_creat(-1)",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, 'x')",
+    "SELECT lo_put(1, 0, 'x')",
+    "SELECT lo_get(1)",
+    "SELECT lo_open(1, 131072)",
+    "SELECT lowrite(0, 'x')",
+    "SELECT lo_unlink(1)",
+]
+LOCKS = ["SELECT pg_advisory_lock(1)", "SELECT pg_advisory_xact_lock(1)", "SELECT pg_try_advisory_lock_shared(1, 2)"]
 
 
 @EVERY_ROLE
@@ -74,7 +85,7 @@ def test_public_has_no_rights_on_any_database_or_the_schema(bank: Postgres) -> N
 
 
 @pytest.mark.parametrize("role", ["application", "backup", "metrics"])
-@pytest.mark.parametrize("statement", FORBIDDEN)
+@pytest.mark.parametrize("statement", [*FORBIDDEN, *LARGE_OBJECTS, *LOCKS])
 def test_a_role_other_than_the_owner_cannot_change_anything_or_switch_roles(
     bank: Postgres, role: str, statement: str
 ) -> None:
@@ -86,6 +97,11 @@ def test_a_role_other_than_the_owner_cannot_change_anything_or_switch_roles(
     "statement", ["CREATE ROLE mine", "CREATE DATABASE mine", "SET ROLE postgres", *FORBIDDEN[-4:]]
 )
 def test_the_owner_of_the_schema_has_no_superuser_rights(bank: Postgres, statement: str) -> None:
+    assert "permission denied" in refusal(as_role(bank, "owner"), statement)
+
+
+@pytest.mark.parametrize("statement", LARGE_OBJECTS)
+def test_no_role_has_large_objects(bank: Postgres, statement: str) -> None:
     assert "permission denied" in refusal(as_role(bank, "owner"), statement)
 
 

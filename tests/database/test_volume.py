@@ -84,6 +84,9 @@ def test_preparing_reverts_changes_of_roles_and_rights(running: Postgres) -> Non
         "ALTER SCHEMA public OWNER TO intruder",
         "GRANT ALL ON DATABASE neobank, postgres, template1 TO PUBLIC",
         "GRANT ALL ON SCHEMA public TO PUBLIC",
+        "GRANT ALL ON DATABASE neobank TO neobank_0, neobank_backup",
+        "GRANT ALL ON SCHEMA public TO neobank, neobank_1 WITH GRANT OPTION",
+        "GRANT EXECUTE ON FUNCTION lo_creat TO PUBLIC",
     )
     running.stop()
     running.start()
