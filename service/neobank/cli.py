@@ -11,7 +11,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from neobank import counters, migrations, sessions
-from neobank.audit.verification import verify_chain
+from neobank.audit.verification import unexplained, verify_chain
 from neobank.casino.commands import casino_group, verify_round_command
 from neobank.casino.seeds import renew_all
 from neobank.casino.verification import MAX_NAMED, verify_rounds
@@ -177,11 +177,15 @@ def _serve(registry: CollectorRegistry, settings: MetricsSettings) -> None:
 
 @main.command("verify")
 def verify_command() -> None:
-    """Recompute all balances, the audit log's hashes and the rounds of retired seeds, and print every difference."""
+    """Recompute all balances, the audit log's hashes and the rounds of retired seeds, and print every difference.
+
+    Also print each transfer that only an organiser may make and that the audit log does not explain.
+    """
     engine = connect(database_url(os.environ, NAMES.database_url))
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
         verdict = verify(connection)
         chain = verify_chain(connection)
+        unaudited = unexplained(connection)
         fairness = verify_rounds(connection)
     engine.dispose()
     for difference in verdict.differences:
@@ -194,6 +198,13 @@ def verify_command() -> None:
     problems = [] if verdict.sound else [f"{len(verdict.differences)} balances differ; {counts}"]
     if chain.broken_at is not None:
         problems.append(f"the audit log was changed: the hash of row {chain.broken_at} does not match")
+    for transfer in unaudited:
+        click.echo(
+            f"transfer {transfer.transfer_id} of {format_amount(transfer.amount)} from {transfer.payer} to"
+            f" {transfer.receiver} has no row in the audit log."
+        )
+    if unaudited:
+        problems.append(f"{len(unaudited)} transfers that only organisers may make are not in the audit log")
     for problem in fairness.problems[:MAX_NAMED]:
         click.echo(problem)
     if fairness.problems:

@@ -2,14 +2,15 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine, text
 
 from neobank.admin import money
-from neobank.audit.operations import record
+from neobank.audit.operations import Detail, record
 from neobank.database import connect, transaction
 from neobank.errors import BankError
 from neobank.ledger.models import HOUSE_ID
@@ -65,10 +66,9 @@ class Storm:
         return transfer(connection, payer, receiver, amount).transfer_id
 
     def spin(self, engine: Engine) -> None:
-        """Post a bet and perhaps a win, and perhaps transfers to other players with them."""
+        """Post a bet, and perhaps transfers to other players with it."""
         (player, _), *others = self.chance.sample(self.scene.accounts, self.chance.randint(1, 4))
         moves = [NewTransfer(player, HOUSE_ID, self.chance.randint(1, 50_000))]
-        moves += [NewTransfer(HOUSE_ID, player, self.chance.randint(1, 90_000))] * self.chance.randint(0, 1)
         moves += [NewTransfer(player, other, self.chance.randint(1, 10_000)) for other, _ in others]
         self.chance.shuffle(moves)
         with engine.connect() as connection, transaction(connection):
@@ -81,13 +81,17 @@ class Storm:
                 connection, self.scene.faction, amount=100, reason="well done", by=self.scene.organiser
             )
 
-        self.transfers += self.organise(engine, operation)
+        details: dict[str, Detail] = {"amount": 1, "reason": "well done"}
+        self.transfers += self.organise(engine, operation, "add_credits", lambda _: details)
 
     def reverse(self, engine: Engine) -> None:
         if self.mine:
             transfer = self.chance.choice(self.mine)
             self.organise(
-                engine, lambda connection: money.reverse(connection, transfer, reason="oops", by=self.scene.organiser)
+                engine,
+                lambda connection: money.reverse(connection, transfer, reason="oops", by=self.scene.organiser),
+                "reverse",
+                lambda made: {"transaction": made.id},
             )
             self.transfers += 1
 
@@ -95,8 +99,11 @@ class Storm:
         """Freeze and unfreeze one account, so that the others can pay meanwhile."""
         account, _ = self.chance.choice(self.scene.accounts)
         for frozen in (True, False):
-            values = {"account": account, "frozen": frozen}
-            self.organise(engine, lambda connection: connection.execute(_SET_FROZEN, values))  # noqa: B023
+            freeze = partial(self.set_frozen, values={"account": account, "frozen": frozen})
+            self.organise(engine, freeze, "freeze", lambda _: {})
+
+    def set_frozen(self, connection: Connection, values: Mapping[str, object]) -> None:
+        connection.execute(_SET_FROZEN, values)
 
     def sell(self, engine: Engine) -> None:
         """Create, approve and perhaps refund a charge, each in its own transaction."""
@@ -112,11 +119,17 @@ class Storm:
                 charges.refund(connection, charge.id, vendor, None)
             self.transfers += 1
 
-    def organise(self, engine: Engine, operation: Callable[[Connection], Made]) -> Made:
+    def organise(
+        self,
+        engine: Engine,
+        operation: Callable[[Connection], Made],
+        action: str,
+        details: Callable[[Made], Mapping[str, Detail]],
+    ) -> Made:
         """Run an action of an organiser in one transaction with its audit row."""
         with engine.connect() as connection, transaction(connection):
             made = operation(connection)
-            record(connection, actor=self.scene.organiser, action="storm", target="the bank", details={})
+            record(connection, actor=self.scene.organiser, action=action, target="the bank", details=details(made))
         return made
 
 

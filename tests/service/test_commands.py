@@ -104,6 +104,24 @@ def test_verify_accepts_sound_books(database: Database, fresh: UpgradeSettings) 
     assert "sum of all balances ¤0.00" in result.stdout
 
 
+ISSUE = "SELECT post_payment(9000000000000000001, 'NC-CASA-0000', 123, '{kind}', '', 9000000000000000001)"
+
+
+@pytest.mark.parametrize("kind", ["admin_adjustment", "transfer", "opening_balance"])
+def test_verify_names_a_transfer_from_system_without_a_reason(
+    database: Database, owner: Engine, fresh: UpgradeSettings, kind: str
+) -> None:
+    """Only the owner can post it; a second opening balance of an account has no reason either."""
+    del fresh
+    with owner.begin() as connection:
+        connection.execute(text(ISSUE.format(kind=kind)))
+        transfer = connection.execute(text("SELECT max(id) FROM transfers")).scalar_one()
+    result = neobank("verify", DATABASE_URL=database.setting("application"))
+    assert result.returncode != 0
+    assert f"transfer {transfer} of ¤1.23 from NC-SYST-EM00 to NC-CASA-0000" in result.stdout
+    assert "not in the audit log" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("tampering", "named"),
     [

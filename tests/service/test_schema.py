@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from collections import defaultdict
+from importlib.resources import files
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -37,11 +39,11 @@ ALLOWED = {
         "may_act": {"EXECUTE"},
         "open_account": {"EXECUTE"},
         "post_payment": {"EXECUTE"},
-        "post_transfer": {"EXECUTE"},
         "post_transfers": {"EXECUTE"},
         "set_frozen": {"EXECUTE"},
         "audit_logs": {"SELECT"},
         "record_audit": {"EXECUTE"},
+        "explains": {"EXECUTE"},
         "api_keys": {"SELECT", "INSERT"},
         "api_keys.revoked_at": {"UPDATE"},
         "games": {"SELECT"},
@@ -58,10 +60,8 @@ ALLOWED = {
         "seeds.created_at": {"SELECT"},
         "seeds.retired_at": {"SELECT"},
         "open_casino": {"EXECUTE"},
-        "begin_spin": {"EXECUTE"},
         "look_at_spin": {"EXECUTE"},
         "settle_round": {"EXECUTE"},
-        "settle_spin": {"EXECUTE"},
         "rotate_seed": {"EXECUTE"},
         "set_daily_loss_limit": {"EXECUTE"},
         "exclude_player": {"EXECUTE"},
@@ -73,6 +73,9 @@ ALLOWED = {
     },
     "neobank_metrics": {"ledger_figures": {"SELECT"}},
 }
+
+RELEASED = {"0014": "b1d3bb12163183cd77c5cd34eb3b0ca1eee1be816f38cc96cdb9606c6a3d3716"}
+"""The digests that released revisions record. Add the newest revision when it is released."""
 
 PRIVILEGES = text("""
     SELECT coalesce(role.rolname, 'PUBLIC'), object.name, acl.privilege_type
@@ -96,9 +99,21 @@ def test_the_models_match_the_migrated_schema(owner: Engine) -> None:
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_a_changed_function_or_view_has_a_new_revision() -> None:
-    """The newest revision records the digest of functions/ and views/; a released revision is never edited."""
+def test_a_changed_function_view_or_grant_has_a_new_revision() -> None:
+    """The newest revision records the digest of functions/, views/ and grants.sql."""
     assert migrations.recorded_digest() == migrations.definitions_digest()
+
+
+def test_the_digest_of_a_released_revision_is_never_edited() -> None:
+    """Otherwise two images of the same revision could have different functions."""
+    recorded = {
+        script.revision: script.module.definitions
+        for script in ScriptDirectory(str(files("neobank.migrations"))).walk_revisions()
+        if hasattr(script.module, "definitions")
+    }
+    unreleased = set(recorded) - set(RELEASED)
+    assert unreleased <= {migrations.head()}
+    assert {revision: recorded[revision] for revision in RELEASED} == RELEASED
 
 
 @pytest.mark.parametrize("changed", ["SELECT 'a  b'", "SELECT 'ab'", "SELECT 'a --b'", "SELECT 'a b' -- x"])
@@ -117,11 +132,33 @@ def test_each_role_has_the_listed_privileges_only(owner: Engine) -> None:
     assert found == ALLOWED
 
 
-def test_an_upgrade_revokes_a_manual_grant(owner: Engine, fresh: UpgradeSettings) -> None:
+MANUAL = {
+    "GRANT DELETE ON transfers TO neobank": "Revoked DELETE on transfers from neobank",
+    "GRANT UPDATE ON balances TO neobank_0": "Revoked UPDATE on balances from neobank_0",
+    "GRANT UPDATE (balance) ON balances TO neobank_1": "Revoked UPDATE on balances.balance from neobank_1",
+    "GRANT INSERT ON transfers TO neobank_backup": "Revoked INSERT on transfers from neobank_backup",
+    "GRANT USAGE ON SEQUENCE seeds_id_seq TO neobank_metrics": "Revoked USAGE on seeds_id_seq from neobank_metrics",
+    "GRANT EXECUTE ON FUNCTION credit_account TO PUBLIC": "Revoked EXECUTE on credit_account from PUBLIC",
+    "GRANT SELECT ON seeds TO neobank WITH GRANT OPTION": "Revoked SELECT on seeds from neobank",
+}
+
+
+@pytest.mark.parametrize(("grant", "message"), MANUAL.items(), ids=str)
+def test_an_upgrade_revokes_and_names_a_manual_grant(
+    owner: Engine, fresh: UpgradeSettings, caplog: pytest.LogCaptureFixture, grant: str, message: str
+) -> None:
     with owner.begin() as connection:
-        connection.execute(text("GRANT DELETE ON transfers TO neobank"))
+        connection.execute(text(grant))
     migrations.upgrade(fresh)
     test_each_role_has_the_listed_privileges_only(owner)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{message}: grants.sql does not list this privilege."
+    ]
+
+
+def test_an_upgrade_names_no_privilege_that_it_keeps(fresh: UpgradeSettings, caplog: pytest.LogCaptureFixture) -> None:
+    migrations.upgrade(fresh)
+    assert caplog.records == []
 
 
 def test_the_metrics_role_can_read_figures_and_no_account(database: Database, fresh: UpgradeSettings) -> None:

@@ -8,9 +8,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from neobank.application import create_app
+from neobank.errors import NotAuthenticated
+from neobank.ledger.operations import AccountFrozen
 from neobank.players import passwords
+from neobank.players.operations import find_credentials, lock_credentials
 from neobank.settings import ServingSettings
 from neobank.web.authentication import MAX_DEVICE
 from tests.service.statements import recorded
@@ -50,13 +54,47 @@ def test_logout_ends_a_session_at_once_on_every_worker(
     assert client.post("/api/v1/auth/logout").status_code == 401
 
 
-def test_a_session_of_a_frozen_account_is_invalid_before_it_is_ended(engine: Engine, player: Join) -> None:
+def test_a_session_of_a_frozen_account_is_invalid_before_it_is_ended(owner: Engine, player: Join) -> None:
     neo = player("Neo")
     freeze = text("SELECT set_frozen(id, :frozen) FROM accounts WHERE number = :number")
     for frozen in (True, False):
-        with engine.begin() as connection:
+        with owner.begin() as connection:
             connection.execute(freeze, {"frozen": frozen, "number": neo.number})
         assert alive(neo) is not frozen
+
+
+def test_a_log_in_is_refused_if_the_password_changes_or_the_account_is_frozen_meanwhile(
+    engine: Engine, owner: Engine, player: Join
+) -> None:
+    number = player("Neo").number
+    with engine.begin() as connection:
+        proven = find_credentials(connection, "Neo")
+        assert proven
+        lock_credentials(connection, proven)
+    with owner.begin() as connection:
+        connection.execute(text("SELECT set_frozen(id, true) FROM accounts WHERE number = :n"), {"n": number})
+    with engine.begin() as connection, pytest.raises(AccountFrozen):
+        lock_credentials(connection, proven)
+    with owner.begin() as connection:
+        connection.execute(text("SELECT set_frozen(id, false) FROM accounts WHERE number = :n"), {"n": number})
+        connection.execute(text("UPDATE players SET password_hash = 'x'"))
+    with engine.begin() as connection, pytest.raises(NotAuthenticated):
+        lock_credentials(connection, proven)
+
+
+def test_a_password_cannot_change_between_its_proof_and_the_new_session(
+    engine: Engine, owner: Engine, player: Join
+) -> None:
+    player("Neo")
+    change = text("SELECT FROM players JOIN accounts ON id = account_id WHERE name = 'Neo' FOR NO KEY UPDATE NOWAIT")
+    with engine.begin() as connection:
+        proven = find_credentials(connection, "Neo")
+        assert proven
+        lock_credentials(connection, proven)
+        with owner.begin() as other, pytest.raises(OperationalError, match="could not obtain lock"):
+            other.execute(change)
+    with owner.begin() as other:
+        other.execute(change)
 
 
 def test_sessions_are_listed_newest_first_with_their_device(player: Join) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from neobank import migrations
 from neobank.ledger.operations import ReadOnly
 from neobank.settings import Administrator, UpgradeSettings
+from neobank.switches.operations import share_switches
 from tests.service.support import Join, LoggedIn, open_players
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -89,6 +90,19 @@ def test_closed_registration_rejects_new_players(client: FlaskClient, player: Jo
     assert "closed" in refused.get_json()["detail"]
     who = {"character_name": "Trinity", "password": "password of Trinity"}
     assert client.post("/api/v1/auth/login", json=who).status_code == 200
+
+
+def test_the_switches_do_not_change_during_a_registration(
+    engine: Engine, owner: Engine, fresh: UpgradeSettings
+) -> None:
+    del fresh
+    change = text("SELECT FROM switches FOR NO KEY UPDATE NOWAIT")
+    with engine.begin() as connection:
+        share_switches(connection)
+        with engine.begin() as another:
+            share_switches(another)
+        with owner.begin() as other, pytest.raises(OperationalError, match="could not obtain lock"):
+            other.execute(change)
 
 
 def test_registration_by_code_accepts_the_event_code_only(client: FlaskClient, switch: Switch) -> None:

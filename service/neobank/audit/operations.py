@@ -6,11 +6,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import IntegrityError
 
 from neobank.audit.models import AuditLog
+from neobank.errors import Forbidden
 from neobank.ledger.models import Account
+from neobank.ledger.operations import violated_constraint
 
 Detail = str | int | float | bool | None
+
+
+class NotAnOrganiser(Forbidden):
+    """The actor is no organiser who may act: another organiser has just demoted them or frozen their account."""
+
+    def __init__(self) -> None:
+        super().__init__("You are no longer an organiser, or your account is frozen: ask another organiser.")
+
 
 _RECORD = text("SELECT record_audit(:actor, :action, :target, :details)")
 
@@ -19,9 +30,15 @@ def record(connection: Connection, *, actor: int, action: str, target: str, deta
     """Append a row to the audit log. Call it last in the transaction: other organisers' actions wait until its commit.
 
     `actor` is an account id; `target` names the affected object as organisers know it. `details` contain no secret.
+    Raise NotAnOrganiser; the transaction must then be rolled back.
     """
     values = {"actor": actor, "action": action, "target": target, "details": json.dumps(details, ensure_ascii=False)}
-    connection.execute(_RECORD, values)
+    try:
+        connection.execute(_RECORD, values)
+    except IntegrityError as error:
+        if violated_constraint(error) == "actor_is_organiser":
+            raise NotAnOrganiser from error
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ views only if a revision is missing. A change of a function or a view needs a ne
 """
 
 import hashlib
+import logging
 import time
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -32,10 +33,27 @@ class Blocked(MigrationFailed):
     """A step waited too long for a table or view that another session uses."""
 
 
+logger = logging.getLogger(__name__)
+
 _LOCK: Final = 0x6E656F62616E6B  # "neobank" in ASCII: the key of the advisory lock of an upgrade
 _PATIENCE: Final = 120  # seconds in which a blocked upgrade is repeated; less than the Job's deadline
 _PAUSE: Final = 0.5  # seconds before a repetition, in which sessions that waited behind the upgrade proceed
 _LOCK_NOT_AVAILABLE: Final = "55P03"
+# Every privilege on an object of the schema: role, object, privilege.
+_PRIVILEGES: Final = text("""
+    SELECT coalesce(role.rolname, 'PUBLIC'), object.name, acl.privilege_type
+    FROM (
+        SELECT relname, coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner))
+        FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'S', 'f')
+        UNION ALL
+        SELECT proname, coalesce(proacl, acldefault('f', proowner))
+        FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION ALL
+        SELECT relname || '.' || attname, attacl FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE relnamespace = 'public'::regnamespace AND attacl IS NOT NULL
+    ) AS object (name, privileges), aclexplode(privileges) AS acl LEFT JOIN pg_roles AS role ON role.oid = acl.grantee
+    WHERE role.rolname IS DISTINCT FROM current_user
+""")
 
 
 def read_sql(name: str) -> str:
@@ -56,8 +74,8 @@ def current(connection: Connection) -> str | None:
 
 
 def definitions_digest() -> str:
-    """Return the digest of the text of all functions and views."""
-    sources = [*_sql_files("functions"), *_sql_files("views")]
+    """Return the digest of the text of all functions, views and grants."""
+    sources = [*_sql_files("functions"), *_sql_files("views"), _folder().joinpath("grants.sql")]
     return digest("\n".join(file.read_text(encoding="utf-8") for file in sources))
 
 
@@ -112,7 +130,11 @@ def _upgrade_once(engine: Engine, settings: UpgradeSettings) -> str:
 
 
 def _migrate(connection: Connection, before: str | None) -> None:
-    """Run the missing revisions, with the views, then apply functions and grants. Raise MigrationFailed."""
+    """Run the missing revisions, with the views, then apply functions and grants. Raise MigrationFailed.
+
+    Log each privilege that grants.sql does not list and the database had.
+    """
+    granted = set(connection.execute(_PRIVILEGES).all())
     connection.execute(text("SET LOCAL lock_timeout = '2s'"))  # less than the service's own lock_timeout
     # Views are dropped first: a view would keep a migration from changing a column, and a reader that holds the view's
     # lock while it waits for a migrated table could deadlock with a later DROP VIEW. Without a missing revision they
@@ -123,6 +145,8 @@ def _migrate(connection: Connection, before: str | None) -> None:
     _run_revisions(connection, before)
     for file in (*_sql_files("functions"), *views, _folder().joinpath("grants.sql")):
         _execute(connection, file.name, file.read_text(encoding="utf-8"))
+    for role, name, privilege in sorted(granted - set(connection.execute(_PRIVILEGES).all())):
+        logger.warning("Revoked %s on %s from %s: grants.sql does not list this privilege.", privilege, name, role)
     connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
 
 

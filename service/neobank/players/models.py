@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, LargeBinary, Text, false, func
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, LargeBinary, Text, false, func, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from neobank.database import Base
 from neobank.ledger.models import Account
+from neobank.ledger.money import MAX_AMOUNT
 
 MAX_FACTION: Final = 50
 
@@ -50,6 +51,22 @@ class Picture(Base):
     )
     token: Mapped[str] = mapped_column(Text, unique=True)
     image: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class RegistrationTerms(Base):
+    """The largest opening balance of a registration, in hundredths: one row, which only the database owner can change.
+
+    `require_explanation` (functions/organisers.sql) enforces it; an import may pay more.
+    """
+
+    __tablename__ = "registration_terms"
+    __table_args__ = (
+        CheckConstraint("one", name="terms_are_one_row"),
+        CheckConstraint(f"opening_balance BETWEEN 1 AND {MAX_AMOUNT}", name="opening_balance_is_possible"),
+    )
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default=true())
+    opening_balance: Mapped[int] = mapped_column(BigInteger, server_default="100000")
 
 
 class ProvisionedAdministrator(Base):

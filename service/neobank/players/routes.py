@@ -24,7 +24,7 @@ from neobank.players.operations import (
 from neobank.players.pictures import MAX_PICTURE
 from neobank.players.schemas import CharacterName, FactionName, NewPassword, ProfileChanged, User
 from neobank.settings import Limit
-from neobank.switches.operations import MAX_CODE, read_switches
+from neobank.switches.operations import MAX_CODE, read_switches, share_switches
 from neobank.web.authentication import bearer, begin_session, current_caller
 from neobank.web.bank import current_bank
 from neobank.web.rate_limits import by_account, by_address, by_name_and_address, limited
@@ -104,6 +104,7 @@ def post_registration(json_data: Registration) -> Registered:
     bank.retry_once(read_switches).admit(json_data.code)
     password_hash = passwords.hash_password(json_data.password)
     with bank.transaction() as connection:
+        share_switches(connection).admit(json_data.code)  # an organiser may have closed registration meanwhile
         player = register(
             connection, name=json_data.character_name, password_hash=password_hash, faction=json_data.faction
         )

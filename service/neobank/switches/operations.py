@@ -59,6 +59,11 @@ def read_switches(connection: Connection) -> Switches:
     return _read(connection, _SWITCHES)
 
 
+def share_switches(connection: Connection) -> Switches:
+    """Read the switches, and delay a change of them until this transaction ends; other readers do not wait."""
+    return _read(connection, _SWITCHES.with_for_update(read=True))
+
+
 def lock_switches(connection: Connection) -> Switches:
     """Read the switches, and keep other transactions from changing them until this one ends."""
     return _read(connection, _SWITCHES.with_for_update())

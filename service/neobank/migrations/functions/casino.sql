@@ -134,10 +134,10 @@ END $$;
 -- Settles a round: nonce, free spins, round, transfers, the player's balance, and the house last. Whether it is refused
 -- does not depend on the outcome: the bet must be covered before the win, and house and player must have room for
 -- p_largest, the largest win of this bet. Amounts are in hundredths of ¤. The round must have been prepared from the
--- current version of the player's row (p_row_version; NULL: the caller holds the row's lock). Every spin, seed
--- rotation, limit and exclusion updates that row, so no input of the round can have changed; otherwise NBH02 is raised,
--- and the caller reads the inputs again. Raises check_violation with the name of the constraint, or NBH01: see
--- change_house.
+-- current version of the player's row (p_row_version). Every spin, seed rotation, limit and exclusion updates that row,
+-- so no input of the round can have changed; otherwise NBH02 is raised, and the caller reads the inputs again. The same
+-- happens if the game has been closed or its dial changed: set_game waits for the rounds that have passed this check.
+-- Raises check_violation with the name of the constraint, or NBH01: see change_house.
 CREATE OR REPLACE FUNCTION settle_round(
     p_row_version bigint, p_account bigint, p_nonce integer, p_game text, p_version bigint, p_dial integer,
     p_sheet text, p_loose boolean, p_stops smallint[], p_free boolean, p_line_bet bigint, p_bet bigint, p_win bigint,
@@ -157,7 +157,7 @@ BEGIN
         nonce = nonce + 1, day = p_day,
         day_net = CASE WHEN day = p_day THEN day_net ELSE 0 END + p_bet - p_win
     WHERE account_id = p_account AND nonce = p_nonce
-        AND xmin::text::bigint = coalesce(p_row_version, xmin::text::bigint)
+        AND xmin::text::bigint = p_row_version
     RETURNING seed_id, day_net INTO v_seed, net_today;
     IF NOT FOUND THEN
         RAISE SQLSTATE 'NBH02' USING MESSAGE = 'the player has changed since the round was prepared';
@@ -187,6 +187,12 @@ BEGIN
         VALUES (c_house, p_account, p_win, 'casino_win', v_memo, p_account);
     END IF;
     balance_now := change_player(p_account, p_bet, p_win, p_largest);
+    PERFORM require_payment_allowed(read_only, frozen, 'casino_bet') FROM switches, accounts WHERE id = p_account;
+    IF NOT EXISTS (SELECT FROM games WHERE name = p_game AND is_enabled) OR NOT p_free AND p_version <> (
+        SELECT id FROM dial_versions WHERE game = p_game ORDER BY id DESC LIMIT 1
+    ) THEN
+        RAISE SQLSTATE 'NBH02' USING MESSAGE = 'the game has changed since the round was prepared';
+    END IF;
     PERFORM change_house(p_largest - p_bet, p_bet - p_win, p_try);
 END $$;
 
@@ -272,10 +278,12 @@ BEGIN
 END $$;
 
 -- Opens or closes a game and sets its dial (hundredths of a per cent); NULL leaves either unchanged. A changed dial
--- adds a version. Returns whether the game exists.
+-- adds a version. Returns whether the game exists. Waits until every transaction that has inserted a round has ended;
+-- rounds that are settled later are settled on the new settings.
 CREATE OR REPLACE FUNCTION set_game(p_game text, p_enabled boolean, p_dial integer, p_actor bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
+    LOCK TABLE rounds IN SHARE MODE;
     UPDATE games SET is_enabled = coalesce(p_enabled, is_enabled), updated_at = clock_timestamp() WHERE name = p_game;
     IF FOUND AND p_dial IS DISTINCT FROM (SELECT dial FROM dial_versions WHERE game = p_game ORDER BY id DESC LIMIT 1)
         AND p_dial IS NOT NULL THEN

@@ -29,12 +29,35 @@ BEGIN
     END IF;
 END $$;
 
--- Freezes or unfreezes an account. Returns whether its state changed.
+-- ORDER. When a switch or a freezing is committed, it is in force: no transfer that it forbids is committed later.
+--   * A function that moves money checks require_payment_allowed a second time after it has changed the balances.
+--   * set_frozen locks the account's balances first, and await_payments locks the table. So both wait for every
+--     transaction that has made its second check, and a transaction that checks later sees the change.
+
+-- Freezes or unfreezes an account, after the payments that have locked its balance. Returns whether its state changed.
 CREATE OR REPLACE FUNCTION set_frozen(p_account bigint, p_frozen boolean) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
+    PERFORM FROM balances WHERE account_id = p_account ORDER BY shard FOR NO KEY UPDATE;
     UPDATE accounts SET frozen = p_frozen WHERE id = p_account AND frozen <> p_frozen;
     RETURN FOUND;
+END $$;
+
+-- Delays a change of the read-only switch until every transaction that has changed a balance has ended. Payments that
+-- begin meanwhile wait for the change.
+CREATE OR REPLACE FUNCTION await_payments() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    LOCK TABLE balances IN SHARE MODE;
+    RETURN NEW;
+END $$;
+
+-- Raises check_violation only_rounds_are_bets for the kinds of transfers that settle_round alone posts.
+CREATE OR REPLACE FUNCTION refuse_casino_kind(p_kind text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_kind IN ('casino_bet', 'casino_win') THEN
+        RAISE check_violation USING CONSTRAINT = 'only_rounds_are_bets', MESSAGE = 'only a round posts bets and wins';
+    END IF;
 END $$;
 
 -- Opens an ordinary account with one balance of zero and a floor of zero. Returns its id. Raises unique_violation if
@@ -106,6 +129,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    PERFORM refuse_casino_kind(p_kind);
     PERFORM require_payment_allowed(v_read_only, v_frozen, p_kind);
     INSERT INTO transfers (debit_account_id, credit_account_id, amount, kind, memo, actor_id)
     VALUES (p_debit, v_credit, p_amount, p_kind, p_memo, p_actor)
@@ -117,6 +141,7 @@ BEGIN
         PERFORM credit_account(v_credit, p_amount);
         debit_balance := debit_account(p_debit, p_amount);
     END IF;
+    PERFORM require_payment_allowed(read_only, frozen, p_kind) FROM switches, accounts WHERE id = p_debit;
 END $$;
 
 -- Returns the net change of each account: entry n moves p_amounts[n] from p_debits[n] to p_credits[n].
@@ -140,6 +165,7 @@ CREATE OR REPLACE FUNCTION post_transfers(
 DECLARE
     v_sharded record;
 BEGIN
+    PERFORM refuse_casino_kind(p_kind);
     PERFORM require_payment_allowed(
         read_only, EXISTS (SELECT FROM accounts WHERE id = ANY (p_debits) AND frozen), p_kind
     ) FROM switches;
@@ -156,4 +182,7 @@ BEGIN
     INSERT INTO transfers (debit_account_id, credit_account_id, amount, kind, memo, actor_id)
     SELECT entry.debit, entry.credit, entry.amount, p_kind, p_memo, p_actor
     FROM unnest(p_debits, p_credits, p_amounts) WITH ORDINALITY AS entry (debit, credit, amount, place) ORDER BY place;
+    PERFORM require_payment_allowed(
+        read_only, EXISTS (SELECT FROM accounts WHERE id = ANY (p_debits) AND frozen), p_kind
+    ) FROM switches;
 END $$;

@@ -1,8 +1,11 @@
--- A one-time password works for one log-in: the hash of the last one that was used.
-ALTER TABLE players ADD COLUMN used_one_time_hash text;
+-- Tables in the order in which a registration locks them, so that this migration cannot deadlock with one.
 
 -- The skeleton of a name, which names that look alike share (see neobank.names); the revision computes it.
 ALTER TABLE accounts ADD COLUMN skeleton text UNIQUE;
+
+-- A one-time password works for one log-in: the hash of the last one that was used.
+ALTER TABLE players ADD COLUMN used_one_time_hash text;
+
 ALTER TABLE factions ADD COLUMN skeleton text UNIQUE;
 
 -- The images that players upload, re-encoded. Each is the end of the path in players.profile_picture.

@@ -1,4 +1,4 @@
-"""One-time passwords work once, and no new name looks like an existing one."""
+"""One-time passwords work once, no new name looks like an existing one, organisers' actions need an audit row."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from neobank.migrations import read_sql
 revision = "0015"
 down_revision = "0014"
 
-definitions = "cf6c74902c3253b9b8ba0a78aed1bb369f29753a7df5401ba64e0766b741c4b6"
+definitions = "125f01c8a254bba86f798955bf23e67c030104a2de38abefe0d124e74b639394"
 
 # Of accounts that look alike already, the first of this order keeps the skeleton. All of them stay usable.
 _ACCOUNTS = text("""
@@ -33,7 +33,8 @@ _SET_FACTIONS = text("""
 
 def upgrade() -> None:
     connection = op.get_bind()
-    connection.exec_driver_sql(read_sql("sql/0015_people.sql"))
+    for file in ("sql/0015_people.sql", "sql/0015_limited_roles.sql"):
+        connection.exec_driver_sql(read_sql(file))
     for listed, assigned in ((_ACCOUNTS, _SET_ACCOUNTS), (_FACTIONS, _SET_FACTIONS)):
         connection.execute(assigned, _skeletons(connection.execute(listed).all()))
 
