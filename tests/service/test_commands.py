@@ -107,7 +107,7 @@ def test_verify_accepts_sound_books(database: Database, fresh: UpgradeSettings) 
 ISSUE = "SELECT post_payment(9000000000000000001, 'NC-CASA-0000', 123, '{kind}', '', 9000000000000000001)"
 
 
-@pytest.mark.parametrize("kind", ["admin_adjustment", "transfer", "opening_balance"])
+@pytest.mark.parametrize("kind", ["admin_adjustment", "reversal", "transfer", "opening_balance"])
 def test_verify_names_a_transfer_from_system_without_a_reason(
     database: Database, owner: Engine, fresh: UpgradeSettings, kind: str
 ) -> None:

@@ -184,6 +184,39 @@ def test_the_actor_of_the_transfer_must_be_the_actor_of_the_audit_row(engine: En
         explained(connection, values, audit)
 
 
+def test_verification_finds_exactly_the_transfers_without_a_reason(
+    engine: Engine, owner: Engine, players: list[int]
+) -> None:
+    """Only the owner can post them."""
+    neo, trinity, organiser = players
+    posted = [
+        (neo, trinity, "transfer", False),
+        (neo, trinity, "reversal", True),
+        (neo, trinity, "admin_adjustment", True),
+        (neo, SYSTEM_ID, "admin_adjustment", True),
+        (HOUSE_ID, neo, "transfer", True),
+        (SYSTEM_ID, neo, "refund", True),
+        (SYSTEM_ID, neo, "opening_balance", True),
+        (neo, HOUSE_ID, "transfer", False),
+    ]
+    with owner.begin() as connection:
+        for debit, credit, kind, _ in posted:
+            connection.execute(PAY, {"debit": debit, "credit": credit, "amount": 7, "kind": kind, "actor": organiser})
+        newest = connection.execute(text("SELECT max(id) FROM transfers")).scalar_one()
+    first = newest - len(posted) + 1
+    expected = [first + place for place, (*_, wrong) in enumerate(posted) if wrong]
+    with engine.connect() as connection:
+        assert [found.transfer_id for found in unexplained(connection)] == expected
+    audit = {"actor": organiser, "action": "reverse", "details": f'{{"transaction": {expected[0]}}}'}
+    run(engine, (AUDIT, audit))
+    with engine.connect() as connection:
+        assert [found.transfer_id for found in unexplained(connection)] == expected[1:]
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE audit_logs SET created_at = created_at + interval '2 minutes'"))
+    with engine.connect() as connection:
+        assert [found.transfer_id for found in unexplained(connection)] == expected, "a later row explains nothing"
+
+
 def test_only_an_import_pays_a_larger_opening_balance(engine: Engine, organiser_id: int) -> None:
     opening = text("SELECT post_payment(:system, 'NC-X', :amount, 'opening_balance', '', :system)")
     account: tuple[TextClause, dict[str, object]] = (text("SELECT open_account('NC-X', 'X', 'x')"), {})
