@@ -57,7 +57,7 @@ def pay_one(connection: Connection, payer: tuple[int, str], receiver: tuple[int,
 
 
 def pay_several(connection: Connection, payer: tuple[int, str], receiver: tuple[int, str]) -> object:
-    moves = [NewTransfer(payer[0], receiver[0], 100)] * 2
+    moves = [NewTransfer(receiver[0], payer[0], 1), NewTransfer(payer[0], receiver[0], 100)]
     pay_many(connection, moves, kind=Kind.TRANSFER, memo="", actor=payer[0])
     return moves
 
