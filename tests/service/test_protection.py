@@ -226,22 +226,26 @@ def before_settling(app: Flask, action: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-def test_a_spin_that_has_begun_completes_when_its_game_is_closed(
-    app: Flask, owner: Engine, organiser: LoggedIn, neo: LoggedIn
+@pytest.mark.parametrize("key", ["", "once"], ids=["without a key", "with a key"])
+def test_a_change_of_a_game_applies_to_a_spin_that_has_read_the_old_settings(
+    app: Flask, owner: Engine, organiser: LoggedIn, neo: LoggedIn, key: str
 ) -> None:
     played(neo, GLITCH, 10)
 
-    def close() -> None:
+    def change(settings: str) -> None:
         with owner.begin() as connection:
-            connection.execute(text("SELECT set_game('glitch_grid', false, 5000, 9000000000000000001)"))
+            connection.execute(text(f"SELECT set_game('glitch_grid', {settings}, 9000000000000000001)"))
 
-    with before_settling(app, close):
-        body = played(neo, GLITCH, 10)
-    shown = neo.send("GET", f"/casino/rounds/{body['round']}").get_json()
-    assert shown["dial"] == 102  # the dial when the round began
-    assert spin(neo, GLITCH, 10)[0] == 400
+    with before_settling(app, lambda: change("NULL, 5000")):
+        status, body = spin(neo, GLITCH, 10, key)
+    assert status == 200, body
+    assert neo.send("GET", f"/casino/rounds/{body['round']}").get_json()["dial"] == 50
+    before = neo.balance()
+    with before_settling(app, lambda: change("false, NULL")):
+        assert spin(neo, GLITCH, 10)[0] == 400
+    assert (neo.balance(), neo.send("GET", "/casino/seed").get_json()["nonce"]) == (before, 2)
     configure(organiser, "glitch_grid", is_enabled=True)
-    assert neo.send("GET", f"/casino/rounds/{played(neo, GLITCH, 10)['round']}").get_json()["dial"] == 50
+    assert spin(neo, GLITCH, 10)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -281,7 +285,7 @@ def test_a_spin_is_repeated_if_its_conditions_change_meanwhile(
 
 @pytest.mark.parametrize(
     "statement",
-    ["UPDATE switches SET read_only = {}", "UPDATE accounts SET frozen = {} WHERE id < 9000000000000000001"],
+    ["UPDATE switches SET read_only = {}", "UPDATE accounts SET frozen = {} WHERE name = 'Neo'"],
 )
 def test_a_spin_that_has_begun_is_rejected_when_the_bank_or_account_is_stopped(
     app: Flask, owner: Engine, neo: LoggedIn, statement: str
