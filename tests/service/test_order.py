@@ -27,6 +27,7 @@ SET_FROZEN = text("SELECT set_frozen(:account, true)")
 SET_READ_ONLY = text("UPDATE switches SET read_only = true")
 NOW = text("SELECT clock_timestamp()")
 PLAYED_SINCE = text("SELECT array_agg(DISTINCT version_id) FROM rounds WHERE created_at > :since")
+HELD = text("SELECT balance FROM balances WHERE account_id = :account")
 COUNT = text("SELECT (SELECT count(*) FROM transfers WHERE kind <> 'opening_balance'), (SELECT count(*) FROM rounds)")
 
 
@@ -171,6 +172,19 @@ def test_a_round_that_waits_behind_a_switch_or_a_freezing_is_refused(
             await_waiting(owner, 1, spinning)
         with pytest.raises(refusal):
             spinning.result()
+
+
+def test_a_round_in_a_read_only_bank_is_refused_before_its_bet_is_compared_with_the_balance(
+    engine: Engine, owner: Engine, players: list[tuple[int, str]]
+) -> None:
+    player, receiver, _ = players
+    spin(engine, player)
+    with engine.begin() as connection:
+        held = connection.execute(HELD, {"account": player[0]}).scalar_one()
+        transfer(connection, player[0], receiver[1], held - 100)
+    execute(owner, SET_READ_ONLY)
+    with pytest.raises(ReadOnly):
+        spin(engine, player)
 
 
 def test_a_change_of_a_game_waits_for_the_rounds_that_have_begun(
