@@ -332,8 +332,9 @@ def test_of_two_organisers_who_deactivate_each_other_one_remains(
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as connection:
             deactivate(connection, Subject(neo, "", frozen=False), organiser)
-            other = pool.submit(act, organiser, neo)
             record(connection, actor=organiser, action="x", target="x", details={})
+            other = pool.submit(act, organiser, neo)
+            await_waiting(owner, 1, other)
         with pytest.raises(NotAnOrganiser):
             other.result()
     with engine.connect() as connection:
