@@ -184,6 +184,12 @@ def test_the_actor_of_the_transfer_must_be_the_actor_of_the_audit_row(engine: En
         explained(connection, values, audit)
 
 
+def test_a_credit_for_a_faction_explains_adjustments_only(engine: Engine, players: list[int]) -> None:
+    values = {"debit": SYSTEM_ID, "credit": players[0], "amount": 100, "kind": "transfer", "actor": players[2]}
+    credit = {"action": "add_credits", "details": '{"amount": 1.0, "reason": ""}', "actor": players[2]}
+    assert refusal(engine, (PAY, values), (AUDIT, credit)) == "transfers_are_explained"
+
+
 def test_verification_finds_exactly_the_transfers_without_a_reason(
     engine: Engine, owner: Engine, players: list[int]
 ) -> None:
@@ -377,6 +383,7 @@ def test_an_organiser_can_neither_demote_nor_freeze_themselves(organiser: Logged
     for action in ("toggle-admin", "freeze"):
         refused = organiser.administer("POST", f"/users/{organiser.number}/{action}")
         assert (refused.status_code, refused.content_type) == (403, "application/problem+json")
+        assert "your own" in refused.get_json()["error"]
     assert organiser.administer("GET", "/stats").status_code == 200
 
 
