@@ -5,8 +5,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.deployment import MIGRATION, PATIENCE, Deployment, Measure
 from tests.infra.program import run
+
+pytestmark = pytest.mark.soak
 
 GOAL = 1.3
 """The program's time divided by kubectl's. kubectl starts all at once, the program the bank after the migration."""

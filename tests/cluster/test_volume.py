@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -109,24 +110,26 @@ def answers(bank: Bank, player: Player) -> bool:
 
 
 @NODE_PROCESSES
-def test_a_killed_initialisation_is_repeated(deployed: Deployment) -> None:
-    """The volume is empty; the next application of the stack creates the schema."""
-    deployed.destroy()
-    applying = deployed.apply_in_background()
+def test_a_killed_initialisation_is_repeated(cluster: Path, service_image: str, tmp_path: Path) -> None:
+    """The volume of this new bank is empty; the next application of the stack creates the schema."""
+    bank = Deployment("neobank-killed", service_image, cluster, tmp_path)
+    bank.clear()
+    applying = bank.apply_in_background()
     killed = False
 
     def kill_initdb() -> bool:
         nonlocal killed
-        for pod in deployed.pods(DATABASE):
-            killed = killed or deployed.kill(pod, "initdb") > 0
+        for pod in bank.pods(DATABASE):
+            killed = killed or bank.kill(pod, "initdb") > 0
         return killed or not applying.is_alive()
 
-    deployed.until(kill_initdb, "initdb to run")
+    bank.until(kill_initdb, "initdb to run")
     applying.join(timeout=300)
     assert killed, "initdb ended before it could be killed"
-    deployed.apply()
-    pod = deployed.await_pod(DATABASE)
+    bank.apply()
+    pod = bank.await_pod(DATABASE)
     assert pod["status"]["initContainerStatuses"][0]["restartCount"] >= 1
-    with deployed.reached() as bank:
-        assert bank.balance(bank.join("Reborn")) == 1000
-    deployed.assert_books_agree()
+    with bank.reached() as reached:
+        assert reached.balance(reached.join("Reborn")) == 1000
+    bank.assert_books_agree()
+    bank.abandon()
