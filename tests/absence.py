@@ -1,9 +1,15 @@
 """Skip tests whose requirements this machine lacks; with NEOBANK_REQUIRE_CLUSTER set, fail them instead."""
 
 import os
+import shutil
 from typing import NoReturn
 
 import pytest
+
+NEEDS_ENGINE = pytest.mark.skipif(
+    shutil.which("pulumi") is None or os.environ.get("NEOBANK_ENGINE") == "none",
+    reason="there is no `pulumi` on PATH, or NEOBANK_ENGINE=none excludes it, and this test needs the engine",
+)
 
 
 def no_cluster(reason: str) -> NoReturn:

@@ -1,12 +1,10 @@
 """The service's image: build it, tag it with a hash of its contents, and load it into the local cluster."""
 
-import shutil
 import subprocess
 import sys
 import tomllib
 
 from tools.cluster import buildah, images, local
-from tools.cluster.engines import running_engine
 from tools.cluster.paths import CHECKOUT
 from tools.errors import UserError
 
@@ -32,7 +30,7 @@ def reference() -> str:
 def deliver() -> str:
     """Build the image, load it into the local cluster, and return its reference.
 
-    Raise UserError if this machine has no builder, if the build fails, or if no local cluster is running.
+    Raise UserError if the build fails, or if no local cluster is running.
     """
     wanted = reference()
     if not local.is_up():
@@ -40,22 +38,20 @@ def deliver() -> str:
             "the local cluster is not running: start it with `make cluster`; "
             "for another cluster, push the image to a registry and set NEOBANK_IMAGE."
         )
-    build(wanted)
+    build(wanted, local.engine())
     local.load(wanted)
     return wanted
 
 
-def build(wanted: str) -> None:
-    """Build the image with this reference, unless it exists already. Raise UserError if that fails."""
-    engine = running_engine()
-    if engine is not None:
-        _build_with_engine(engine, wanted)
-    elif shutil.which("buildah") is not None:
+def build(wanted: str, engine: str | None) -> None:
+    """Build the image with a container engine, or with buildah if that is None, unless it is in that store already.
+
+    Raise UserError if the build fails.
+    """
+    if engine is None:
         _build_with_buildah(wanted)
     else:
-        raise UserError(
-            "building the image needs Docker or Podman running, or buildah (Debian: apt-get install buildah)."
-        )
+        _build_with_engine(engine, wanted)
 
 
 def _build_with_engine(engine: str, wanted: str) -> None:

@@ -37,9 +37,8 @@ def cluster() -> Path:
 
 @pytest.fixture(scope="session")
 def service_image(cluster: Path) -> str:
-    """Build the service's image, load it and the database's image into the cluster, and return its reference."""
+    """Build the service's image, load it into the cluster, and return its reference."""
     del cluster
-    local.load(local.POSTGRES)
     return image.deliver()
 
 

@@ -5,7 +5,6 @@ The tests share one bank and run in this order; each except the last leaves it s
 
 import base64
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.absence import NEEDS_ENGINE
 from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL, other_name, standing
 from tests.cluster.engine import EngineDeployment, EngineError
 from tests.cluster.kubectl import KubectlError, Object
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("pulumi") is None,
-    reason="there is no `pulumi` on PATH, and these tests need the engine",
-)
+pytestmark = NEEDS_ENGINE
 
 NAMESPACE = "neobank-engine"
 GENERATED = (

@@ -1,7 +1,7 @@
 """Traefik, as on the event's cluster: it routes HTTP and TLS to the bank, and passes on the client's real address.
 
-It is built once from its Go module, which takes a quarter of an hour on two cores. It runs as a process of the node,
-like CoreDNS, not in a pod.
+It is built once from its Go module, which takes a quarter of an hour on two cores: `make soak` does that, and from then
+on `make test` runs these tests, too. It runs as a process of the node, like CoreDNS, not in a pod.
 """
 
 import json
@@ -26,7 +26,7 @@ from tools.cluster.certificates import Authority
 from tools.cluster.paths import CHECKOUT
 
 pytestmark = [
-    pytest.mark.soak,
+    *([] if build.is_built("traefik") else [pytest.mark.soak]),
     pytest.mark.timeout(3600),
     NODE_NETWORK,
 ]

@@ -18,8 +18,10 @@ import pytest
 
 from neobank.cli import main
 from settings import Settings, keys
+from tests.absence import NEEDS_ENGINE
 from tests.infra.documents import code_blocks
 from tests.infra.program import CHECKOUT, Program
+from tools.cluster import node
 
 DOCUMENTS = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").rglob("*.md"))]
 SHELL_TOOLS = {
@@ -43,6 +45,9 @@ SHELL_TOOLS = {
 }
 UNCHECKED = {"docker"}
 """Programs whose commands no test checks, as docs/production.md states."""
+
+KUBECTL = str(node.KUBECTL) if node.KUBECTL.exists() else shutil.which("kubectl") or ""
+"""The kubectl whose help the tests read; the local node has its own."""
 
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
 FORWARD = "kubectl() {"
@@ -207,7 +212,7 @@ def help_of(*command: str) -> str:
 
 
 @pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="there is no `kubectl` on PATH, whose help lists its options"
+    KUBECTL == "", reason="there is no kubectl, neither the node's nor on PATH, whose help lists its options"
 )
 @pytest.mark.parametrize(("document", "words"), of("kubectl"))
 def test_kubectl_has_every_option(document: str, words: list[str]) -> None:
@@ -215,7 +220,7 @@ def test_kubectl_has_every_option(document: str, words: list[str]) -> None:
     words = words[: words.index("--")] if "--" in words else words
     verbs = words[2 * words.count("--namespace") :]  # options for every verb come first
     verb = verbs[:2] if verbs[0] == "rollout" else verbs[:1]
-    known = help_of("kubectl", *verb, "--help") + help_of("kubectl", "options")
+    known = help_of(KUBECTL, *verb, "--help") + help_of(KUBECTL, "options")
     assert known
     for word in words:
         if word.startswith("--"):
@@ -229,7 +234,7 @@ def test_every_output_exists(prod: Program, document: str, words: list[str]) -> 
         assert {word for word in words[2:] if not word.startswith("-")} <= {*prod.outputs, "dev", "prod"}
 
 
-@pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH, whose help lists its options")
+@NEEDS_ENGINE
 @pytest.mark.parametrize(("document", "words"), of("pulumi"))
 def test_pulumi_has_every_option(document: str, words: list[str]) -> None:
     del document

@@ -6,7 +6,6 @@ pack if `pulumi` is on PATH and the pack's own environment exists (`pulumi insta
 
 import copy
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from hardening import RULES, STACK_RULES, Resource, violations
+from tests.absence import NEEDS_ENGINE
 from tests.infra.options import options
 from tests.infra.program import CHECKOUT, DIGEST_IMAGE, PROD, Program, copy_program
 
@@ -255,7 +255,7 @@ def test_the_engine_can_install_the_pack_and_its_packages() -> None:
     assert lock.count("==") <= lock.count("--hash=sha256:")
 
 
-@pytest.mark.skipif(shutil.which("pulumi") is None, reason="there is no `pulumi` on PATH, which runs a policy pack")
+@NEEDS_ENGINE
 @pytest.mark.skipif(not (PACK / ".venv").is_dir(), reason="`pulumi install` was not run in policy/")
 @pytest.mark.parametrize("compliant", [True, False])
 def test_the_engine_checks_a_preview_with_the_pack(tmp_path: Path, *, compliant: bool) -> None:

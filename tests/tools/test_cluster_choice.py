@@ -50,6 +50,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setenv("PATH", str(made.path))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(kind.CHOICE, raising=False)
     for module in (kind, local, node):
         monkeypatch.setattr(module, "KUBECONFIG", made.kubeconfig)
     for module in (local, node):
@@ -129,17 +130,37 @@ class TestKind:
         assert any(call.endswith("docker.io/library/neobank:1") for call in machine.lines("podman") if "save" in call)
         assert machine.lines("kind")[-1].startswith("load image-archive")
 
-    def test_an_image_of_a_registry_is_not_loaded_into_kind(self, machine: Machine) -> None:
+    def test_up_loads_no_image_into_kind_which_pulls_them(self, machine: Machine) -> None:
         local.up()
-        local.load(local.POSTGRES)
 
-        assert not any("load" in call for call in machine.lines("kind"))
+        assert {call.split()[0] for call in machine.lines("kind")} == {"get", "create"}
 
-    def test_a_failure_of_kind_is_reported(self, machine: Machine) -> None:
+    def test_a_failure_of_kind_is_reported_where_no_node_can_run(
+        self, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         machine.install("kind", "sys.exit(words[0] == 'create')")
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
         with pytest.raises(UserError, match=r"`kind create cluster .* failed"):
             local.up()
+
+    def test_a_failure_of_kind_leads_to_the_built_in_node_where_it_can_run(
+        self, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A container engine that answers may still be unable to run anything."""
+        machine.install("kind", "sys.exit(words[0] == 'create')")
+        started = starts_of_the_node(monkeypatch)
+        local.up()
+
+        assert started == ["images", "node"]
+
+    def test_the_environment_can_exclude_kind(self, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NEOBANK_CLUSTER", "node")
+        started = starts_of_the_node(monkeypatch)
+        local.up()
+
+        assert started == ["images", "node"]
+        assert machine.calls() == []
 
     def test_kind_needs_kubectl(self, machine: Machine) -> None:
         (machine.path / "kubectl").unlink()
@@ -147,6 +168,17 @@ class TestKind:
         with pytest.raises(UserError, match="install kubectl"):
             local.up()
         assert machine.lines("kind") == []
+
+
+def starts_of_the_node(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that records the steps by which `up` starts the built-in node; nothing is really started."""
+    steps: list[str] = []
+    monkeypatch.setattr(preflight, "check", lambda: None)
+    monkeypatch.setattr(local, "programs", dict)
+    monkeypatch.setattr(local, "_build_images", lambda: steps.append("images"))
+    monkeypatch.setattr(node, "start", lambda: steps.append("node"))
+    monkeypatch.setattr(node, "wait_until_usable", lambda _: None)
+    return steps
 
 
 class TestRefusal:

@@ -92,7 +92,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     checkout = Checkout(tmp_path_factory.mktemp("checkout").resolve() / "copy")
     try:
         checkout.cluster("up")
-        checkout.run("-c", f"from tools.cluster import local; local.load({POSTGRES!r})")
         yield checkout
     finally:
         checkout.cluster("down")

@@ -40,9 +40,9 @@ def programs_of(module: str) -> dict[str, Path]:
     return {program.name: program for program in sorted(_built(MODULES / module).iterdir())}
 
 
-def is_built() -> bool:
-    """Return whether the cache contains every program of the node in the current version."""
-    return all(_destination(MODULES / module).is_dir() for module in OF_THE_NODE)
+def is_built(*modules: str) -> bool:
+    """Return whether the cache contains every program of these modules (by default the node's), in their versions."""
+    return all(_destination(MODULES / module).is_dir() for module in modules or OF_THE_NODE)
 
 
 def _built(module: Path) -> Path:

@@ -14,11 +14,14 @@ from tools.cluster.paths import CHECKOUT, KUBECONFIG
 from tools.errors import UserError
 
 READY_TIMEOUT = "180s"
+CHOICE = "NEOBANK_CLUSTER"
+"""The variable that excludes kind if it is `node`: CI does not depend on what happens to be installed."""
+NODE = "node"
 
 
 def is_available() -> bool:
-    """Return whether kind is installed and a container engine answers."""
-    return shutil.which("kind") is not None and running_engine() is not None
+    """Return whether kind is installed and a container engine answers, unless CHOICE requires the built-in node."""
+    return os.environ.get(CHOICE) != NODE and shutil.which("kind") is not None and running_engine() is not None
 
 
 def cluster_name() -> str:
@@ -60,23 +63,29 @@ def remove() -> None:
     KUBECONFIG.unlink(missing_ok=True)
 
 
+def engine() -> str:
+    """Return the container engine that runs the cluster. Raise UserError if none answers."""
+    found = running_engine()
+    if found is None:
+        raise UserError("the container engine that runs the cluster does not answer: start it and try again.")
+    return found
+
+
 def load(reference: str) -> None:
     """Copy an image from the container engine into the cluster's node. Raise UserError if that fails."""
-    engine = running_engine()
-    if engine is None:
-        raise UserError("the container engine that runs the cluster does not answer: start it and try again.")
+    client = engine()
     name = qualified(reference)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "image.tar")
         # Podman stores a short name as localhost/…, and no pod would find the image under that name.
         for command in (["tag", reference, name], ["save", f"--output={archive}", name]):
-            if subprocess.run([engine, *command], check=False).returncode != 0:
-                raise UserError(f"`{engine} {' '.join(command)}` failed: its output above has the reason.")
+            if subprocess.run([client, *command], check=False).returncode != 0:
+                raise UserError(f"`{client} {' '.join(command)}` failed: its output above has the reason.")
         _kind("load", "image-archive", str(archive), f"--name={cluster_name()}")
 
 
 def _kind(*arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
-    provider = {"KIND_EXPERIMENTAL_PROVIDER": engine} if (engine := running_engine()) else {}
+    provider = {"KIND_EXPERIMENTAL_PROVIDER": found} if (found := running_engine()) else {}
     result = subprocess.run(
         ["kind", *arguments],
         check=False,

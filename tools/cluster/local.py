@@ -25,16 +25,31 @@ def up() -> None:
     """
     with _locked():
         if is_up():
+            if node.exists():
+                _load_images()  # an earlier version of this checkout may have started the node
             print(f"The local cluster is up already: KUBECONFIG={KUBECONFIG}")
             return
-        if not node.exists() and kind.is_available():
-            kind.start()
-        else:
+        if node.exists() or not kind.is_available() or not _started_kind():
             preflight.check()
             _timed("Programs available", programs)
+            _timed("Images available", _build_images)
             _timed("Node started", node.start)
-            _timed("Node usable", lambda: node.wait_until_usable(_load_pause_image))
+            _timed("Node usable", lambda: node.wait_until_usable(_load_images))
     print(f"The local cluster is up: KUBECONFIG={KUBECONFIG}")
+
+
+def _started_kind() -> bool:
+    """Return whether kind created a cluster. Raise its UserError if the built-in node is not possible either."""
+    try:
+        kind.start()
+    except UserError as failure:
+        try:
+            preflight.check()
+        except UserError:
+            raise failure from None
+        print(f"kind cannot create a cluster here, so this repository's own node is started. {failure}", flush=True)
+        return False
+    return True
 
 
 def down() -> None:
@@ -51,7 +66,7 @@ def restart() -> None:
         if not node.exists():
             raise UserError("only the built-in node can be restarted, and there is none: run `make cluster` first.")
         node.start()
-        node.wait_until_usable(_load_pause_image)
+        node.wait_until_usable(_load_images)
 
 
 def is_up() -> bool:
@@ -74,19 +89,21 @@ def network_prefix() -> list[str]:
     return node.network_prefix()
 
 
-def load(reference: str) -> None:
-    """Load an image into the cluster under the reference that a pod names: one from `tools.image`, or POSTGRES.
+def engine() -> str | None:
+    """Return the container engine from whose store `load` takes images; None is buildah's store in the user's cache.
 
-    Raise UserError if that fails.
+    The cluster alone decides that: the built-in node loads from buildah's store whatever else is installed.
+    Raise UserError if the engine that runs kind's cluster does not answer.
     """
-    if not node.exists():
-        # kind's node pulls images of a registry itself.
-        if reference != POSTGRES:
-            kind.load(reference)
-    elif reference == POSTGRES:
-        _load(images.postgres_image(), reference)
-    else:
+    return None if node.exists() else kind.engine()
+
+
+def load(reference: str) -> None:
+    """Load an image into the cluster, from the store that `engine` names. Raise UserError if that fails."""
+    if node.exists():
         _load(buildah.stored(reference), images.qualified(reference))
+    else:
+        kind.load(reference)
 
 
 def pinned(reference: str) -> str:
@@ -101,8 +118,15 @@ def pinned(reference: str) -> str:
     return by_digest
 
 
-def _load_pause_image() -> None:
+def _build_images() -> None:
+    """Build what a node without a registry cannot pull: the pause image and the substitute for PostgreSQL's image."""
+    images.pause_image()
+    images.postgres_image()
+
+
+def _load_images() -> None:
     _load(images.pause_image(), components.PAUSE_IMAGE)
+    _load(images.postgres_image(), POSTGRES)
 
 
 def _load(stored: str, name: str) -> None:

@@ -62,7 +62,7 @@ def start() -> None:
     _start_supervisor(node)
 
 
-def wait_until_usable(load_pause_image: Callable[[], None]) -> None:
+def wait_until_usable(load_images: Callable[[], None]) -> None:
     """Wait for the control plane, apply the add-ons, and wait until pods can run and resolve names.
 
     After a restart, the API server has old data about the node until the kubelet reports: wait for that, too.
@@ -70,7 +70,7 @@ def wait_until_usable(load_pause_image: Callable[[], None]) -> None:
     """
     control = kubectl()
     _wait("the API server to be ready", control.answers, "kube-apiserver")
-    load_pause_image()
+    load_images()
     link = network.recorded_link(STATE)
     if link is None:
         raise UserError("the cluster's state folder was deleted: run `make cluster` again.")
