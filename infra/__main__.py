@@ -25,7 +25,7 @@ settings = Settings.load()
 provider = cluster.connect(settings)
 in_cluster = pulumi.ResourceOptions(providers=[provider])
 namespace = cluster.make_namespace(settings, provider)
-priorities = cluster.make_priorities(settings, provider)
+priorities = cluster.make_priorities(settings, namespace, provider)
 
 credentials = Credentials("credentials", settings.rotation)
 certificate = (

@@ -27,7 +27,7 @@ from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mo
 
 from tests.certificates import OUTPUTS, issue
 from tests.cluster.kubectl import Kubectl, KubectlError, Object
-from tests.infra.program import CHECKOUT, Config, engine_environment, execute, plain
+from tests.infra.program import CHECKOUT, STASH, Config, engine_environment, execute, plain
 
 Outputs = dict[str, Any]
 AWAIT_SECONDS = 240
@@ -86,7 +86,7 @@ class Made:
 
 @dataclass
 class Generated:
-    """A secret that the provider `random` would generate, or a key or certificate of the provider `tls`."""
+    """A secret of the provider `random`, a key or certificate of the provider `tls`, or the first value of a stash."""
 
     keepers: dict[str, str]
     result: str
@@ -137,6 +137,8 @@ class RealProviders(Mocks):
             return args.name, {**args.inputs, "result": self._generate(args.name, plain(args.inputs))}
         if args.typ in OUTPUTS:
             return args.name, {**args.inputs, OUTPUTS[args.typ]: self._certify(args.name, args.typ, plain(args.inputs))}
+        if args.typ == STASH:
+            return args.name, {**args.inputs, "output": self._kept(args.name, {}, lambda: str(args.inputs["input"]))}
         if args.typ == "pulumi:providers:kubernetes":
             self._kubectl = replace(self._kubectl, context=args.inputs.get("context", ""))
         if not args.typ.startswith("kubernetes:"):

@@ -158,8 +158,15 @@ def _event_loop() -> Iterator[None]:
         loop.close()
 
 
+STASH = "pulumi:index:Stash"
+
+
 class FakeProviders(Mocks):
     """Answers as the providers do: generated values, uids, auto-names; a secret input stays secret in the state."""
+
+    def __init__(self, stashed: str = "") -> None:
+        self.stashed = stashed
+        """The value that a stash keeps from an earlier run."""
 
     def call(self, args: MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         raise AssertionError(f"the program calls {args.token}")
@@ -169,6 +176,8 @@ class FakeProviders(Mocks):
             return args.name, {**args.inputs, "result": generated(args.name, args.inputs["keepers"]["rotation"])}
         if args.typ in OUTPUTS:
             return args.name, {**args.inputs, OUTPUTS[args.typ]: self.pem(args)}
+        if args.typ == STASH:
+            return args.name, {**args.inputs, "output": self.stashed or args.inputs["input"]}
         if args.resource_id:
             name = args.resource_id.rpartition("/")[2]
             return args.resource_id, {"metadata": {"name": name, "uid": f"uid of {name}"}}

@@ -3,10 +3,21 @@
 import json
 import re
 
+import pulumi
 import pytest
 
 import tuning
-from tests.infra.program import CHECKOUT, IMAGE, Config, Program, Registered, run, stack_file
+from tests.infra.program import (
+    CHECKOUT,
+    IMAGE,
+    Config,
+    FakeProviders,
+    Program,
+    Recorder,
+    Registered,
+    run,
+    stack_file,
+)
 
 FIXED_NAMES = {
     ("Namespace", "neotropolis-dev"),
@@ -130,10 +141,24 @@ def test_the_context_comes_from_the_stack_and_does_not_identify_the_cluster() ->
     assert all(command.count("kubectl ") == command.count("kubectl --context=event ") for command in commands)
 
 
-def test_only_namespace_and_volume_are_protected_and_only_with_protect_data(dev: Program) -> None:
+def test_only_the_data_and_the_record_of_their_cluster_are_protected_and_only_with_protect_data(dev: Program) -> None:
     assert [it for it in dev.resources if it.protect] == []
     protected = run(changed(protectData=True))
-    assert {it.kind for it in protected.resources if it.protect} == {"Namespace", "PersistentVolumeClaim"}
+    assert {it.kind for it in protected.resources if it.protect} == {"Namespace", "PersistentVolumeClaim", "Stash"}
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_no_object_is_registered_in_another_cluster_than_the_stacks(*, create: bool) -> None:
+    recorder = Recorder(FakeProviders(stashed="uid of another cluster"))
+    with pytest.raises(pulumi.RunError, match=r"stack dev belongs to the cluster .* uid of another cluster, "):
+        run(changed(createNamespace=create, priorityClasses=True), recorder=recorder)
+    assert [it.urn for it in recorder.registered if it.type.startswith("kubernetes:")] == []
+
+
+def test_the_same_cluster_is_recognised_with_an_existing_namespace(dev: Program) -> None:
+    same = FakeProviders(stashed="uid of kube-system")
+    again = run(changed(createNamespace=False), recorder=Recorder(same))
+    assert len(again.kubernetes()) == len(dev.kubernetes()) - 1
 
 
 def test_a_protected_volume_is_also_retained(dev: Program) -> None:
