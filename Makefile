@@ -4,6 +4,7 @@
 PYTHON ?= python3
 STACK ?= dev
 ARGS ?=
+YES ?=
 PORT ?= 5055
 
 VENV := .local/venv
@@ -20,13 +21,13 @@ run: can-run $(VENV)/.run ## run the bank on an embedded PostgreSQL, at 127.0.0.
 	@$(RUN) tools.run --port $(PORT)
 
 up: $(VENV)/.dev ## build the image and deploy the stack (STACK=dev, ARGS= for options of the engine)
-	@$(RUN) tools.deploy --stack $(STACK) up $(ARGS)
+	@$(RUN) tools.deploy --stack $(STACK) --yes "$(YES)" up $(ARGS)
 
 preview: $(VENV)/.dev ## show what `make up` would change
 	@$(RUN) tools.deploy --stack $(STACK) preview $(ARGS)
 
-down: $(VENV)/.dev ## destroy the stack
-	@$(RUN) tools.deploy --stack $(STACK) down $(ARGS)
+down: $(VENV)/.dev ## destroy the stack (YES=dev: with the data of the stack dev)
+	@$(RUN) tools.deploy --stack $(STACK) --yes "$(YES)" down $(ARGS)
 
 rotate: $(VENV)/.dev ## replace generated secrets and deploy (STACK=dev, SECRETS="owner backup"; default: all)
 	@$(RUN) tools.rotate --stack $(STACK) $(SECRETS)

@@ -1,6 +1,6 @@
 """`make up`, `make preview`, `make down`: run the Pulumi engine with its state, the image and the cluster.
 
-python -m tools.deploy --stack dev up|preview|down [options of the engine]
+python -m tools.deploy --stack dev [--yes dev] up|preview|down [options of the engine]
 
 No tracked file changes: the state and a downloaded CLI are in .local/, and the program reads the image's reference from
 the environment.
@@ -10,9 +10,9 @@ import argparse
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,15 @@ import semver
 from pulumi.automation import PulumiCommand
 
 from tools import image
+from tools.cluster import local
+from tools.data import WORDS, destroyed_by_destroy, destroyed_by_plan, require_agreement, require_growth
+from tools.engine import Engine, State
 from tools.errors import UserError
+from tools.target import Target
+
+# The Pulumi program's own module compares clusters. Its folder is not a package, because the engine runs it as is.
+sys.path.append(str(Path(__file__).resolve().parent.parent / "infra"))
+import identity
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 LOCAL: Final = REPOSITORY / ".local"
@@ -31,6 +39,9 @@ INSTALLED: Final = REPOSITORY / ".venv" / "installed.txt"
 IMAGE: Final = "NEOBANK_IMAGE"
 PASSPHRASES: Final = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
 
+REFRESH: Final = ("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
+ONLY_FOR_UP: Final = ("--yes", "-y", "--skip-preview", "-f", "--diff", "--continue-on-error")
+"""Options of `up` that a preview as JSON does not have, or that do not change the plan."""
 ENGINE_COMMANDS: Final = {"up": ("up", "--yes"), "preview": ("preview",), "down": ("destroy", "--yes")}
 
 
@@ -39,35 +50,124 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.deploy")
     parser.add_argument("action", choices=ENGINE_COMMANDS)
     parser.add_argument("--stack", required=True)
+    parser.add_argument("--yes", default="", metavar="STACK", help="the stack whose data may be deleted")
     parser.add_argument("options", nargs=argparse.REMAINDER, help="passed to the engine unchanged")
     arguments = parser.parse_args()
     try:
-        sys.exit(run(arguments.action, arguments.stack, arguments.options))
+        sys.exit(prepare(arguments.stack).run(arguments.action, arguments.options, agreed=arguments.yes))
     except UserError as error:
         sys.exit(f"make {arguments.action}: {error}")
 
 
-def run(action: str, stack: str, options: list[str], *, before_up: Callable[[], None] = lambda: None) -> int:
-    """Run one action of the engine on a stack and return its exit code.
+def prepare(stack: str) -> "Deployment":
+    """Find the engine, the stack's state and its cluster, and change nothing.
 
-    Raise UserError if something is missing. `before_up` is called when nothing is, before the engine runs.
+    Raise UserError if something is missing, or if the cluster does not answer or is not the stack's.
     """
     require_stack_file(stack)
-    pulumi = find_pulumi()
     environment = engine_environment(os.environ, stack)
-    environment[IMAGE] = os.environ.get(IMAGE) or (image.deliver() if action == "up" else image.reference())
-    before_up()
+    engine = Engine(find_pulumi(), environment, REPOSITORY, stack)
+    target = Target.of(stack_file(stack), environment)
+    live = target.uid(identity.NAMESPACE)
+    if engine.run("stack", "select", "--create", "--stack", stack) != 0:
+        raise UserError(f"the engine cannot select the stack {stack}: its output above has the reason.")
+    state = engine.state()
+    recorded = state.recorded(identity.RECORD)
+    if recorded:
+        try:
+            identity.require_same(stack, recorded, live)
+        except identity.WrongClusterError as error:
+            raise UserError("\n".join([str(error), *exports(environment)])) from error
+    return Deployment(engine, target, state, live)
 
-    def engine(*arguments: str) -> int:
-        return subprocess.run([pulumi, *arguments], cwd=REPOSITORY, env=environment, check=False).returncode
 
-    code = engine("stack", "select", "--create", "--stack", stack) or install_program(engine)
-    if code == 0:
-        code = engine(*ENGINE_COMMANDS[action], "--stack", stack, *options)
-    if action == "up" and code == 0:
-        code = engine("stack", "output", "--stack", stack)
-        print(how_to_go_on(pulumi, stack, environment), flush=True)
-    return code
+@dataclass(frozen=True)
+class Deployment:
+    """One stack, ready for an action of the engine."""
+
+    engine: Engine
+    target: Target
+    state: State
+    cluster: str
+    """The uid that identifies the cluster."""
+
+    def run(
+        self, action: str, options: list[str], agreed: str = "", *, before_up: Callable[[], None] = lambda: None
+    ) -> int:
+        """Run one action and return the engine's exit code; data are lost only if `agreed` is the stack's name.
+
+        Raise UserError if the action must not or cannot run. `before_up` is called when nothing is missing, before the
+        engine runs.
+        """
+        if action != "preview":
+            self.require_unlocked()
+        if action == "down":
+            require_agreement(action, self.engine.stack, destroyed_by_destroy(self.state), self.target, agreed)
+        engine = replace(self.engine, environment={**self.engine.environment, IMAGE: self._image(action)})
+        before_up()
+        code = install_program(engine.run)
+        if action != "preview":
+            code = code or self._settle(engine)
+        if action == "up":
+            code = code or self._require_safe_plan(engine, options, agreed)
+        code = code or engine.run(*ENGINE_COMMANDS[action], "--stack", engine.stack, *options)
+        return code or (self._finish(engine) if action == "up" else 0)
+
+    def require_unlocked(self) -> None:
+        """Raise UserError, with the command that removes the lock, if a process has locked the state."""
+        lock = self.engine.lock()
+        if lock is None:
+            return
+        condition = "that process no longer exists, so" if lock.stale else "wait until it ends; if it no longer exists,"
+        remove = "\n".join([*exports(self.engine.environment), f"  {self.engine.paste('cancel', '--yes')}"])
+        raise UserError(f"the state is locked by {lock}: {condition} remove the lock with\n{remove}")
+
+    def _settle(self, engine: Engine) -> int:
+        """Refresh the state if a change was interrupted, adopt what it created, and return the exit code.
+
+        The engine records neither what an interrupted change reached nor the objects that it created last.
+        """
+        if not self.state.interrupted:
+            return 0
+        print("The last change was interrupted: the state is read from the cluster again.", flush=True)
+        found = [it for it in self.state.unfinished if it.kind and self.target.exists(it.kind, it.identity)]
+        adopted = [f"--import-pending-creates={value}" for it in found for value in (it.urn, it.identity)]
+        return engine.run(*REFRESH, "--stack", engine.stack, *adopted)
+
+    def _require_safe_plan(self, engine: Engine, options: list[str], agreed: str) -> int:
+        """Raise UserError if `up` would shrink the volume, or delete data without agreement.
+
+        Return the engine's exit code, after it has said why if it cannot plan. A new stack has no data.
+        """
+        if not any(it.type in WORDS for it in self.state.resources):
+            return 0
+        options = [it for it in options if it not in ONLY_FOR_UP]
+        plan = engine.plan(*options)
+        if plan is None:
+            return engine.run("preview", "--stack", engine.stack, *options) or 1
+        require_growth(plan)
+        require_agreement("up", engine.stack, destroyed_by_plan(plan), self.target, agreed)
+        return 0
+
+    def _image(self, action: str) -> str:
+        """Return the image that the environment names, or this checkout's, which `up` builds for the local cluster."""
+        given = os.environ.get(IMAGE)
+        if given:
+            return given
+        if action != "up":
+            return image.reference()
+        if local.is_up() and local.kubectl().uid(identity.NAMESPACE) != self.cluster:
+            raise UserError(
+                "the kubeconfig does not lead to this checkout's local cluster, and only that gets an image from here: "
+                f"push the image to a registry and set {IMAGE}."
+            )
+        return image.deliver()
+
+    @staticmethod
+    def _finish(engine: Engine) -> int:
+        code = engine.run("stack", "output", "--stack", engine.stack)
+        print(how_to_go_on(engine), flush=True)
+        return code
 
 
 def install_program(engine: Callable[..., int]) -> int:
@@ -85,18 +185,29 @@ def install_program(engine: Callable[..., int]) -> int:
     return code
 
 
-def how_to_go_on(pulumi: str, stack: str, environment: Mapping[str, str]) -> str:
+def how_to_go_on(engine: Engine) -> str:
     """Return the exports that this shell needs for `pulumi` and for the commands among the outputs."""
+    show = engine.paste("stack", "output", "--show-secrets")
+    return "\n".join(
+        ["", "To run the commands above and to show the secrets:", *exports(engine.environment), f"  {show}"]
+    )
+
+
+def exports(environment: Mapping[str, str]) -> list[str]:
+    """Return the line that exports those of the engine's variables which the user's shell lacks, if it lacks any."""
     names = ("PULUMI_BACKEND_URL", PASSPHRASES[0], "KUBECONFIG")
     missing = [f"{name}={shlex.quote(environment[name])}" for name in names if name in environment.keys() - os.environ]
-    exports = [f"  export {' '.join(missing)}"] if missing else []
-    show = f"  {pulumi} stack output --stack {stack} --show-secrets"
-    return "\n".join(["", "To run the commands above and to show the secrets:", *exports, show])
+    return [f"  export {' '.join(missing)}"] if missing else []
+
+
+def stack_file(stack: str) -> Path:
+    """Return the path of a stack's configuration file."""
+    return REPOSITORY / f"Pulumi.{stack}.yaml"
 
 
 def require_stack_file(stack: str) -> None:
     """Raise UserError if the stack has no configuration file."""
-    if not (REPOSITORY / f"Pulumi.{stack}.yaml").is_file():
+    if not stack_file(stack).is_file():
         known = sorted(file.name.split(".")[1] for file in REPOSITORY.glob("Pulumi.*.yaml"))
         raise UserError(
             f"there is no Pulumi.{stack}.yaml: set STACK= to one of {', '.join(known)}, or write that file."

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--stack", required=True)
     parser.add_argument("secrets", nargs="*", metavar="SECRET", help=f"{', '.join(SECRETS)}; default: all")
     arguments = parser.parse_args()
-    file = deploy.REPOSITORY / f"Pulumi.{arguments.stack}.yaml"
+    file = deploy.stack_file(arguments.stack)
     names = arguments.secrets or list(SECRETS)
 
     def raise_and_print() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
 
     try:
         require_known(names)
-        sys.exit(deploy.run("up", arguments.stack, [], before_up=raise_and_print))
+        sys.exit(deploy.prepare(arguments.stack).run("up", [], before_up=raise_and_print))
     except UserError as error:
         sys.exit(f"make rotate: {error}")
 

@@ -12,8 +12,11 @@ import yaml
 from settings import Rotations, Settings, keys
 from tests.infra.program import CHECKOUT
 from tools import deploy
+from tools.cluster import local
+from tools.engine import Engine, State
 from tools.errors import UserError
 from tools.rotate import KEY, SECRETS, main, raise_numbers
+from tools.target import Target
 
 DAY = date(2026, 11, 22)
 
@@ -61,12 +64,19 @@ def fail(*_: object) -> NoReturn:
     raise UserError("something is missing.")
 
 
-@pytest.mark.parametrize("missing", ["find_pulumi", "engine_environment", "image.deliver"])
+@pytest.mark.parametrize(
+    "missing", ["find_pulumi", "engine_environment", "image.deliver", "Target.uid", "Engine.state", "Engine.lock"]
+)
 def test_no_number_is_raised_if_something_is_missing(file: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     before = file.read_bytes()
     monkeypatch.delenv(deploy.IMAGE, raising=False)
     monkeypatch.setattr(deploy, "find_pulumi", lambda: "pulumi")
     monkeypatch.setattr(deploy, "engine_environment", lambda *_: {})
+    monkeypatch.setattr(Target, "uid", lambda *_: "uid")
+    monkeypatch.setattr(Engine, "run", lambda *_: 0)
+    monkeypatch.setattr(Engine, "state", lambda *_: State([], [], interrupted=False))
+    monkeypatch.setattr(Engine, "lock", lambda *_: None)
+    monkeypatch.setattr(local, "is_up", lambda: False)
     monkeypatch.setattr(f"tools.deploy.{missing}", fail)
     assert rotate(file, monkeypatch) == "make rotate: something is missing."
     assert file.read_bytes() == before

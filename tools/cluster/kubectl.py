@@ -29,3 +29,7 @@ class Kubectl:
     def answers(self) -> bool:
         """Return whether the API server reports within five seconds that it is ready."""
         return self.run("get", "--raw=/readyz", "--request-timeout=5s", check=False).returncode == 0
+
+    def uid(self, namespace: str) -> str:
+        """Return the uid of a namespace. Raise UserError if there is none."""
+        return self.run("get", "namespace", namespace, "--output=jsonpath={.metadata.uid}").stdout.strip()
