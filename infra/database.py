@@ -1,5 +1,6 @@
 """The database: one PostgreSQL, on a volume that can outlive pods, passwords and the stack."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -250,7 +251,8 @@ def _prepare(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
 def _serve(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
     """Return the container of the server. Its startup probe allows ten minutes for the recovery after a crash.
 
-    The probes use a role and a database that pg_hba.conf admits; otherwise each probe would log an error.
+    The probes use a role and a database that pg_hba.conf admits; otherwise each probe would log an error. A server that
+    rejects connections is alive: it recovers after the crash of one of its processes, and a restart would begin anew.
     """
     names = CONTRACT.database
     is_ready = ["pg_isready", "--host=127.0.0.1", f"--username={names.metrics}", f"--dbname={names.name}"]
@@ -264,7 +266,9 @@ def _serve(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
         volume_mounts=_mounts(postgres),
         startup_probe=kube.command_probe(is_ready, period=1, failures=600),
         readiness_probe=kube.command_probe(is_ready, period=5, failures=2),
-        liveness_probe=kube.command_probe(is_ready, period=10, failures=6),
+        liveness_probe=kube.command_probe(
+            ["sh", "-c", f"{shlex.join(is_ready)}; test $? -lt 2"], period=10, failures=6
+        ),
         resources=kube.resources(postgres.cpu, postgres.cpu_limit, postgres.memory),
         security_context=kube.container_security(),
     )

@@ -22,6 +22,10 @@ JOB_DEADLINE_SECONDS = 540
 
 DRAIN_SECONDS = 5
 
+EPHEMERAL_REQUEST, EPHEMERAL_LIMIT = "64Mi", "1Gi"
+"""Disk of the node for a container's log and emptyDir volumes. A container beyond the limit is evicted; none of ours
+keeps data there, and the kubelet rotates logs at 50 MiB."""
+
 
 def selector(component: str) -> dict[str, str]:
     """Return the labels by which a workload selects its pods; they must never change."""
@@ -127,7 +131,8 @@ def container_security() -> k8s.core.v1.SecurityContextArgs:
 def resources(cpu: str, cpu_limit: str, memory: str) -> k8s.core.v1.ResourceRequirementsArgs:
     """Return requests and limits. The memory limit equals the request, so that other pods cannot cause an eviction."""
     return k8s.core.v1.ResourceRequirementsArgs(
-        requests={"cpu": cpu, "memory": memory}, limits={"cpu": cpu_limit, "memory": memory}
+        requests={"cpu": cpu, "memory": memory, "ephemeral-storage": EPHEMERAL_REQUEST},
+        limits={"cpu": cpu_limit, "memory": memory, "ephemeral-storage": EPHEMERAL_LIMIT},
     )
 
 

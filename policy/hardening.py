@@ -171,7 +171,8 @@ def _volumes_are_restricted(resource: Resource) -> Iterator[str]:
 def _containers_have_resources(resource: Resource) -> Iterator[str]:
     for container in resource.containers:
         for side in ("requests", "limits"):
-            missing = [name for name in ("cpu", "memory") if not _at(container, "resources", side).get(name)]
+            given = _at(container, "resources", side)
+            missing = [name for name in ("cpu", "memory", "ephemeral-storage") if not given.get(name)]
             if missing:
                 yield f"container {container['name']} has no {side} for {' and '.join(missing)}."
 

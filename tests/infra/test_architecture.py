@@ -310,15 +310,15 @@ def test_every_value_of_the_stack_reaches_its_object() -> None:
     pods = dict(program.pods())
     application = pods["neobank-deployment"]["spec"]["containers"][0]
     assert application["resources"] == {
-        "requests": {"cpu": "1", "memory": "600Mi"},
-        "limits": {"cpu": "3", "memory": "600Mi"},
+        "requests": {"cpu": "1", "memory": "600Mi", "ephemeral-storage": "64Mi"},
+        "limits": {"cpu": "3", "memory": "600Mi", "ephemeral-storage": "1Gi"},
     }
     database = pods["postgres-deployment"]["spec"]
     for container in database["initContainers"] + database["containers"]:
         assert container["image"] == "docker.io/library/postgres:18"
         assert container["resources"] == {
-            "requests": {"cpu": "2", "memory": "2Gi"},
-            "limits": {"cpu": "4", "memory": "2Gi"},
+            "requests": {"cpu": "2", "memory": "2Gi", "ephemeral-storage": "64Mi"},
+            "limits": {"cpu": "4", "memory": "2Gi", "ephemeral-storage": "1Gi"},
         }
         assert {"name": "PGDATA", "value": "/pgdata/18"} in container["env"]
     assert database["securityContext"]["runAsUser"] == 999

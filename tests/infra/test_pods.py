@@ -1,6 +1,9 @@
 """The restrictions of every pod, and the secrets and files that each container can read."""
 
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -8,6 +11,7 @@ import pytest
 
 from tests.infra.options import options
 from tests.infra.program import CHECKOUT, IMAGE, Program
+from tests.scripts import write_script
 
 OLDEST_CLUSTER = "1.32"
 NEWEST_CLUSTER = "1.36"
@@ -160,10 +164,21 @@ def test_the_service_runs_the_commands_of_the_contract(dev: Program) -> None:
 
 def test_database_probes_use_tcp_and_leave_time_for_recovery(dev: Program) -> None:
     serve = container(dev, "postgres-deployment/postgres")
-    probes = [serve[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
-    command = ("pg_isready", "--host=127.0.0.1", "--username=neobank_metrics", "--dbname=neobank")
-    assert {tuple(it["exec"]["command"]) for it in probes} == {command}
+    startup, readiness, liveness = (
+        serve[f"{kind}Probe"]["exec"]["command"] for kind in ("startup", "readiness", "liveness")
+    )
+    assert readiness == startup == ["pg_isready", "--host=127.0.0.1", "--username=neobank_metrics", "--dbname=neobank"]
+    assert liveness == ["sh", "-c", f"{' '.join(readiness)}; test $? -lt 2"]
     assert serve["startupProbe"]["periodSeconds"] * serve["startupProbe"]["failureThreshold"] >= 300
+
+
+@pytest.mark.parametrize(("state", "alive"), [(0, True), (1, True), (2, False), (3, False)])
+def test_a_database_that_rejects_connections_is_alive(dev: Program, tmp_path: Path, state: int, *, alive: bool) -> None:
+    """It rejects them while it recovers from the crash of one of its processes; 2 is `no response`."""
+    write_script(tmp_path, "pg_isready", f"#!/bin/sh\nexit {state}\n")
+    command = container(dev, "postgres-deployment/postgres")["livenessProbe"]["exec"]["command"]
+    environment = {"PATH": f"{tmp_path}:{os.defpath}"}
+    assert (subprocess.run(command, env=environment, check=False).returncode == 0) is alive
 
 
 def test_only_the_readiness_probe_of_the_application_depends_on_the_database(dev: Program) -> None:

@@ -130,6 +130,8 @@ MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
     ("containers-have-resources", JOB, in_container("resources")),
     ("containers-have-resources", JOB, in_container("resources", "requests", "memory")),
     ("containers-have-resources", JOB, in_container("resources", "limits", "cpu")),
+    ("containers-have-resources", BANK, in_container("resources", "requests", "ephemeral-storage")),
+    ("containers-have-resources", BANK, in_container("resources", "limits", "ephemeral-storage")),
     ("containers-have-resources", DATABASE, lambda document: pod(document)["initContainers"][0].pop("resources")),
     ("images-have-versions", BANK, in_container("image", value="registry.example/neobank")),
     ("images-have-versions", BANK, in_container("image", value="registry.example:5000/neobank")),

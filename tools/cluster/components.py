@@ -201,7 +201,6 @@ def _kubelet(node: Node) -> dict[str, object]:
         "cgroupDriver": "cgroupfs",
         "cgroupsPerQOS": False,
         "enforceNodeAllocatable": [],
-        "localStorageCapacityIsolation": False,
         "oomScoreAdj": 0,
         "failSwapOn": False,
         # A developer's disk may be nearly full. That must not evict pods.
