@@ -275,7 +275,7 @@ def _serve(postgres: Postgres) -> k8s.core.v1.ContainerArgs:
 
 
 def _image(postgres: Postgres) -> str:
-    return f"docker.io/library/postgres:{postgres.major}{_TAG_SUFFIXES[postgres.flavour]}"
+    return postgres.image or f"docker.io/library/postgres:{postgres.major}{_TAG_SUFFIXES[postgres.flavour]}"
 
 
 def _environment(postgres: Postgres) -> list[k8s.core.v1.EnvVarArgs]:

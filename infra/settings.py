@@ -75,6 +75,9 @@ class Postgres(_Section):
     flavour: Annotated[Literal["alpine", "debian"], Allowed("alpine or debian")] = Field(
         default="alpine", description="Variant of the official image; an existing volume needs the one that created it."
     )
+    image: PinnedImage = Field(
+        default="", description="Image of this version and variant, by its digest; '' is the official one by its tag."
+    )
     storage: Volume = Field(default="10Gi", description="Size of the volume.")
     existing_claim: ObjectName = Field(
         default="", description="An existing PersistentVolumeClaim to use instead of a new one."
@@ -297,6 +300,11 @@ class Settings(_Section):
             (bank.replicas > 1, "application.replicas", "it must be at least 2, so that one pod can be replaced"),
             (bank.disruption_budget, "application.disruptionBudget", "it must be true"),
             (bank.rate_limits != "off", "application.rateLimits", "off is for rehearsals only"),
+            (
+                self.postgres.image != "",
+                "postgres.image",
+                "name the image by its digest, so that every new pod runs the same server",
+            ),
             (self.postgres.tls, "postgres.tls", "it must be true: passwords and balances travel between nodes"),
             (
                 not self.pgbouncer.enabled or self.pgbouncer.replicas > 1,

@@ -138,7 +138,7 @@ Repository = Annotated[
 PinnedImage = Annotated[
     str,
     _matching(rf"({_REPOSITORY}@sha256:[0-9a-f]{{64}})?"),
-    Allowed("an image with a digest, such as registry.example/pgbouncer@sha256:…, or ''"),
+    Allowed("an image with a digest, such as registry.example/name@sha256:…, or ''"),
 ]
 Switch = Annotated[bool, Allowed("true or false")]
 Cpu = Annotated[str, _matching(r"([1-9][0-9]{0,5}m|[1-9][0-9]{0,2})"), Allowed("CPUs such as 250m or 2")]

@@ -21,8 +21,6 @@ CLUSTER_WIDE = ("Namespace", "PriorityClass")
 LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet")
 RBAC_KINDS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 VOLUME_SOURCES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
-TAGGED_BY_VERSION = ("docker.io/library/postgres:",)
-"""Images with a version as their tag even in production, so that a new pod uses the newest minor release."""
 
 _PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
 _PASSWORD_IN_SETTINGS = re.compile(r"(?i)\bpassword\s*=\s*\w")
@@ -187,7 +185,7 @@ def _images_have_versions(resource: Resource) -> Iterator[str]:
 def _images_have_digests(resource: Resource) -> Iterator[str]:
     for container in resource.containers:
         image = container.get("image") or ""
-        if not _DIGEST.search(image) and not image.startswith(TAGGED_BY_VERSION):
+        if not _DIGEST.search(image):
             yield f"container {container['name']} runs {image}, which has no digest."
 
 

@@ -11,7 +11,6 @@ is the new server; the short name is still the old one. docs/postgresql-upgrade.
 import argparse
 import copy
 import json
-import re
 import sys
 from typing import Any, Final
 
@@ -29,7 +28,6 @@ LABELS: Final = {"app.kubernetes.io/name": "neobank", COMPONENT: "migration", "a
 
 UIDS: Final = {"alpine": 70, "debian": 999}
 SUFFIXES: Final = {"alpine": "-alpine", "debian": ""}
-_IMAGE: Final = re.compile(r":\d+(-alpine)?$")
 _WAIT: Final = ["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"]
 
 
@@ -38,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.upgrade")
     parser.add_argument("--major", required=True, type=int, choices=(16, 17, 18))
     parser.add_argument("--flavour", choices=tuple(UIDS), help="of the image; default: unchanged")
+    parser.add_argument("--image", default="", help="the image; default: the official one by its tag")
     parser.add_argument("--claim", required=True, help="the name of the new PersistentVolumeClaim")
     parser.add_argument("--storage", required=True, help="size of the claim, such as 20Gi")
     parser.add_argument("--storage-class", default="", help="its class; default: the cluster's")
@@ -46,8 +45,9 @@ def main() -> None:
         objects = json.load(sys.stdin)["items"]
         claim = new_claim(given.claim, given.storage, given.storage_class)
         database = database_of(objects)
-        flavour = given.flavour or flavour_of(image_of(database))
-        pod = upgrade_pod(database, job_of(objects), given.major, flavour, given.claim)
+        flavour = given.flavour or flavour_of(database)
+        image = given.image or f"docker.io/library/postgres:{given.major}{SUFFIXES[flavour]}"
+        pod = upgrade_pod(database, job_of(objects), given.major, flavour, image, given.claim)
     except UserError as error:
         sys.exit(f"tools.upgrade: {error}")
     except (ValueError, KeyError):
@@ -89,12 +89,13 @@ def new_claim(name: str, storage: str, storage_class: str) -> Object:
     }
 
 
-def upgrade_pod(database: Object, job: Object, major: int, flavour: str, claim: str) -> Object:
+def upgrade_pod(database: Object, job: Object, major: int, flavour: str, image: str, claim: str) -> Object:
     """Return the pod: the database's own with another image and claim, and the Job's container twice.
 
-    Raise UserError if the database already runs that image.
+    Raise UserError if the database already runs that image, or if its own has a digest and the new one has none.
     """
-    image = _IMAGE.sub(f":{major}{SUFFIXES[flavour]}", image_of(database))
+    if "@" in image_of(database) and "@" not in image:
+        raise UserError(f"the database's image has a digest: name the image of PostgreSQL {major} with --image, too.")
     if image == image_of(database):
         raise UserError(f"the database runs {image} already: choose another --major or --flavour.")
     spec = copy.deepcopy(database["spec"]["template"]["spec"])
@@ -128,9 +129,10 @@ def image_of(database: Object) -> str:
     return image
 
 
-def flavour_of(image: str) -> str:
-    """Return the flavour of an official image."""
-    return "alpine" if image.endswith(SUFFIXES["alpine"]) else "debian"
+def flavour_of(database: Object) -> str:
+    """Return the flavour of the database's image, which its user shows."""
+    user = database["spec"]["template"]["spec"]["securityContext"]["runAsUser"]
+    return next(flavour for flavour, uid in UIDS.items() if uid == user)
 
 
 def of_user(security: Object) -> Object:

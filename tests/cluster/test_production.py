@@ -34,7 +34,8 @@ def dev(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def prod(cluster: Path, service_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     context = local.kubectl().run("config", "current-context").stdout.strip()
-    config = merged(PROD, merged(SMALLER, {"kubeContext": context}))
+    server = {"kubeContext": context, "postgres": {"image": local.pinned(local.POSTGRES)}}
+    config = merged(PROD, merged(SMALLER, server))
     prod = Deployment("neobank-prod", local.pinned(service_image), cluster, tmp_path_factory.mktemp("prod"))
     prod.config = {key: value for key, value in config.items() if key != "namespace"}
     prod.clear()

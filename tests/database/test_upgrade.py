@@ -162,7 +162,7 @@ def contents(server: Postgres) -> dict[str, object]:
 
 def deployed(major: str) -> str:
     """Return what kubectl would list of the program's workloads, as JSON."""
-    program = run_prod({"postgres": {"major": int(major)}})
+    program = run_prod({"production": False, "postgres": {"major": int(major), "image": ""}})
     return json.dumps(program.listed("Deployment", "Job"))
 
 

@@ -255,7 +255,11 @@ def copy_program(folder: Path) -> None:
     (folder / ".venv").symlink_to(sys.prefix)
 
 
-PROD = merged(stack_file("prod"), {"kubeContext": "event", "ingress": {"host": "bank.example.org"}})
+POSTGRES_IMAGE = "docker.io/library/postgres@sha256:" + "89abcdef01234567" * 4
+PROD = merged(
+    stack_file("prod"),
+    {"kubeContext": "event", "ingress": {"host": "bank.example.org"}, "postgres": {"image": POSTGRES_IMAGE}},
+)
 """The committed prod stack with the keys that each event sets itself."""
 
 

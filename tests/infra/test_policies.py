@@ -137,7 +137,7 @@ MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
     ("images-have-versions", BANK, in_container("image", value="registry.example:5000/neobank")),
     ("images-have-versions", BANK, in_container("image", value="registry.example/neobank:latest")),
     ("images-have-digests", BANK, in_container("image", value="registry.example/neobank:1.0")),
-    ("images-have-digests", DATABASE, in_container("image", value="registry.example/postgres:16-alpine")),
+    ("images-have-digests", DATABASE, in_container("image", value="docker.io/library/postgres:16-alpine")),
     ("images-have-versions", DATABASE, in_container("image", value="docker.io/library/postgres:latest")),
     ("servers-have-probes", BANK, in_container("livenessProbe")),
     ("servers-have-probes", BANK, in_container("readinessProbe")),

@@ -76,6 +76,7 @@ INVALID: list[tuple[str, Any, str]] = [
     ("application.disruptionBudget", 1, "true or false"),
     ("pgbouncer.enabled", 1, "true or false"),
     ("pgbouncer.image", "pgbouncer:1.24", "sha256"),
+    ("postgres.image", "postgres:16-alpine", "sha256"),
     ("pgbouncer.replicas", 0, "1 to 64"),
     ("pgbouncer.connections", 501, "1 to 500"),
     ("ingress.enabled", "true", "true or false"),
@@ -242,6 +243,7 @@ def test_settings_that_contradict_each_other_are_rejected(config: Config, parts:
         ({"network": {"policies": False}}, "network.policies"),
         ({"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE, "replicas": 1}}, "pgbouncer.replicas"),
         ({"postgres": {"tls": False}}, "postgres.tls"),
+        ({"postgres": {"image": ""}}, "postgres.image"),
         ({"ingress": {"clusterIssuer": ""}}, "ingress.tlsSecret"),
     ],
 )
@@ -264,10 +266,11 @@ def test_with_pgbouncer_the_bank_may_have_more_connections_than_the_database() -
     assert read({**crowd, "pgbouncer": {"enabled": True, "image": DIGEST_IMAGE}}).connections() == 76
 
 
-def test_the_committed_prod_stack_lacks_only_host_and_context() -> None:
+def test_the_committed_prod_stack_lacks_only_host_context_and_the_databases_image() -> None:
     assert [sentence.split(" ")[0].removesuffix(":") for sentence in refusal(stack_file("prod"))] == [
         "ingress.host",
         "kubeContext",
+        "postgres.image",
     ]
     read(PROD)
 

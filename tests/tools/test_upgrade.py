@@ -9,14 +9,23 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from hardening import Resource, violations
-from tests.infra.program import CHECKOUT, DIGEST_IMAGE, Program, run_prod
+from tests.infra.program import CHECKOUT, DIGEST_IMAGE, Program, merged, run_prod
 
 Document = dict[str, Any]
 
 
+TAGGED = {"production": False, "postgres": {"image": ""}}
+NEXT_IMAGE = "docker.io/library/postgres@sha256:" + "76543210fedcba98" * 4
+
+
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return run_prod({"rotation": {"application": {"number": 2}}})
+    return run_prod({**TAGGED, "rotation": {"application": {"number": 2}}})
+
+
+@pytest.fixture(scope="module")
+def prod() -> Program:
+    return run_prod()
 
 
 def listed(program: Program) -> Document:
@@ -75,7 +84,7 @@ def test_another_flavour_has_another_image_and_user(program: Program) -> None:
     _, pod = made(program, "--major", "16", "--flavour", "debian")
     assert pod["spec"]["containers"][0]["image"] == "docker.io/library/postgres:16"
     assert {pod["spec"]["securityContext"][it] for it in ("runAsUser", "runAsGroup", "fsGroup")} == {999}
-    _, pod = made(run_prod({"postgres": {"flavour": "debian"}}), "--major", "17")
+    _, pod = made(run_prod(merged(TAGGED, {"postgres": {"flavour": "debian"}})), "--major", "17")
     assert pod["spec"]["containers"][0]["image"] == "docker.io/library/postgres:17"
 
 
@@ -86,8 +95,17 @@ def test_no_service_selects_the_pod_and_the_network_policies_apply_to_it(program
     assert dict(program.pods())["neobank-db-init"]["metadata"]["labels"].items() <= labels
 
 
-def test_the_pod_is_valid_and_complies_with_the_rules(program: Program) -> None:
-    claim, pod = made(program, "--major", "17", "--storage-class", "fast")
+def test_an_image_with_a_digest_needs_one_with_a_digest(prod: Program) -> None:
+    _, pod = made(prod, "--major", "17", "--image", NEXT_IMAGE)
+    assert {it["image"] for it in pod["spec"]["containers"] if it["name"] != "bank"} == {NEXT_IMAGE}
+    assert pod["spec"]["securityContext"]["runAsUser"] == 70
+    refused = upgrade(json.dumps(listed(prod)), "--major", "17")
+    assert refused.returncode == 1
+    assert "name the image of PostgreSQL 17 with --image" in refused.stderr
+
+
+def test_the_pod_is_valid_and_complies_with_the_rules(prod: Program) -> None:
+    claim, pod = made(prod, "--major", "17", "--storage-class", "fast", "--image", NEXT_IMAGE)
     assert claim["spec"]["storageClassName"] == "fast"
     for document in (claim, pod):
         kubernetes_validate.validate(document, "1.36", strict=True)
