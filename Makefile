@@ -12,7 +12,7 @@ RUN := exec env PYTHONPATH=. $(VENV)/bin/python -m
 GO := $(if $(shell command -v go),,$(VENV)/.go)
 
 .DEFAULT_GOAL := help
-.PHONY: help again can-run run up preview down rotate cluster cluster-down test soak bench lint format hooks lock
+.PHONY: help again can-run run up preview down drift rotate cluster cluster-down test soak bench lint format hooks lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ preview: $(VENV)/.dev ## show what `make up` would change
 
 down: $(VENV)/.dev ## destroy the stack (YES=dev: with the data of the stack dev)
 	@$(RUN) tools.deploy --stack $(STACK) --yes "$(YES)" down $(ARGS)
+
+drift: $(VENV)/.dev ## compare every live object with what the stack wants (STACK=dev)
+	@$(RUN) tools.drift --stack $(STACK)
 
 rotate: $(VENV)/.dev ## replace generated secrets and deploy (STACK=dev, SECRETS="owner backup"; default: all)
 	@$(RUN) tools.rotate --stack $(STACK) $(SECRETS)

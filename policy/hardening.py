@@ -20,6 +20,7 @@ LABELS = (PART_OF, COMPONENT, "app.kubernetes.io/managed-by")
 CLUSTER_WIDE = ("Namespace", "PriorityClass")
 LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet")
 RBAC_KINDS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+DNS_PORT = 53
 VOLUME_SOURCES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 
 _PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
@@ -263,6 +264,22 @@ def _namespaces_are_restricted(resource: Resource) -> Iterator[str]:
         yield "it admits pods outside the restricted level (pod-security.kubernetes.io/enforce)."
 
 
+def _flows_are_narrow(resource: Resource) -> Iterator[str]:
+    if resource.kind != "NetworkPolicy":
+        return
+    for direction, peers in (("ingress", "from"), ("egress", "to")):
+        for rule in resource.spec.get(direction) or ():
+            ports = [it.get("port") for it in rule.get("ports") or ()]
+            if not ports or None in ports:
+                yield f"an {direction} rule allows every port."
+            if not rule.get(peers) and (direction == "ingress" or set(ports) != {DNS_PORT}):
+                yield f"an {direction} rule allows every peer."
+            for peer in rule.get(peers) or ():
+                selectors = [peer[it] for it in ("namespaceSelector", "podSelector") if it in peer]
+                if not peer or any(not selector for selector in selectors):
+                    yield f"an {direction} rule allows a peer whose selector matches everything."
+
+
 def _accounts_are_not_shared(resources: Sequence[Resource]) -> Iterator[str]:
     used = Counter(it.pod["serviceAccountName"] for it in resources if it.pod.get("serviceAccountName"))
     yield from (f"{count} workloads share the ServiceAccount {name}." for name, count in used.items() if count > 1)
@@ -325,6 +342,7 @@ RULES = [
     ),
     Rule("ingresses-have-tls", "In production every host has TLS.", _ingresses_have_tls, in_production_only=True),
     Rule("objects-are-labelled", "Objects and pods have the common labels.", _objects_are_labelled),
+    Rule("flows-are-narrow", "A NetworkPolicy names the peers and the ports that it allows.", _flows_are_narrow),
     Rule("jobs-end", "Jobs have a deadline and fail early.", _jobs_end),
     Rule("namespaces-are-restricted", "A namespace admits restricted pods only.", _namespaces_are_restricted),
 ]

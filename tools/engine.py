@@ -147,9 +147,9 @@ class Engine:
         """Run a command whose output the user sees, and return its exit code."""
         return subprocess.run(self._command(words), cwd=self.folder, env=self.environment, check=False).returncode
 
-    def state(self) -> State:
-        """Return the stack's state. Raise UserError if the engine cannot read it."""
-        words = ("stack", "export", "--stack", self.stack)
+    def state(self, *, secrets: bool = False) -> State:
+        """Return the stack's state, on demand with its secrets. Raise UserError if the engine cannot read it."""
+        words = ("stack", "export", "--stack", self.stack, *(["--show-secrets"] if secrets else []))
         done = self._captured(words)
         if done.returncode != 0:
             sys.stderr.write(done.stderr)

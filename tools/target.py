@@ -1,9 +1,10 @@
 """The cluster to which a stack is deployed, as its kubeconfig and context name it; read with kubectl."""
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -11,6 +12,7 @@ from typing import Final, Self
 from ruamel.yaml import YAML
 
 from tools.cluster import node
+from tools.engine import Document
 from tools.errors import UserError
 
 ANSWER_TIMEOUT: Final = "20s"
@@ -66,13 +68,42 @@ class Target:
             return f"money of players that could not be counted ({_last_line(done.stderr)})"
         return f"¤{int(hundredths) / 100:,.2f} of {players} players"
 
-    def _kubectl(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def read_objects(self, documents: Sequence[Document]) -> list[Document]:
+        """Return those of these objects that exist. Raise UserError if kubectl fails."""
+        return self._objects(["get", "--ignore-not-found"], documents)
+
+    def complete_objects(self, documents: Sequence[Document]) -> list[Document]:
+        """Return these objects as the cluster would create them, storing none. Raise UserError if kubectl fails."""
+        return self._objects(["create", "--dry-run=server"], documents)
+
+    def list_objects(self, kind: str, namespace: str) -> list[Document]:
+        """Return all objects of a kind in a namespace. Raise UserError if kubectl fails."""
+        return self._objects(["get", kind, f"--namespace={namespace}"])
+
+    def _objects(self, words: list[str], documents: Sequence[Document] | None = None) -> list[Document]:
+        given = None if documents is None else json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+        source = [] if given is None else ["--filename=-"]
+        done = self._kubectl(*words, *source, "--output=json", given=given)
+        if done.returncode != 0:
+            raise UserError(f"`kubectl {' '.join(words)}` failed: {_last_line(done.stderr)}")
+        return list(_documents(done.stdout))
+
+    def _kubectl(self, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         program = shutil.which("kubectl") or (str(node.KUBECTL) if node.KUBECTL.exists() else None)
         if program is None:
             raise UserError("kubectl is not installed: install it as kubernetes.io/docs/tasks/tools describes.")
         context = [f"--context={self.context}"] if self.context else []
         command = [program, *context, *words]
-        return subprocess.run(command, env=self.environment, check=False, capture_output=True, text=True)
+        return subprocess.run(command, env=self.environment, input=given, check=False, capture_output=True, text=True)
+
+
+def _documents(text: str) -> Iterator[Document]:
+    """Yield the objects that kubectl printed: one, several in sequence, or a list."""
+    rest = text.strip()
+    while rest:
+        document, end = json.JSONDecoder().raw_decode(rest)
+        yield from document.get("items", [document])
+        rest = rest[end:].strip()
 
 
 def _last_line(text: str) -> str:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,19 +72,54 @@ class EngineDeployment(Deployment):
         resources = self.exported("--show-secrets")["deployment"].get("resources", [])
         return {resource["urn"].rpartition("::")[2]: resource for resource in resources}
 
-    def run(self, *words: str, quiet: bool = False) -> str:
-        """Run a command of the engine on this stack; return its standard output. Raise EngineError if it fails."""
-        ours = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of the engine."""
+        return {
             "KUBECONFIG": str(self.kubeconfig),
             "NEOBANK_IMAGE": self.image,
             "PULUMI_BACKEND_URL": (self.folder / "backend").as_uri(),
             "PULUMI_CONFIG_PASSPHRASE": "of a stack that lives for minutes",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
         }
-        done = subprocess.run(
-            ["pulumi", *words, "--stack", STACK, "--non-interactive", "--color=never"],
+
+    def plan(self, **changes: object) -> None:
+        """Change the configuration only."""
+        self._write_stack_file(changes)
+
+    def import_state(self, state: dict[str, Any], folder: Path) -> None:
+        """Replace the stack's state."""
+        file = folder / "state.json"
+        file.write_text(json.dumps(state), encoding="utf-8")
+        self.run("stack", "import", "--file", str(file))
+
+    def kill_up(self, condition: Callable[[], bool]) -> None:
+        """Run `up`, and kill the engine with all its processes as soon as a condition is true."""
+        engine = subprocess.Popen(
+            self._command("up", "--yes", "--skip-preview"),
             cwd=self.project,
-            env=os.environ | ours,
+            env=os.environ | self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            self.until(lambda: condition() or engine.poll() is not None, "the moment to kill the engine")
+        finally:
+            os.killpg(engine.pid, signal.SIGKILL)
+            engine.wait()
+        assert engine.returncode == -signal.SIGKILL, "the engine ended before it could be killed"
+
+    @staticmethod
+    def _command(*words: str) -> list[str]:
+        return ["pulumi", *words, "--stack", STACK, "--non-interactive", "--color=never"]
+
+    def run(self, *words: str, quiet: bool = False) -> str:
+        """Run a command of the engine on this stack; return its standard output. Raise EngineError if it fails."""
+        done = subprocess.run(
+            self._command(*words),
+            cwd=self.project,
+            env=os.environ | self.environment,
             capture_output=True,
             text=True,
             check=False,

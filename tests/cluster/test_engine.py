@@ -4,9 +4,10 @@ The tests share one bank and run in this order; each except the last leaves it s
 """
 
 import base64
+import copy
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,11 @@ import yaml
 
 from tests.absence import NEEDS_ENGINE
 from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL, other_name, standing
-from tests.cluster.engine import EngineDeployment, EngineError
+from tests.cluster.engine import STACK, EngineDeployment, EngineError
 from tests.cluster.kubectl import KubectlError, Object
+from tests.infra.program import NOWHERE
+from tools import deploy
+from tools.errors import UserError
 
 pytestmark = NEEDS_ENGINE
 
@@ -184,7 +188,7 @@ def test_a_failed_migration_leaves_the_pods_and_can_be_repeated(bank: EngineDepl
     bank.image = other_name(bank.image)
     bank.as_superuser("ALTER ROLE neobank_owner SET default_transaction_read_only = on")
     try:
-        with pytest.raises(EngineError, match=r"neobank: cannot execute .* in a read-only transaction"):
+        with pytest.raises(EngineError, match=r"neobank: .*cannot execute .* in a read-only transaction"):
             bank.apply()
     finally:
         bank.as_superuser("ALTER ROLE neobank_owner RESET default_transaction_read_only")
@@ -206,6 +210,92 @@ def test_a_wrong_setting_fails_before_the_first_resource(bank: EngineDeployment,
             assert part in str(stopped.value)
         assert "Traceback" not in str(stopped.value)
     assert {it["type"] for it in fresh.resources().values()} <= {"pulumi:pulumi:Stack"}
+
+
+@pytest.fixture
+def made(bank: EngineDeployment, monkeypatch: pytest.MonkeyPatch) -> Callable[[], deploy.Deployment]:
+    """Return a function that prepares the bank as `make up`, `preview` and `down` do."""
+    for name, value in bank.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(deploy, "REPOSITORY", bank.project)
+    monkeypatch.setattr(deploy, "install_program", lambda _: 0)
+    return lambda: deploy.prepare(STACK)
+
+
+def test_another_cluster_than_the_stacks_is_refused_and_nothing_is_changed(
+    bank: EngineDeployment, made: Callable[[], deploy.Deployment], tmp_path: Path
+) -> None:
+    """The state is made to belong to another cluster."""
+    own = bank.exported()
+    elsewhere = copy.deepcopy(own)
+    [record] = [it for it in elsewhere["deployment"]["resources"] if it["type"] == "pulumi:index:Stash"]
+    record["outputs"]["output"] = "uid of another cluster"
+    before = bank.described()
+    bank.import_state(elsewhere, tmp_path)
+    try:
+        for command in (["preview"], ["up", "--yes", "--skip-preview"]):
+            with pytest.raises(EngineError, match=r"belongs to the cluster .* uid of another cluster") as stopped:
+                bank.run(*command)
+            assert "Traceback" not in str(stopped.value)
+        with pytest.raises(UserError, match=r"belongs to the cluster .* uid of another cluster"):
+            made()
+    finally:
+        bank.import_state(own, tmp_path)
+    assert bank.described() == before
+    bank.run("preview", "--expect-no-changes")
+
+
+def test_a_cluster_that_does_not_answer_fails_the_preview(
+    bank: EngineDeployment, made: Callable[[], deploy.Deployment], tmp_path: Path
+) -> None:
+    own, bank.kubeconfig = bank.kubeconfig, tmp_path / "kubeconfig"
+    bank.kubeconfig.write_text(NOWHERE, encoding="utf-8")
+    try:
+        with pytest.raises(EngineError, match="cluster is unreachable"):
+            bank.run("preview")
+    finally:
+        bank.kubeconfig = own
+    assert made().run("preview", []) == 0
+
+
+@pytest.mark.parametrize("change", [{"namespace": "neobank-elsewhere"}, {"storageClass": "another"}], ids=str)
+def test_a_plan_that_would_replace_the_data_is_refused_with_the_money(
+    bank: EngineDeployment, made: Callable[[], deploy.Deployment], change: dict[str, str]
+) -> None:
+    with bank.reached() as reached:
+        reached.join(f"Rich {len(bank.printed)}")
+    before, players = bank.described(), bank.as_superuser("SELECT count(*) FROM players")
+    bank.plan(**change)
+    try:
+        with pytest.raises(UserError, match=rf"the volume postgres-pvc .* of {players} players"):
+            made().run("up", [])
+        assert bank.described() == before
+        with pytest.raises(UserError, match=rf"the namespace {NAMESPACE} and .* of {players} players"):
+            made().run("down", [])
+    finally:
+        for key in change:
+            bank.config.pop(key, None)
+        bank.plan()
+    assert bank.described() == before
+
+
+def test_an_interrupted_up_is_settled_by_the_next_one(
+    bank: EngineDeployment, made: Callable[[], deploy.Deployment]
+) -> None:
+    """The engine is killed after it has changed the ConfigMap and before the pods are replaced."""
+    before = uids(bank, "configmap")
+    bank.plan(application={**SMALL, "workers": 2}, rotation={"application": {"number": 9}})
+    bank.kill_up(lambda: live(bank, "configmap", "neobank-config")["data"]["WEB_WORKERS"] == "2")
+    with pytest.raises(UserError, match="that process no longer exists, so remove the lock"):
+        made().run("up", [])
+    bank.run("cancel", "--yes")
+    bank.plan(application={**SMALL, "workers": 1})
+    assert made().run("up", []) == 0
+    bank.run("preview", "--expect-no-changes")
+    assert uids(bank, "configmap") == before
+    assert live(bank, "configmap", "neobank-config")["data"]["WEB_WORKERS"] == "1"
+    container = bank.await_pod(APPLICATION)["metadata"]["name"]
+    assert bank.inside(f"pod/{container}", "printenv", "WEB_WORKERS").strip() == "1"
 
 
 def test_protected_data_prevents_a_destroy(bank: EngineDeployment) -> None:

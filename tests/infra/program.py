@@ -312,3 +312,14 @@ async def execute(monitor: MockMonitor, stack: str) -> tuple[dict[str, Any], fro
 
 def _run_file(path: Path) -> None:
     runpy.run_path(str(path), run_name="__main__")
+
+
+NOWHERE = """
+apiVersion: v1
+kind: Config
+clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
+users: [{name: nobody, user: {}}]
+contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
+current-context: nowhere
+"""
+"""The kubeconfig of a cluster that does not answer."""

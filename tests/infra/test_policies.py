@@ -17,7 +17,7 @@ import yaml
 from hardening import RULES, STACK_RULES, Resource, violations
 from tests.absence import NEEDS_ENGINE
 from tests.infra.options import options
-from tests.infra.program import CHECKOUT, DIGEST_IMAGE, PROD, Program, copy_program
+from tests.infra.program import CHECKOUT, DIGEST_IMAGE, NOWHERE, PROD, Program, copy_program
 
 PACK = CHECKOUT / "policy"
 ALL_RULES = {rule.name for rule in RULES} | {rule.name for rule in STACK_RULES}
@@ -88,6 +88,8 @@ URL = "postgresql://neobank:hunter2@postgres-service/neobank"
 POOLER = "[databases]\nneobank = host=postgres-service password=hunter2"
 KEY = "-----BEGIN EC PRIVATE KEY-----\nMHc"
 
+INGRESS_POLICY = "allow-bank-from-ingress"
+NAMED: Document = {"from": [{"podSelector": {"matchLabels": {"a": "b"}}}], "ports": [{"port": 5000}]}
 MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
     ("pods-are-restricted", BANK, in_pod("securityContext")),
     ("pods-are-restricted", BANK, in_pod("securityContext", "runAsNonRoot", value=False)),
@@ -173,6 +175,13 @@ MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
     ("objects-are-labelled", "neobank-config", put("metadata", "labels")),
     ("objects-are-labelled", BANK, put("metadata", "labels", "app.kubernetes.io/managed-by")),
     ("objects-are-labelled", JOB, put("spec", "template", "metadata", "labels", "app.kubernetes.io/component")),
+    ("flows-are-narrow", INGRESS_POLICY, put("spec", "ingress", value=[{}])),
+    ("flows-are-narrow", INGRESS_POLICY, put("spec", "ingress", 0, "from")),
+    ("flows-are-narrow", INGRESS_POLICY, put("spec", "ingress", 0, "from", value=[{"namespaceSelector": {}}])),
+    ("flows-are-narrow", INGRESS_POLICY, put("spec", "ingress", 0, "from", 0, value={})),
+    ("flows-are-narrow", INGRESS_POLICY, put("spec", "ingress", 0, "ports")),
+    ("flows-are-narrow", "allow-dns", put("spec", "egress", 0, "ports", 0, "port", value=443)),
+    ("flows-are-narrow", "allow-clients-to-database", put("spec", "egress", 0, "to")),
     ("jobs-end", JOB, put("spec", "activeDeadlineSeconds")),
     ("jobs-end", JOB, put("spec", "backoffLimit")),
     ("namespaces-are-restricted", "namespace", put("metadata", "labels")),
@@ -183,8 +192,8 @@ MUTATIONS: list[tuple[str, str, Callable[[Document], None]]] = [
     ),
     ("accounts-are-not-shared", BANK, in_pod("serviceAccountName", value="postgres-1a2b3c4d")),
     ("traffic-is-denied-by-default", "deny-all", put("spec", "policyTypes", value=["Ingress"])),
-    ("traffic-is-denied-by-default", "deny-all", put("spec", "ingress", value=[{}])),
-    ("traffic-is-denied-by-default", "deny-all", put("spec", "egress", value=[{}])),
+    ("traffic-is-denied-by-default", "deny-all", put("spec", "ingress", value=[NAMED])),
+    ("traffic-is-denied-by-default", "deny-all", put("spec", "egress", value=[NAMED | {"to": NAMED["from"]}])),
     ("traffic-is-denied-by-default", "deny-all", put("spec", "podSelector", value={"matchLabels": {"a": "b"}})),
     ("several-pods-have-a-budget", "neobank-disruption-budget", put("spec", "selector", value={})),
     (
@@ -268,7 +277,7 @@ def test_the_engine_checks_a_preview_with_the_pack(tmp_path: Path, *, compliant:
         kube.write_text(kube.read_text().replace("read_only_root_filesystem=True", "read_only_root_filesystem=False"))
     document = {"config": {f"neobank:{key}": value for key, value in {**PROD, "kubeContext": "nowhere"}.items()}}
     (tmp_path / "Pulumi.test.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    (tmp_path / "kubeconfig").write_text(KUBECONFIG, encoding="utf-8")
+    (tmp_path / "kubeconfig").write_text(NOWHERE, encoding="utf-8")
     (tmp_path / "state").mkdir()
     environment = os.environ | {
         "NEOBANK_IMAGE": DIGEST_IMAGE,
@@ -290,13 +299,3 @@ def test_the_engine_checks_a_preview_with_the_pack(tmp_path: Path, *, compliant:
     assert (previewed.returncode == 0) is compliant, output
     assert ("containers-are-restricted" in output) is not compliant, output
     assert "can't run policy" not in output
-
-
-KUBECONFIG = """
-apiVersion: v1
-kind: Config
-clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
-users: [{name: nobody, user: {}}]
-contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
-current-context: nowhere
-"""
