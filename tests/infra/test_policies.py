@@ -15,9 +15,11 @@ import pytest
 import yaml
 
 from hardening import RULES, STACK_RULES, Resource, violations
-from tests.absence import NEEDS_ENGINE
+from tests.absence import NEEDS_ENGINE, no_cluster
 from tests.infra.options import options
-from tests.infra.program import CHECKOUT, DIGEST_IMAGE, NOWHERE, PROD, Program, copy_program
+from tests.infra.program import CHECKOUT, DIGEST_IMAGE, PROD, Program, copy_program
+from tools.cluster import local
+from tools.cluster.paths import KUBECONFIG
 
 PACK = CHECKOUT / "policy"
 ALL_RULES = {rule.name for rule in RULES} | {rule.name for rule in STACK_RULES}
@@ -270,18 +272,20 @@ def test_the_engine_can_install_the_pack_and_its_packages() -> None:
 @pytest.mark.skipif(not (PACK / ".venv").is_dir(), reason="`pulumi install` was not run in policy/")
 @pytest.mark.parametrize("compliant", [True, False])
 def test_the_engine_checks_a_preview_with_the_pack(tmp_path: Path, *, compliant: bool) -> None:
-    """Without a cluster the provider renders only, which is enough for a preview."""
+    """The program reads the cluster's identity, so even a preview needs a cluster."""
+    if not local.is_up():
+        no_cluster("no local cluster is up: run `make cluster` first")
+    context = local.kubectl().run("config", "current-context").stdout.strip()
     copy_program(tmp_path)
     if not compliant:
         kube = tmp_path / "infra" / "kube.py"
         kube.write_text(kube.read_text().replace("read_only_root_filesystem=True", "read_only_root_filesystem=False"))
-    document = {"config": {f"neobank:{key}": value for key, value in {**PROD, "kubeContext": "nowhere"}.items()}}
+    document = {"config": {f"neobank:{key}": value for key, value in {**PROD, "kubeContext": context}.items()}}
     (tmp_path / "Pulumi.test.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    (tmp_path / "kubeconfig").write_text(NOWHERE, encoding="utf-8")
     (tmp_path / "state").mkdir()
     environment = os.environ | {
         "NEOBANK_IMAGE": DIGEST_IMAGE,
-        "KUBECONFIG": str(tmp_path / "kubeconfig"),
+        "KUBECONFIG": str(KUBECONFIG),
         "PULUMI_BACKEND_URL": (tmp_path / "state").as_uri(),
         "PULUMI_CONFIG_PASSPHRASE": "of a stack that lives for seconds",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
