@@ -263,7 +263,7 @@ def test_a_plan_that_would_replace_the_data_is_refused_with_the_money(
     bank: EngineDeployment, made: Callable[[], deploy.Deployment], change: dict[str, str]
 ) -> None:
     with bank.reached() as reached:
-        reached.join(f"Rich {len(bank.printed)}")
+        reached.join(f"Rich before another {next(iter(change))}")
     before, players = bank.described(), bank.as_superuser("SELECT count(*) FROM players")
     bank.plan(**change)
     try:
