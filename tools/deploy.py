@@ -39,7 +39,7 @@ INSTALLED: Final = REPOSITORY / ".venv" / "installed.txt"
 IMAGE: Final = "NEOBANK_IMAGE"
 PASSPHRASES: Final = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
 
-REFRESH: Final = ("refresh", "--yes", "--skip-preview", "--clear-pending-creates")
+REFRESH: Final = ("refresh", "--yes", "--skip-preview")
 ONLY_FOR_UP: Final = ("--yes", "-y", "--skip-preview", "-f", "--diff", "--continue-on-error")
 """Options of `up` that a preview as JSON does not have, or that do not change the plan."""
 ENGINE_COMMANDS: Final = {"up": ("up", "--yes"), "preview": ("preview",), "down": ("destroy", "--yes")}
@@ -131,8 +131,7 @@ class Deployment:
             return 0
         print("The last change was interrupted: the state is read from the cluster again.", flush=True)
         found = [it for it in self.state.unfinished if it.kind and self.target.exists(it.kind, it.identity)]
-        adopted = [f"--import-pending-creates={value}" for it in found for value in (it.urn, it.identity)]
-        return engine.run(*REFRESH, "--stack", engine.stack, *adopted)
+        return engine.adopt(found) or engine.run(*REFRESH, "--stack", engine.stack)
 
     def _require_safe_plan(self, engine: Engine, options: list[str], agreed: str) -> int:
         """Raise UserError if `up` would shrink the volume, or delete data without agreement.

@@ -138,7 +138,7 @@ def _described(kind: str, wanted: object, live: object) -> str:
 
 
 def _text(value: object) -> str:
-    return "absent" if value is None else json.dumps(value, ensure_ascii=False)
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 if __name__ == "__main__":

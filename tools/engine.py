@@ -4,8 +4,9 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -149,12 +150,32 @@ class Engine:
 
     def state(self, *, secrets: bool = False) -> State:
         """Return the stack's state, on demand with its secrets. Raise UserError if the engine cannot read it."""
-        words = ("stack", "export", "--stack", self.stack, *(["--show-secrets"] if secrets else []))
+        return State.of(self._exported("--show-secrets") if secrets else self._exported())
+
+    def adopt(self, created: Sequence[Resource]) -> int:
+        """Put objects whose creation was interrupted into the state, and forget other interrupted creations.
+
+        Return the engine's exit code. A refresh must follow: it reads the objects. (`refresh --import-pending-creates`
+        leaves them out of the state: tried with engine 3.260.)
+        """
+        state = self._exported()
+        deployment: Document = state["deployment"]
+        pending: list[Document] = deployment.get("pending_operations") or []
+        deployment["pending_operations"] = [it for it in pending if it["type"] != "creating"]
+        deployment["resources"] += [{**it.document, "id": it.identity, "outputs": it.inputs} for it in created]
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            json.dump(state, file)
+            file.flush()
+            return self.run("stack", "import", "--file", file.name, "--stack", self.stack)
+
+    def _exported(self, *options: str) -> Document:
+        words = ("stack", "export", "--stack", self.stack, *options)
         done = self._captured(words)
         if done.returncode != 0:
             sys.stderr.write(done.stderr)
             raise UserError(f"`pulumi {' '.join(words)}` failed: its output above has the reason.")
-        return State.of(json.loads(done.stdout))
+        exported: Document = json.loads(done.stdout)
+        return exported
 
     def lock(self) -> Lock | None:
         """Return the lock on the stack, or None. Only a state in a local folder is read: the engine reports others."""

@@ -20,7 +20,7 @@ from tests.cluster.deployment import APPLICATION, DATABASE, MIGRATION, SMALL, ot
 from tests.cluster.engine import STACK, EngineDeployment, EngineError
 from tests.cluster.kubectl import KubectlError, Object
 from tests.infra.program import NOWHERE
-from tools import deploy
+from tools import deploy, drift
 from tools.errors import UserError
 
 pytestmark = NEEDS_ENGINE
@@ -279,23 +279,64 @@ def test_a_plan_that_would_replace_the_data_is_refused_with_the_money(
     assert bank.described() == before
 
 
+def test_drift_finds_a_change_by_hand_and_nothing_else(
+    bank: EngineDeployment, made: Callable[[], deploy.Deployment]
+) -> None:
+    def found() -> list[str]:
+        prepared = made()
+        return list(drift.drift(prepared.engine.state(secrets=True).resources, prepared.target))
+
+    assert found() == []
+    service = ["service/neobank-service", f"--namespace={NAMESPACE}"]
+    bank.kubectl.run("patch", *service, "--type=merge", '--patch={"spec": {"selector": {"by": "hand"}}}')
+    assert found() == ['Service neobank-service: spec.selector.by is "hand", and the program wants none.']
+    bank.kubectl.run("patch", *service, "--type=merge", '--patch={"spec": {"selector": {"by": null}}}')
+    assert found() == []
+
+
 def test_an_interrupted_up_is_settled_by_the_next_one(
     bank: EngineDeployment, made: Callable[[], deploy.Deployment]
 ) -> None:
     """The engine is killed after it has changed the ConfigMap and before the pods are replaced."""
+    interrupted, following = "https://interrupted.example.org", "https://following.example.org"
     before = uids(bank, "configmap")
-    bank.plan(application={**SMALL, "workers": 2}, rotation={"application": {"number": 9}})
-    bank.kill_up(lambda: live(bank, "configmap", "neobank-config")["data"]["WEB_WORKERS"] == "2")
+
+    def origins() -> str:
+        found: str = live(bank, "configmap", "neobank-config")["data"]["CORS_ORIGINS"]
+        return found
+
+    bank.plan(application={**SMALL, "corsOrigins": interrupted})
+    bank.kill_up(lambda: origins() == interrupted)
     with pytest.raises(UserError, match="that process no longer exists, so remove the lock"):
         made().run("up", [])
     bank.run("cancel", "--yes")
-    bank.plan(application={**SMALL, "workers": 1})
+    bank.plan(application={**SMALL, "corsOrigins": following})
     assert made().run("up", []) == 0
     bank.run("preview", "--expect-no-changes")
-    assert uids(bank, "configmap") == before
-    assert live(bank, "configmap", "neobank-config")["data"]["WEB_WORKERS"] == "1"
+    assert (uids(bank, "configmap"), origins()) == (before, following)
     container = bank.await_pod(APPLICATION)["metadata"]["name"]
-    assert bank.inside(f"pod/{container}", "printenv", "WEB_WORKERS").strip() == "1"
+    assert bank.inside(f"pod/{container}", "printenv", "CORS_ORIGINS").strip() == following
+
+
+def test_an_up_that_was_interrupted_while_it_created_objects_adopts_them(
+    bank: EngineDeployment, made: Callable[[], deploy.Deployment], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The engine is killed while it waits for the first pod of a new stack; its state does not have the Deployment."""
+    new = EngineDeployment("neobank-interrupted", bank.image, bank.kubeconfig, tmp_path / "new")
+    new.clear()
+    monkeypatch.setattr(deploy, "REPOSITORY", new.project)
+    monkeypatch.setenv("PULUMI_BACKEND_URL", new.environment["PULUMI_BACKEND_URL"])
+    new.plan()
+    new.kill_up(lambda: new.kubectl.get("deployment", new.namespace, "postgres-deployment") is not None)
+    created = uids(new, "deployment")
+    new.run("cancel", "--yes")
+    assert made().run("up", []) == 0
+    assert created.items() <= uids(new, "deployment").items()
+    new.run("preview", "--expect-no-changes")
+    with new.reached() as reached:
+        assert reached.balance(reached.join("Adopted")) == 1000
+    new.destroy()
+    assert new.resources() == {}
 
 
 def test_protected_data_prevents_a_destroy(bank: EngineDeployment) -> None:
