@@ -35,8 +35,8 @@ def kubectl(cluster: Path) -> Kubectl:
 
 
 @pytest.fixture(scope="module")
-def target(cluster: Path) -> Target:
-    return Target("", {"KUBECONFIG": str(cluster), "PATH": ""})
+def target(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Target:
+    return Target("", {"KUBECONFIG": str(cluster), "HOME": str(tmp_path_factory.mktemp("home"))})
 
 
 @pytest.fixture(scope="module")
