@@ -358,3 +358,14 @@ def test_a_stopping_server_answers_what_arrived_and_closes_idle_connections(
         assert answer(paying)[0] == 201
         assert paying.recv(1) == b""
     assert served.process.wait(PATIENCE) == 0
+
+
+def test_connections_of_clients_that_left_do_not_delay_the_stop(served: Served) -> None:
+    whole = b"GET /health/ready HTTP/1.1\r\nHost: bank\r\n\r\n"
+    for part in (b"", whole[:-2], whole, whole * 2, whole + whole[:-2]):
+        for _ in range(3):
+            with connected(served.bank) as connection:
+                connection.sendall(part)
+    served.process.terminate()
+    assert served.process.wait(PATIENCE) == 0
+    assert served.log.read_text().count("Worker exiting") == WORKERS  # the master kills a worker that takes too long

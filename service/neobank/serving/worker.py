@@ -62,6 +62,11 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
         if self._awaiting_request:
             self._keepalive_timeout()
 
+    def _close_transport(self) -> None:
+        """Close the connection, also if the client has left: gunicorn's own method then keeps it open."""
+        super()._close_transport()
+        self.transport.close()
+
     def _send_error_response(self, status: int, message: str, extra_headers: object = ()) -> None:  # noqa: ARG002
         """Answer a request that the application did not. `message` may quote the request: do not repeat it."""
         phrase = HTTPStatus(status).phrase
