@@ -66,6 +66,7 @@ migration = Migration(
         admin_name=settings.admin_name,
         admin_password=credentials.admin_password,
         bankroll=settings.casino.bankroll,
+        opening_balance=settings.opening_balance,
         settings=settings.migration,
     ),
     in_cluster,

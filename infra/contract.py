@@ -65,6 +65,7 @@ class Environment(_Names):
     casino_time_zone: str
     metrics_folder: str
     house_bankroll: str
+    opening_balance: str
 
 
 class RateLimits(_Names):

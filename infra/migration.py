@@ -24,6 +24,7 @@ class MigrationArgs:
     admin_name: str
     admin_password: pulumi.Output[str]
     bankroll: int
+    opening_balance: int
     settings: MigrationSettings
 
 
@@ -88,6 +89,7 @@ def _container(args: MigrationArgs, secret: k8s.core.v1.Secret) -> k8s.core.v1.C
             *kube.from_secret(secret, names.database_owner_url, names.admin_password),
             k8s.core.v1.EnvVarArgs(name=names.admin_name, value=args.admin_name),
             k8s.core.v1.EnvVarArgs(name=names.house_bankroll, value=str(args.bankroll)),
+            k8s.core.v1.EnvVarArgs(name=names.opening_balance, value=str(args.opening_balance)),
         ],
         volume_mounts=[kube.mount("tmp", "/tmp"), *args.database.client_mounts],  # noqa: S108  # a volume of the pod
         termination_message_policy="FallbackToLogsOnError",  # so that the engine reports the reason

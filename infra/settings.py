@@ -35,6 +35,7 @@ from values import (
     Label,
     Maximum,
     ObjectName,
+    OpeningBalance,
     Origins,
     Percent,
     PinnedImage,
@@ -208,6 +209,7 @@ class Settings(_Section):
         default="", description="StorageClass of the volume; '' is the cluster's default."
     )
     admin_name: PlayerName = Field(default="admin", description="Name of the first administrator.")
+    opening_balance: OpeningBalance = Field(default=1000, description="Balance of a new player, in whole ¤.")
     postgres: Postgres = Field(default=Postgres(), description="The database server.")
     pgbouncer: PgBouncer = Field(default=PgBouncer(), description="The connection pooler.")
     application: Application = Field(default=Application(), description="The pods that serve the bank.")

@@ -178,6 +178,7 @@ Seconds = Annotated[
 ]
 RotationNumber = Annotated[int, Field(ge=1, le=1_000_000), Allowed("a whole number from 1 to 1000000")]
 Since = Annotated[str, BeforeValidator(_day), _matching(f"({_DATE})?"), Allowed("a date such as 2026-11-22, or ''")]
+OpeningBalance = Annotated[int, Field(ge=1, le=10**9), Allowed("whole ¤ from 1 to 1000000000")]
 Bankroll = Annotated[int, Field(ge=1, le=10**11), Allowed("whole ¤ from 1 to 100000000000")]
 TimeZone = Annotated[str, AfterValidator(_time_zone), Allowed("a time zone's name such as Europe/Berlin")]
 PlayerName = Annotated[

@@ -23,6 +23,7 @@ class Environment:
     port: str
     log_level: str
     house_bankroll: str
+    opening_balance: str
     rate_limits: str
     trusted_proxies: str
     metrics_folder: str

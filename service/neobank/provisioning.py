@@ -1,4 +1,4 @@
-"""The initial data of a bank: games, the house's bankroll, the first administrator. A rerun changes nothing."""
+"""What each upgrade provides: games, the house's bankroll, the opening balance, the first administrator."""
 
 from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -10,7 +10,7 @@ from neobank.casino.models import DialVersion, GameRow
 from neobank.ledger.models import HOUSE_ID, SYSTEM_ID, Account, Transfer
 from neobank.ledger.operations import Kind, NameTaken, pay
 from neobank.players import passwords
-from neobank.players.models import Player, ProvisionedAdministrator
+from neobank.players.models import Player, ProvisionedAdministrator, RegistrationTerms
 from neobank.players.operations import find_credentials, register
 from neobank.settings import Administrator
 
@@ -38,6 +38,11 @@ def fund_house(connection: Connection, bankroll: int) -> None:
         memo="Bankroll",
         actor=SYSTEM_ID,
     )
+
+
+def set_opening_balance(connection: Connection, amount: int) -> None:
+    """Set the amount (hundredths of ¤) that each new player receives."""
+    connection.execute(update(RegistrationTerms).values(opening_balance=amount))
 
 
 def provision_administrator(connection: Connection, administrator: Administrator) -> None:

@@ -116,10 +116,11 @@ class Administrator:
 
 @dataclass(frozen=True, slots=True)
 class UpgradeSettings:
-    """The settings of a migration: the owner's URL, the bankroll in hundredths and optionally an administrator."""
+    """The settings of a migration: the owner's URL, amounts in hundredths, and optionally an administrator."""
 
     owner_url: URL
     house_bankroll: int
+    opening_balance: int  # of each new player
     administrator: Administrator | None
 
     @classmethod
@@ -127,7 +128,8 @@ class UpgradeSettings:
         """Read the settings. Raise SettingsError if a variable is missing or invalid."""
         return cls(
             owner_url=database_url(environment, NAMES.database_owner_url),
-            house_bankroll=_bankroll(environment),
+            house_bankroll=_amount(environment, NAMES.house_bankroll, default="10000000", maximum=100 * MAX_AMOUNT),
+            opening_balance=_amount(environment, NAMES.opening_balance, default="1000", maximum=MAX_AMOUNT),
             administrator=_administrator(environment),
         )
 
@@ -221,12 +223,13 @@ def _time_zone(environment: Mapping[str, str]) -> ZoneInfo:
         ) from None
 
 
-def _bankroll(environment: Mapping[str, str]) -> int:
-    text = environment.get(NAMES.house_bankroll) or "10000000"
+def _amount(environment: Mapping[str, str], name: str, *, default: str, maximum: int) -> int:
+    """Read an amount of ¤ and return it in hundredths, which are at most `maximum`."""
+    text = environment.get(name) or default
     try:
-        return parse_amount(text, maximum=100 * MAX_AMOUNT)
+        return parse_amount(text, maximum=maximum)
     except ValueError as error:
-        raise SettingsError(f"{NAMES.house_bankroll} is {text!r}: {error}") from None
+        raise SettingsError(f"{name} is {text!r}: {error}") from None
 
 
 def _administrator(environment: Mapping[str, str]) -> Administrator | None:

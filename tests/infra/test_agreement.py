@@ -38,6 +38,7 @@ READ_BY_SERVICE: Mapping[str, Callable[[Any], object]] = {
     "ingress.trustedProxies": serving(NAMES.trusted_proxies),
     "casino.timeZone": serving(NAMES.casino_time_zone),
     "casino.bankroll": upgrading(NAMES.house_bankroll),
+    "openingBalance": upgrading(NAMES.opening_balance),
     "adminName": names.tidy,
 }
 
@@ -100,9 +101,10 @@ def test_the_service_takes_the_proxies_that_the_program_takes(number: int) -> No
     assert not accepted_by_program("ingress.trustedProxies", 9)
 
 
-@pytest.mark.parametrize("bankroll", [-1, 0, 1, 10_000_000, 10**11, 10**11 + 1])
-def test_both_take_the_same_bankroll(bankroll: int) -> None:
-    assert accepted_by_program("casino.bankroll", bankroll) == accepted_by_service("casino.bankroll", bankroll)
+@pytest.mark.parametrize("path", ["casino.bankroll", "openingBalance"])
+@pytest.mark.parametrize("amount", [-1, 0, 1, 10_000_000, 10**9, 10**9 + 1, 10**11, 10**11 + 1])
+def test_both_take_the_same_amounts(path: str, amount: int) -> None:
+    assert accepted_by_program(path, amount) == accepted_by_service(path, amount)
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5", "EST5EDT"])

@@ -279,6 +279,7 @@ def test_every_value_of_the_stack_reaches_its_object() -> None:
     program = run(
         changed(
             adminName="Fixer",
+            openingBalance=250,
             casino={"bankroll": 123, "timeZone": "Europe/Berlin"},
             application={
                 "workers": 3,
@@ -295,7 +296,7 @@ def test_every_value_of_the_stack_reaches_its_object() -> None:
     )
     [upgrade] = program.find("Job").inputs["spec"]["template"]["spec"]["containers"]
     values = {it["name"]: it["value"] for it in upgrade["env"] if "value" in it}
-    assert values == {"ADMIN_NAME": "Fixer", "CASINO_BANKROLL": "123"}
+    assert values == {"ADMIN_NAME": "Fixer", "CASINO_BANKROLL": "123", "OPENING_BALANCE": "250"}
     config = program.find("ConfigMap", "neobank-config").inputs["data"]
     assert config == {
         "WEB_WORKERS": "3",

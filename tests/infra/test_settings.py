@@ -97,6 +97,7 @@ INVALID: list[tuple[str, Any, str]] = [
     ("rotation.admin.since", "22.11.2026", "2026-11-22"),
     ("rotation.admin.since", "2026-13-01", "2026-11-22"),
     ("casino.bankroll", 0, "1 to 100000000000"),
+    ("openingBalance", 0, "1 to 1000000000"),
     ("casino.timeZone", "Berlin ", "Europe/Berlin"),
     ("casino.timeZone", "Mars/Phobos", "Europe/Berlin"),
     ("casino.bankroll", 10.5, "1 to 100000000000"),

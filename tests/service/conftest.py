@@ -24,6 +24,7 @@ from tests.service.serving import Served, gunicorn
 from tests.service.support import (
     ADMINISTRATOR,
     BANKROLL,
+    OPENING_BALANCE,
     SECRET_KEY,
     Books,
     Database,
@@ -53,7 +54,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def upgraded(database: Database) -> UpgradeSettings:
-    settings = UpgradeSettings(database.url("owner"), BANKROLL, ADMINISTRATOR)
+    settings = UpgradeSettings(database.url("owner"), BANKROLL, OPENING_BALANCE, ADMINISTRATOR)
     migrations.upgrade(settings)
     return settings
 

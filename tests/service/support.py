@@ -25,6 +25,9 @@ from tools.postgres import LOGINS, START, Postgres, embedded_binaries, write_cre
 BANKROLL = 1_000_000_000
 """The opening balance of the casino's house, in hundredths."""
 
+OPENING_BALANCE = 100_000
+"""The balance of a new player, in hundredths."""
+
 ADMINISTRATOR = Administrator("Organiser", "correct horse battery")
 SECRET_KEY = b"k" * 32
 

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import Engine, text
 from werkzeug.test import TestResponse
 
+from neobank import migrations
 from neobank.application import create_app
-from neobank.settings import ServingSettings
+from neobank.settings import ServingSettings, UpgradeSettings
 from tests.service.support import ADMINISTRATOR, Join, LoggedIn, log_in
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -182,3 +183,22 @@ def test_no_player_is_imported_while_the_bank_is_read_only(organiser: LoggedIn, 
         connection.execute(text("UPDATE switches SET read_only = true"))
     assert send(organiser, "name\nNeo").status_code == 403
     assert count(engine) == 1
+
+
+def test_an_upgrade_sets_the_opening_balance_of_registrations_and_imports(
+    organiser: LoggedIn, fresh: UpgradeSettings
+) -> None:
+    client = organiser.client
+    migrations.upgrade(replace(fresh, opening_balance=250_50))
+    try:
+        who = {"character_name": "Neo", "password": "password of Neo"}
+        registered = client.post("/api/v1/auth/register", json=who)
+        assert registered.get_json()["user"]["balance"] == 250.5
+        rows = "name,opening_balance\nUsual,\nOwn,7\nNone,0\n"
+        imported = client.post("/api/admin/users/import", data=rows, content_type="text/csv", headers=organiser.headers)
+        assert imported.status_code == 201, imported.text
+        for name, balance in [("Usual", 250.5), ("Own", 7), ("None", 0)]:
+            [found] = organiser.administer("GET", "/users/search", q=name).get_json()["users"]
+            assert found["balance"] == balance
+    finally:
+        migrations.upgrade(fresh)

@@ -21,9 +21,8 @@ from neobank.ledger.operations import (
     UnknownAccount,
     history,
 )
-from neobank.players.operations import OPENING_BALANCE
 from neobank.settings import UpgradeSettings
-from tests.service.support import Books, Database, open_players, transfer
+from tests.service.support import OPENING_BALANCE, Books, Database, open_players, transfer
 
 pytestmark = pytest.mark.usefixtures("fresh", "books")
 

@@ -9,8 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from neobank.ledger.models import HOUSE_ID, SYSTEM_ID
 from neobank.ledger.money import MAX_BALANCE
-from neobank.players.operations import OPENING_BALANCE
-from tests.service.support import Books, open_players
+from tests.service.support import OPENING_BALANCE, Books, open_players
 
 pytestmark = pytest.mark.usefixtures("fresh", "books")
 

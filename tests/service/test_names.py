@@ -1,6 +1,8 @@
 # ruff: noqa: RUF001  # letters that look alike are what these tests are about
 """Names: which ones may be given, and which look like a name that another account has."""
 
+from dataclasses import replace
+
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
@@ -45,7 +47,7 @@ def test_a_new_name_has_no_invisible_character(
         )
         assert listed.status_code == 400
         with pytest.raises(ValueError, match="name"):
-            migrations.upgrade(UpgradeSettings(upgraded.owner_url, 1, Administrator(name, "cookies, hot")))
+            migrations.upgrade(replace(upgraded, administrator=Administrator(name, "cookies, hot")))
 
 
 @pytest.mark.parametrize("name", ["...", "\u0301", "🎲", " - "])
@@ -108,5 +110,5 @@ def test_names_from_before_stay_usable_and_their_look_alikes_are_refused(
         session = log_in(client, name, "password of " + old)
         assert session.pay(players[0].number, 1).status_code == 201
         assert players[0].send("GET", "/players/lookup", name=name).status_code == 200
-    migrations.upgrade(UpgradeSettings(upgraded.owner_url, 1, Administrator(before[2], "cookies, hot")))
+    migrations.upgrade(replace(upgraded, administrator=Administrator(before[2], "cookies, hot")))
     assert log_in(client, before[2], "cookies, hot").account()["is_admin"] is True

@@ -13,8 +13,7 @@ from neobank.audit.operations import NotAnOrganiser, record
 from neobank.audit.verification import unexplained
 from neobank.database import connect
 from neobank.ledger.models import HOUSE_ID, SYSTEM_ID
-from neobank.players.operations import OPENING_BALANCE
-from tests.service.support import Database, Join, LoggedIn, await_waiting, open_players
+from tests.service.support import OPENING_BALANCE, Database, Join, LoggedIn, await_waiting, open_players
 
 pytestmark = pytest.mark.usefixtures("fresh", "books")
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -23,6 +24,7 @@ from tests.service.support import Database, reset_schema
 ALLOWED = {
     "neobank": {
         "alembic_version": {"SELECT"},
+        "registration_terms": {"SELECT"},
         "accounts": {"SELECT"},
         "balances": {"SELECT"},
         "transfers": {"SELECT"},
@@ -233,6 +235,6 @@ def test_an_upgrade_sets_the_administrator_s_password_only_if_the_setting_change
         connection.execute(text("UPDATE players SET password_hash = :changed"), {"changed": changed})
     migrations.upgrade(fresh)
     assert password_works(engine, name, "my own password")
-    migrations.upgrade(UpgradeSettings(fresh.owner_url, fresh.house_bankroll, Administrator(name, "a new password")))
+    migrations.upgrade(replace(fresh, administrator=Administrator(name, "a new password")))
     assert password_works(engine, name, "a new password")
     assert not password_works(engine, name, "my own password")

@@ -1,6 +1,7 @@
 """The organisers' switches: no money moves while the bank is read-only, and registration can be restricted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
@@ -77,7 +78,7 @@ def test_an_upgrade_can_create_an_administrator_while_read_only(
     engine: Engine, fresh: UpgradeSettings, switch: Switch
 ) -> None:
     switch(read_only=True)
-    migrations.upgrade(UpgradeSettings(fresh.owner_url, fresh.house_bankroll, Administrator("Oracle", "cookies, hot")))
+    migrations.upgrade(replace(fresh, administrator=Administrator("Oracle", "cookies, hot")))
     with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM players")).scalar_one() == 2
 

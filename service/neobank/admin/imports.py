@@ -17,7 +17,7 @@ from neobank.ledger.models import SYSTEM_ID
 from neobank.ledger.money import parse_amount
 from neobank.ledger.operations import Kind, NameTaken, NewTransfer, new_number, pay_many, violated_constraint
 from neobank.players.models import MAX_FACTION, Faction, Player
-from neobank.players.operations import OPENING_BALANCE
+from neobank.players.operations import opening_balance
 from neobank.players.passwords import one_time
 from neobank.web.requests import Answer
 
@@ -29,12 +29,12 @@ MAX_REPORTED = 50
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A valid line of the list; the opening balance is in hundredths."""
+    """A valid line of the list; the opening balance is in hundredths, or None if the line has none."""
 
     line: int
     name: str
     faction: str | None
-    opening_balance: int
+    opening_balance: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +172,10 @@ def create(connection: Connection, listed: PlayerList, password_hashes: Sequence
             for row, key, password_hash in zip(rows, keys, password_hashes, strict=True)
         ],
     )
+    usual = opening_balance(connection)
+    balances = [usual if row.opening_balance is None else row.opening_balance for row in rows]
     transfers = [
-        NewTransfer(SYSTEM_ID, opened[key][0], row.opening_balance)
-        for row, key in zip(rows, keys, strict=True)
-        if row.opening_balance
+        NewTransfer(SYSTEM_ID, opened[key][0], balance) for balance, key in zip(balances, keys, strict=True) if balance
     ]
     if transfers:
         pay_many(connection, transfers, kind=Kind.OPENING_BALANCE, memo="Opening balance", actor=SYSTEM_ID)
@@ -188,7 +188,7 @@ def _row(number: int, line: Mapping[str | None, str | list[str] | None]) -> Row:
     name, faction, opening = (str(line.get(column) or "").strip() for column in COLUMNS)
     if any("\x00" in cell for cell in (name, faction)):
         raise ValueError("a cell contains a NUL character.")
-    balance = OPENING_BALANCE
+    balance = None
     if opening:
         balance = 0 if opening in {"0", "0.0", "0.00"} else parse_amount(opening)
     if len(faction) > MAX_FACTION:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from neobank.database import connect, reason
-from neobank.provisioning import fund_house, provision_administrator, provision_games
+from neobank.provisioning import fund_house, provision_administrator, provision_games, set_opening_balance
 from neobank.settings import UpgradeSettings
 
 
@@ -123,6 +123,7 @@ def _upgrade_once(engine: Engine, settings: UpgradeSettings) -> str:
         if before is None or before <= head():
             _migrate(connection, before)
             provision_games(connection)
+            set_opening_balance(connection, settings.opening_balance)
         fund_house(connection, settings.house_bankroll)
         if settings.administrator:
             provision_administrator(connection, settings.administrator)

@@ -12,7 +12,7 @@ BEGIN
 END $$;
 
 -- Only the ledger's functions write its tables.
-GRANT SELECT ON alembic_version, accounts, balances, transfers, ledger_figures TO neobank;
+GRANT SELECT ON alembic_version, registration_terms, accounts, balances, transfers, ledger_figures TO neobank;
 GRANT EXECUTE ON FUNCTION open_account(text, text, text, text), set_frozen, may_act, post_payment, post_transfers TO neobank;
 
 -- Only record_audit inserts audit rows; `neobank verify` calls explains.

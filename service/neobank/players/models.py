@@ -54,9 +54,9 @@ class Picture(Base):
 
 
 class RegistrationTerms(Base):
-    """The largest opening balance of a registration, in hundredths: one row, which only the database owner can change.
+    """The opening balance of a registration, in hundredths: one row, which only the database owner can change.
 
-    `require_explanation` (functions/organisers.sql) enforces it; an import may pay more.
+    `require_explanation` (functions/organisers.sql) refuses a larger one; an import may pay more.
     """
 
     __tablename__ = "registration_terms"

@@ -13,10 +13,7 @@ from neobank.ledger.models import SYSTEM_ID, Account
 from neobank.ledger.operations import AccountFrozen, Kind, balance_of, may_act, open_account, pay
 from neobank.players import passwords, pictures
 from neobank.players.factions import recognise
-from neobank.players.models import Player
-
-OPENING_BALANCE: Final = 100_000
-"""The balance of a new player, in hundredths."""
+from neobank.players.models import Player, RegistrationTerms
 
 _WRONG_LOGIN: Final = "The name or the password is wrong."
 
@@ -77,6 +74,11 @@ def profile(connection: Connection, account_id: int) -> Profile:
     return Profile(*connection.execute(profiles().where(Account.id == account_id)).one())
 
 
+def opening_balance(connection: Connection) -> int:
+    """Return what a new player receives, in hundredths of ¤."""
+    return connection.execute(select(RegistrationTerms.opening_balance)).scalar_one()
+
+
 def register(
     connection: Connection, *, name: str, password_hash: str, faction: str | None, is_admin: bool = False
 ) -> Profile:
@@ -93,7 +95,7 @@ def register(
         connection,
         debit=SYSTEM_ID,
         credit_number=opened.account_number,
-        amount=OPENING_BALANCE,
+        amount=opening_balance(connection),
         kind=Kind.OPENING_BALANCE,
         memo="Opening balance",
         actor=SYSTEM_ID,

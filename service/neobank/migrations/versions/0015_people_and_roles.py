@@ -11,7 +11,7 @@ from neobank.migrations import read_sql
 revision = "0015"
 down_revision = "0014"
 
-definitions = "125f01c8a254bba86f798955bf23e67c030104a2de38abefe0d124e74b639394"
+definitions = "685be56dd356eb4b793f997867d16f3bdf8752a7b4a6f0e00bec3186e98e8eee"
 
 # Of accounts that look alike already, the first of this order keeps the skeleton. All of them stay usable.
 _ACCOUNTS = text("""
