@@ -52,6 +52,7 @@ class RealCertificates(FakeProviders):
     """Makes keys and certificates as the provider does, and keeps them from one run of the program to the next."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._made: dict[str, str] = {}
 
     def pem(self, args: MockResourceArgs) -> str:
