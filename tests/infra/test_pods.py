@@ -136,6 +136,7 @@ def test_a_pod_of_the_service_gets_only_its_own_roles_secret(dev: Program) -> No
         "ADMIN_PASSWORD": "neobank-owner-secret/ADMIN_PASSWORD",
         "ADMIN_NAME": "admin",
         "CASINO_BANKROLL": "10000000",
+        "OPENING_BALANCE": "1000",
     }
     serving = container(dev, "neobank-deployment/neobank")
     assert variables(serving) == {
