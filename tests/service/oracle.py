@@ -75,7 +75,8 @@ class Oracle:
         return created(self.may_move([(player, charge.vendor, charge.amount)]))
 
     def decline(self, charge: ChargeState, player: str) -> int:
-        return self._check(charge, player)
+        status = self._check(charge, player)
+        return 403 if status == 200 and charge.player is None else status
 
     def cancel(self, charge: ChargeState) -> int:
         if charge.vendor in self.frozen:

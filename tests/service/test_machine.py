@@ -31,6 +31,7 @@ from werkzeug.test import TestResponse
 from neobank.errors import BankError
 from neobank.ledger.operations import Kind, NewTransfer, pay_many
 from neobank.players.operations import register
+from neobank.vendors.charges import MAX_PENDING
 from tests.service.oracle import HOUSE, SYSTEM, ChargeState, Oracle, created
 from tests.service.support import Books, LoggedIn, open_session
 
@@ -95,6 +96,7 @@ class BankMachine(RuleBasedStateMachine):
         self.ids: dict[str, int] = {}
         self.tokens: dict[str, dict[str, str]] = {}
         self.keys: dict[str, dict[str, str]] = {}
+        self.requested: list[ChargeState] = []
         self.base, self.started = self.held([SYSTEM, HOUSE]), self.rows()
         self.faction = f"Faction {next(names)}"
         for number in (SYSTEM, HOUSE):
@@ -142,9 +144,9 @@ class BankMachine(RuleBasedStateMachine):
         among=st.lists(players, min_size=1, max_size=4),
     )
     def pay_many(self, moves: list[tuple[int, int, int]], among: list[str]) -> None:
-        """Post several transfers as one, as a spin does, with the house among the accounts."""
-        accounts = [*among, HOUSE]
-        named = [(accounts[a % len(accounts)], accounts[b % len(accounts)], amount) for a, b, amount in moves]
+        """Post several transfers as one, as a spin does, with the house among the receivers."""
+        receivers = [*among, HOUSE]
+        named = [(among[a % len(among)], receivers[b % len(receivers)], amount) for a, b, amount in moves]
         wanted = self.oracle.may_move(named)
         try:
             with self.engine.begin() as connection:
@@ -176,12 +178,16 @@ class BankMachine(RuleBasedStateMachine):
     @rule(target=charges, vendor=players, player=st.none() | players, amount=amounts)
     def request_payment(self, vendor: str, player: str | None, amount: int) -> object:
         wanted = 403 if vendor in self.oracle.frozen else 400 if player == vendor else 201
+        pending = [it for it in self.requested if (it.vendor, it.player, it.status) == (vendor, player, "pending")]
+        if wanted == 201 and player is not None and len(pending) >= MAX_PENDING:
+            wanted = 409
         body = {"amount": amount / 100, "player": player}
         answer, _ = self.post("/api/v1/external/charges", body, self.keys[vendor], vendor, wanted, with_key=True)
         if wanted != 201:
             return multiple()
         shown = answer.get_json()
-        return Charge(shown["id"], shown["code"], ChargeState(vendor, player, amount))
+        self.requested.append(ChargeState(vendor, player, amount))
+        return Charge(shown["id"], shown["code"], self.requested[-1])
 
     @rule(target=keyed, charge=charges, player=players, with_key=with_key)
     def approve(self, charge: Charge, player: str, *, with_key: bool) -> object:
