@@ -318,8 +318,8 @@ NOWHERE = """
 apiVersion: v1
 kind: Config
 clusters: [{name: nowhere, cluster: {server: "http://127.0.0.1:9"}}]
-users: [{name: nobody, user: {}}]
-contexts: [{name: nowhere, context: {cluster: nowhere, user: nobody}}]
+users: [{name: anonymous, user: {}}]
+contexts: [{name: nowhere, context: {cluster: nowhere, user: anonymous}}]
 current-context: nowhere
 """
 """The kubeconfig of a cluster that does not answer."""
