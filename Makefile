@@ -42,7 +42,7 @@ cluster-down: $(VENV)/.dev ## remove the local cluster and its data
 	@$(RUN) tools.cluster down
 
 test: $(VENV)/.dev ## run every test that this machine can run, and list the skipped ones (ARGS= for pytest)
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest -n auto $(ARGS)
 
 soak: $(VENV)/.dev ## run the long tests: minutes to hours (ARGS= for pytest)
 	@$(VENV)/bin/python -m pytest -m soak $(ARGS)
