@@ -18,7 +18,7 @@ from typing import Final
 from tools.bench.bank import Bench
 from tools.bench.core import Callers
 from tools.bench.crowd import LOGINS, REGISTRATIONS, arrive_beside
-from tools.bench.load import Load, send
+from tools.bench.load import Load, send, send_steadily
 from tools.bench.pgbench import SAFE, Pgbench
 from tools.bench.report import Goal, alternate, header, line, note
 from tools.bench.server import HARDLY_LIMITED, UNLIMITED, Server
@@ -28,7 +28,7 @@ from tools.postgres import REPOSITORY, Postgres, PostgresError
 
 CLIENTS: Final = 16
 WORKERS: Final = 2
-FEW_CLIENTS: Final = 4
+STEADY_RATE: Final = 50  # payments a second, as from 1,500 players who each pay every half a minute
 CROWD_SECONDS: Final = 5  # until the last of a crowd is answered
 HISTORY: Final = 10_000  # rows
 LARGE_HISTORY: Final = 1_000_000  # rows
@@ -111,12 +111,12 @@ class Run:
         loads.print_details()
 
     def crowd(self) -> None:
-        """Measure payments of a few clients alone, and while a crowd registers and logs in."""
+        """Measure steady payments alone, and while a crowd registers and logs in."""
         alone, beside, statuses = list[float](), list[float](), Counter[int]()
         with self.server(WORKERS) as server:
 
             def p95() -> float:
-                return send(server.port, self.bench.uniform, FEW_CLIENTS, CROWD_SECONDS).p95
+                return send_steadily(server.port, self.bench.uniform, STEADY_RATE, CROWD_SECONDS).p95
 
             for number in range(self.rounds):
                 alone.append(p95())
@@ -125,7 +125,7 @@ class Run:
                 statuses += answers
         crowd = f"{REGISTRATIONS} registrations and {LOGINS} log-ins in a second"
         note(f"{crowd}: statuses", ", ".join(f"{count} of {status}" for status, count in sorted(statuses.items())))
-        note(f"  p95 of {FEW_CLIENTS} paying clients, alone", f"{median(alone) * 1000:.0f} ms")
+        note(f"  p95 of {STEADY_RATE} payments a second, alone", f"{median(alone) * 1000:.0f} ms")
         note(
             "  beside the crowd",
             f"{median(beside) * 1000:.0f} ms, {median(beside) / median(alone):.2f} of that (to reach: 1.5)",

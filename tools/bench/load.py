@@ -82,6 +82,40 @@ def send(port: int, traffic: Traffic, clients: int, seconds: float) -> Load:
                 else:
                     selector.unregister(client.socket)
                     client.socket.close()
+    return _load(times, started, busy)
+
+
+def send_steadily(port: int, traffic: Traffic, rate: int, seconds: float) -> Load:
+    """Send `rate` requests a second for `seconds`, each at its time, whether or not the earlier ones are answered.
+
+    Raise UserError if a response is wrong.
+    """
+    chance = random.Random(rate)  # noqa: S311  # the same sequence each time
+    times: list[float] = []
+    idle: list[Client] = []
+    started, busy = time.monotonic(), time.process_time()
+    due = [started + number / rate for number in range(round(rate * seconds), 0, -1)]
+    with selectors.DefaultSelector() as selector:
+        while due or selector.get_map():
+            ready = selector.select(max(0, due[-1] - time.monotonic()) if due else PATIENCE)
+            if not ready and not due:
+                raise UserError(f"the bank did not answer within {PATIENCE} seconds")
+            for key, _ in ready:
+                if (took := key.data.receive()) is not None:
+                    times.append(took)
+                    selector.unregister(key.data.socket)
+                    idle.append(key.data)
+            while due and due[-1] <= time.monotonic():
+                due.pop()
+                client = idle.pop() if idle else Client(port)
+                selector.register(client.socket, selectors.EVENT_READ, client)
+                client.send(traffic.draw(chance))
+    for client in idle:
+        client.socket.close()
+    return _load(times, started, busy)
+
+
+def _load(times: list[float], started: float, busy: float) -> Load:
     elapsed = time.monotonic() - started
     times.sort()
     return Load(len(times), len(times) / elapsed, times[len(times) * 95 // 100], (time.process_time() - busy) / elapsed)
