@@ -11,8 +11,10 @@ import signal
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-CLUSTER = "cluster"
+CLUSTER = "tests/cluster/"
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
@@ -26,13 +28,18 @@ def pytest_xdist_auto_num_workers() -> int:
     return 1 if "NEOBANK_TEST_DATABASE_URL" in os.environ else 2
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Run the tests of a file in one process, and all tests of the cluster, which they share, in one."""
+    return FilesTogether(config, log)
+
+
+class FilesTogether(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """xdist's scheduler by scope, whose scopes are the files, and the folder of the cluster's tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return CLUSTER if nodeid.startswith(CLUSTER) else nodeid.partition("::")[0]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of one file in one process, and first those of the cluster, together: they share it."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(CLUSTER if in_cluster(item) else file))
-    items.sort(key=in_cluster, reverse=True)
-
-
-def in_cluster(item: pytest.Item) -> bool:
-    return item.path.parent.name == CLUSTER
+    """Run the tests of the cluster first: they take longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(CLUSTER))
