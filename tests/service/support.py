@@ -3,12 +3,10 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from flask import Flask
 from flask.testing import FlaskClient
@@ -38,7 +36,6 @@ DEAD_URL = f"postgresql://neobank_0:{SECRET_PASSWORD}@127.0.0.1:1/neobank"
 SERVING = {"SECRET_KEY": "k" * 32, "DATABASE_URL": DEAD_URL}
 """Valid settings of the server."""
 
-_WAITING = text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
 _BELOW_FLOOR = text("SELECT account_id, shard, balance FROM balances WHERE balance < floor")
 
 
@@ -235,12 +232,3 @@ def transfer(
 def below_floor(connection: Connection) -> list[tuple[int, int, int]]:
     """Return account, shard and balance of each shard that is below its floor."""
     return [tuple(row) for row in connection.execute(_BELOW_FLOOR)]
-
-
-def await_waiting(owner: Engine, count: int, *running: Future[Any]) -> None:
-    """Wait until `count` sessions wait for a lock, or one of the running calls has ended."""
-    while not any(future.done() for future in running):
-        with owner.connect() as connection:
-            if connection.execute(_WAITING).scalar_one() >= count:
-                return
-        time.sleep(0.01)

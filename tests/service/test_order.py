@@ -1,9 +1,8 @@
 """A committed switch, change of a game or freezing is in force: nothing that it forbids is committed later."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,18 +16,20 @@ from neobank.casino.spins import GameClosed, SpinResult, retry_spin
 from neobank.ledger.models import Account
 from neobank.ledger.operations import AccountFrozen, Kind, NewTransfer, ReadOnly, pay_many
 from neobank.players import passwords
-from tests.service.support import LoggedIn, await_waiting, open_players, transfer
+from tests.service.locks import await_waiting, locked_balance
+from tests.service.support import LoggedIn, open_players, transfer
 
 pytestmark = pytest.mark.usefixtures("fresh", "books")
 
 GAME = GAMES["glitch_grid"]
-LOCK_BALANCE = text("SELECT FROM balances WHERE account_id = :account FOR UPDATE")
 SET_FROZEN = text("SELECT set_frozen(:account, true)")
 SET_READ_ONLY = text("UPDATE switches SET read_only = true")
 NOW = text("SELECT clock_timestamp()")
 PLAYED_SINCE = text("SELECT array_agg(DISTINCT version_id) FROM rounds WHERE created_at > :since")
 HELD = text("SELECT balance FROM balances WHERE account_id = :account")
 COUNT = text("SELECT (SELECT count(*) FROM transfers WHERE kind <> 'opening_balance'), (SELECT count(*) FROM rounds)")
+
+Pay = Callable[[Connection, tuple[int, str], tuple[int, str]], None]
 
 
 @pytest.fixture
@@ -40,27 +41,23 @@ def players(engine: Engine) -> list[tuple[int, str]]:
         return [(account, number) for account, number in sorted(listed)]
 
 
-@contextmanager
-def held_balance(owner: Engine, account: int) -> Iterator[None]:
-    """Lock an account's balance until the end of the block."""
-    with owner.begin() as connection:
-        connection.execute(LOCK_BALANCE, {"account": account})
-        yield
-
-
 def execute(engine: Engine, statement: object, values: Mapping[str, object] | None = None) -> None:
     with engine.begin() as connection:
         connection.execute(statement, values or {})  # type: ignore[call-overload]
 
 
-def pay_one(connection: Connection, payer: tuple[int, str], receiver: tuple[int, str]) -> object:
-    return transfer(connection, payer[0], receiver[1], 100)
+def pay_one(connection: Connection, payer: tuple[int, str], receiver: tuple[int, str]) -> None:
+    transfer(connection, payer[0], receiver[1], 100)
 
 
-def pay_several(connection: Connection, payer: tuple[int, str], receiver: tuple[int, str]) -> object:
+def pay_several(connection: Connection, payer: tuple[int, str], receiver: tuple[int, str]) -> None:
     moves = [NewTransfer(receiver[0], payer[0], 1), NewTransfer(payer[0], receiver[0], 100)]
     pay_many(connection, moves, kind=Kind.TRANSFER, memo="", actor=payer[0])
-    return moves
+
+
+def commit(engine: Engine, pay: Pay, payer: tuple[int, str], receiver: tuple[int, str]) -> None:
+    with engine.begin() as connection:
+        pay(connection, payer, receiver)
 
 
 def spin(engine: Engine, player: tuple[int, str], line_bet: int = 1000) -> SpinResult:
@@ -81,40 +78,32 @@ def spin(engine: Engine, player: tuple[int, str], line_bet: int = 1000) -> SpinR
 
 @pytest.mark.parametrize("pay", [pay_one, pay_several])
 def test_a_freezing_waits_for_a_payment_that_has_begun(
-    engine: Engine, owner: Engine, players: list[tuple[int, str]], pay: object
+    engine: Engine, owner: Engine, players: list[tuple[int, str]], pay: Pay
 ) -> None:
     payer, receiver, _ = players
 
-    def paid() -> object:
-        with engine.begin() as connection:
-            return pay(connection, payer, receiver)  # type: ignore[operator]
-
     with ThreadPoolExecutor(2) as pool:
-        with held_balance(owner, receiver[0]):
-            paying = pool.submit(paid)
+        with locked_balance(owner, receiver[1]):
+            paying = pool.submit(commit, engine, pay, payer, receiver)
             await_waiting(owner, 1, paying)
             freezing = pool.submit(execute, owner, SET_FROZEN, {"account": payer[0]})
             await_waiting(owner, 2, paying, freezing)
             assert not freezing.done()
-        assert paying.result()
+        paying.result()
         freezing.result()
 
 
 @pytest.mark.parametrize("pay", [pay_one, pay_several])
 def test_a_payment_that_waits_behind_a_freezing_is_refused(
-    engine: Engine, owner: Engine, players: list[tuple[int, str]], pay: object
+    engine: Engine, owner: Engine, players: list[tuple[int, str]], pay: Pay
 ) -> None:
     payer, receiver, _ = players
 
-    def paid() -> object:
-        with engine.begin() as connection:
-            return pay(connection, payer, receiver)  # type: ignore[operator]
-
     with ThreadPoolExecutor(2) as pool:
-        with held_balance(owner, payer[0]):
+        with locked_balance(owner, payer[1]):
             freezing = pool.submit(execute, owner, SET_FROZEN, {"account": payer[0]})
             await_waiting(owner, 1, freezing)
-            paying = pool.submit(paid)
+            paying = pool.submit(commit, engine, pay, payer, receiver)
             await_waiting(owner, 2, paying, freezing)
         freezing.result()
         with pytest.raises(AccountFrozen):
@@ -126,35 +115,27 @@ def test_a_switch_waits_for_the_payments_that_have_begun(
 ) -> None:
     payer, receiver, _ = players
 
-    def paid() -> object:
-        with engine.begin() as connection:
-            return pay_one(connection, payer, receiver)
-
     with ThreadPoolExecutor(2) as pool:
-        with held_balance(owner, receiver[0]):
-            paying = pool.submit(paid)
+        with locked_balance(owner, receiver[1]):
+            paying = pool.submit(commit, engine, pay_one, payer, receiver)
             await_waiting(owner, 1, paying)
             switching = pool.submit(execute, owner, SET_READ_ONLY)
             await_waiting(owner, 2, paying, switching)
             assert not switching.done()
-        assert paying.result()
+        paying.result()
         switching.result()
 
 
 @pytest.mark.parametrize("pay", [pay_one, pay_several])
 def test_a_payment_that_waits_behind_a_switch_is_refused(
-    engine: Engine, owner: Engine, players: list[tuple[int, str]], pay: object
+    engine: Engine, owner: Engine, players: list[tuple[int, str]], pay: Pay
 ) -> None:
     payer, receiver, _ = players
-
-    def paid() -> object:
-        with engine.begin() as connection:
-            return pay(connection, payer, receiver)  # type: ignore[operator]
 
     with ThreadPoolExecutor(1) as pool:
         with owner.begin() as connection:
             connection.execute(SET_READ_ONLY)
-            paying = pool.submit(paid)
+            paying = pool.submit(commit, engine, pay, payer, receiver)
             await_waiting(owner, 1, paying)
         with pytest.raises(ReadOnly):
             paying.result()
@@ -197,7 +178,7 @@ def test_a_change_of_a_game_waits_for_the_rounds_that_have_begun(
             return configure(connection, GAME.name, is_enabled=False, dial=9_900, by=players[0][0])
 
     with ThreadPoolExecutor(2) as pool:
-        with held_balance(owner, players[0][0]):
+        with locked_balance(owner, players[0][1]):
             spinning = pool.submit(spin, engine, players[0])
             await_waiting(owner, 1, spinning)
             closing = pool.submit(close)

@@ -13,7 +13,8 @@ from neobank.audit.operations import NotAnOrganiser, record
 from neobank.audit.verification import unexplained
 from neobank.database import connect
 from neobank.ledger.models import HOUSE_ID, SYSTEM_ID
-from tests.service.support import OPENING_BALANCE, Database, Join, LoggedIn, await_waiting, open_players
+from tests.service.locks import await_waiting
+from tests.service.support import OPENING_BALANCE, Database, Join, LoggedIn, open_players
 
 pytestmark = pytest.mark.usefixtures("fresh", "books")
 
