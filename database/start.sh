@@ -65,6 +65,7 @@ refuse_incompatible_data() {
         [ "$found" = "$major" ] || refuse "$PGDATA contains data of PostgreSQL $found, but this image is PostgreSQL $major: see docs/postgresql-upgrade.md."
         return
     fi
+    [ "$(basename "$PGDATA")" = "$major" ] || refuse "the data directory is $PGDATA, but this image is PostgreSQL $major: set postgres.major and postgres.image to the same version."
     for found in "$volume/PG_VERSION" "$volume"/*/PG_VERSION "$volume"/*/*/PG_VERSION; do
         [ ! -f "$found" ] || refuse "the volume contains data of PostgreSQL $(cat "$found" 2>/dev/null || echo "?") in $(dirname "$found") but none of PostgreSQL $major: see docs/postgresql-upgrade.md."
     done

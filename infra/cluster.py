@@ -56,10 +56,11 @@ def _same_cluster(settings: Settings, provider: k8s.Provider) -> pulumi.Output[N
     record = pulumi.Stash(identity.RECORD, input=live, opts=pulumi.ResourceOptions(protect=settings.protect_data))
 
     def require_same(recorded: str, live: str) -> None:
+        stack = pulumi.get_stack()
         try:
-            identity.require_same(pulumi.get_stack(), recorded, live)
+            identity.require_same(stack, recorded, live)
         except identity.WrongClusterError as error:
-            raise pulumi.RunError(str(error)) from None
+            raise pulumi.RunError(f"{error} `pulumi {' '.join(identity.FORGET)} --stack {stack}`.") from None
 
     return pulumi.Output.all(record.output, live).apply(lambda uids: require_same(*uids))
 

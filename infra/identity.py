@@ -7,9 +7,12 @@ NAMESPACE = "kube-system"
 RECORD = "cluster-identity"
 """The resource of the state that keeps the uid which the stack met first."""
 
+FORGET = ("stack", "rm", "--force", "--preserve-config")
+"""The command of the engine that forgets a cluster which no longer exists."""
+
 
 class WrongClusterError(ValueError):
-    """The kubeconfig leads to another cluster than the stack's; the message contains the remedies."""
+    """The kubeconfig leads to another cluster than the stack's; the message ends before the command FORGET."""
 
 
 def require_same(stack: str, recorded: str, live: str) -> None:
@@ -18,6 +21,5 @@ def require_same(stack: str, recorded: str, live: str) -> None:
         raise WrongClusterError(
             f"stack {stack} belongs to the cluster whose namespace {NAMESPACE} has the uid {recorded}, and the "
             f"kubeconfig leads to the one with {live}: set KUBECONFIG or kubeContext to the stack's cluster, use "
-            "another stack, or, if that cluster no longer exists, forget it with "
-            f"`pulumi stack rm {stack} --force --preserve-config`."
+            "another stack, or, if that cluster no longer exists, forget it with"
         )

@@ -77,7 +77,8 @@ def prepare(stack: str) -> "Deployment":
         try:
             identity.require_same(stack, recorded, live)
         except identity.WrongClusterError as error:
-            raise UserError("\n".join([str(error), *exports(environment)])) from error
+            command = f"  {engine.paste(*identity.FORGET)}"
+            raise UserError("\n".join([str(error), *exports(environment), command])) from error
     return Deployment(engine, target, state, live)
 
 
@@ -97,19 +98,22 @@ class Deployment:
         """Run one action and return the engine's exit code; data are lost only if `agreed` is the stack's name.
 
         Raise UserError if the action must not or cannot run. `before_up` is called when nothing is missing, before the
-        engine runs.
+        engine plans.
         """
         if action != "preview":
             self.require_unlocked()
-        if action == "down":
-            require_agreement(action, self.engine.stack, destroyed_by_destroy(self.state), self.target, agreed)
         engine = replace(self.engine, environment={**self.engine.environment, IMAGE: self._image(action)})
-        before_up()
         code = install_program(engine.run)
         if action != "preview":
             code = code or self._settle(engine)
+        if code:
+            return code
+        before_up()
+        state = engine.state() if self.state.interrupted else self.state
+        if action == "down":
+            require_agreement(action, engine.stack, destroyed_by_destroy(state), self.target, agreed)
         if action == "up":
-            code = code or self._require_safe_plan(engine, options, agreed)
+            code = self._require_safe_plan(engine, state, options, agreed)
         code = code or engine.run(*ENGINE_COMMANDS[action], "--stack", engine.stack, *options)
         return code or (self._finish(engine) if action == "up" else 0)
 
@@ -133,12 +137,12 @@ class Deployment:
         found = [it for it in self.state.unfinished if it.kind and self.target.exists(it.kind, it.identity)]
         return engine.adopt(found) or engine.run(*REFRESH, "--stack", engine.stack)
 
-    def _require_safe_plan(self, engine: Engine, options: list[str], agreed: str) -> int:
+    def _require_safe_plan(self, engine: Engine, state: State, options: list[str], agreed: str) -> int:
         """Raise UserError if `up` would shrink the volume, or delete data without agreement.
 
         Return the engine's exit code, after it has said why if it cannot plan. A new stack has no data.
         """
-        if not any(it.type in WORDS for it in self.state.resources):
+        if not any(it.type in WORDS for it in state.resources):
             return 0
         options = [it for it in options if it not in ONLY_FOR_UP]
         plan = engine.plan(*options)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.parse
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,18 +154,23 @@ class Engine:
         return State.of(self._exported("--show-secrets") if secrets else self._exported())
 
     def adopt(self, created: Sequence[Resource]) -> int:
-        """Put objects whose creation was interrupted into the state, and forget other interrupted creations.
+        """Put objects whose creation was interrupted into the state, and forget other interrupted operations.
 
+        An object that one of them replaces is to be deleted, unless it was deleted before.
         Return the engine's exit code. A refresh must follow: it reads the objects. (`refresh --import-pending-creates`
         leaves them out of the state: tried with engine 3.260.)
         """
-        state = self._exported()
-        deployment: Document = state["deployment"]
-        pending: list[Document] = deployment.get("pending_operations") or []
-        deployment["pending_operations"] = [it for it in pending if it["type"] != "creating"]
-        deployment["resources"] += [{**it.document, "id": it.identity, "outputs": it.inputs} for it in created]
+        exported = self._exported()
+        deployment: Document = exported["deployment"]
+        deployment["pending_operations"] = []
+        replaced = {it.urn for it in created}
+        deployment["resources"] = [
+            {**it, "delete": True} if it["urn"] in replaced else it
+            for it in deployment["resources"]
+            if not (it["urn"] in replaced and it.get("pendingReplacement"))
+        ] + [{**it.document, "id": it.identity, "outputs": it.inputs} for it in created]
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-            json.dump(state, file)
+            json.dump(exported, file)
             file.flush()
             return self.run("stack", "import", "--file", file.name, "--stack", self.stack)
 
@@ -178,9 +184,12 @@ class Engine:
         return exported
 
     def lock(self) -> Lock | None:
-        """Return the lock on the stack, or None. Only a state in a local folder is read: the engine reports others."""
+        """Return the lock on the stack, or None. Only a state in a local folder is read.
+
+        The engine reports every lock, but only after the image is built, and not whether its process still exists.
+        """
         url = urllib.parse.urlsplit(self.environment.get("PULUMI_BACKEND_URL", ""))
-        folder = Path(url.path, ".pulumi", "locks")
+        folder = Path(urllib.request.url2pathname(url.path), ".pulumi", "locks")
         for file in sorted(folder.glob(f"**/{self.stack}/*.json")) if url.scheme == "file" else ():
             content: Document = json.loads(file.read_text(encoding="utf-8"))
             return Lock(file, content["username"], content["hostname"], content["pid"], content["timestamp"])

@@ -29,16 +29,23 @@ def main() -> None:
     arguments = parser.parse_args()
     file = deploy.stack_file(arguments.stack)
     names = arguments.secrets or list(SECRETS)
+    raised: dict[str, int] = {}
 
     def raise_and_print() -> None:
-        for name, number in raise_numbers(file, names, datetime.now(UTC).date()).items():
+        raised.update(raise_numbers(file, names, datetime.now(UTC).date()))
+        for name, number in raised.items():
             print(f"{file.name}: {KEY}.{name} is now {number}.", flush=True)
 
     try:
         require_known(names)
-        sys.exit(deploy.prepare(arguments.stack).run("up", [], before_up=raise_and_print))
+        failure: int | str = deploy.prepare(arguments.stack).run("up", [], before_up=raise_and_print)
     except UserError as error:
-        sys.exit(f"make rotate: {error}")
+        failure = f"make rotate: {error}"
+    if failure and raised:
+        # A login has two names in turn: another rotation would change the password of the one that pods still use.
+        again = f"make up STACK={arguments.stack}"
+        print(f"The numbers are raised but not deployed: go on with `{again}`, not with `make rotate`.", flush=True)
+    sys.exit(failure)
 
 
 def require_known(names: list[str]) -> None:

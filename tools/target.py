@@ -52,11 +52,19 @@ class Target:
         return done.stdout.strip()
 
     def exists(self, kind: str, identity: str) -> bool:
-        """Return whether an object `namespace/name`, or `name`, exists."""
+        """Return whether an object `namespace/name`, or `name`, exists. Raise UserError if kubectl fails."""
         namespace, _, name = identity.rpartition("/")
         where = [f"--namespace={namespace}"] if namespace else []
-        done = self._kubectl("get", kind, name, *where, "--ignore-not-found", "--output=name")
-        return done.returncode == 0 and done.stdout.strip() != ""
+        words = [
+            "get",
+            kind,
+            name,
+            *where,
+            "--ignore-not-found",
+            "--output=name",
+            f"--request-timeout={ANSWER_TIMEOUT}",
+        ]
+        return self._answer(words) != ""
 
     def holdings(self, namespace: str) -> str:
         """Return in words how much money of how many players is in a namespace's database."""
@@ -83,10 +91,13 @@ class Target:
     def _objects(self, words: list[str], documents: Sequence[Document] | None = None) -> list[Document]:
         given = None if documents is None else json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
         source = [] if given is None else ["--filename=-"]
-        done = self._kubectl(*words, *source, "--output=json", given=given)
+        return list(_documents(self._answer([*words, *source, "--output=json"], given)))
+
+    def _answer(self, words: list[str], given: str | None = None) -> str:
+        done = self._kubectl(*words, given=given)
         if done.returncode != 0:
             raise UserError(f"`kubectl {' '.join(words)}` failed: {_last_line(done.stderr)}")
-        return list(_documents(done.stdout))
+        return done.stdout.strip()
 
     def _kubectl(self, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
         program = shutil.which("kubectl") or (str(node.KUBECTL) if node.KUBECTL.exists() else None)
@@ -99,7 +110,7 @@ class Target:
 
 def _documents(text: str) -> Iterator[Document]:
     """Yield the objects that kubectl printed: one, several in sequence, or a list."""
-    rest = text.strip()
+    rest = text
     while rest:
         document, end = json.JSONDecoder().raw_decode(rest)
         yield from document.get("items", [document])

@@ -11,20 +11,11 @@ from tools import image
 from tools.cluster import local
 from tools.cluster.paths import KUBECONFIG
 
-MEASURED = pytest.StashKey[list[str]]()
-
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Measure:
     """Return a function that records a measurement; all of them are printed at the end of the run."""
-    lines = request.config.stash.setdefault(MEASURED, [])
-    return lambda what, value: lines.append(f"{what}: {value}")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if lines := config.stash.get(MEASURED, []):
-        terminalreporter.section("measured on the cluster")
-        terminalreporter.write_line("\n".join(lines))
+    return lambda what, value: request.node.user_properties.append((what, str(value)))
 
 
 @pytest.fixture(scope="session")

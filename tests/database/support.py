@@ -248,9 +248,9 @@ def assert_refused(refused: Pod, *words: str) -> None:
         assert word in sentence
 
 
-def assert_untouched(server: Postgres, *words: str, identity: list[str] | None = None) -> None:
+def assert_untouched(server: Postgres, *words: str, identity: list[str] | None = None, **changes: str) -> None:
     """Assert that both commands refuse the volume with these words and change nothing on it."""
     before = listing(server.volume)
     for command in ("prepare", "serve"):
-        assert_refused(pod(server, command, identity=identity), *words)
+        assert_refused(pod(server, command, identity=identity, **changes), *words)
     assert listing(server.volume) == before

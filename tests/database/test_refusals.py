@@ -53,6 +53,13 @@ def test_data_of_another_major_in_the_own_folder_is_rejected(older: Postgres) ->
     assert_untouched(older, "PostgreSQL 17", "this image is PostgreSQL 18", RUNBOOK)
 
 
+def test_a_data_directory_for_another_major_than_the_images_is_rejected(new_server: NewServer) -> None:
+    server = new_server()
+    (server.volume / ".lock").touch()
+    folder = str(server.volume / "17")
+    assert_untouched(server, folder, "this image is PostgreSQL 18", "postgres.image", PGDATA=folder)
+
+
 @pytest.mark.parametrize("move", [in_a_deeper_folder, at_the_root])
 def test_data_elsewhere_on_the_volume_is_rejected(kept: Postgres, move: Callable[[Path], None]) -> None:
     move(kept.volume)

@@ -91,15 +91,15 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
         no_cluster("Kubernetes is not built yet: run `make cluster`")
     checkout = Checkout(tmp_path_factory.mktemp("checkout").resolve() / "copy")
     try:
-        checkout.cluster("up")
         yield checkout
     finally:
         checkout.cluster("down")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def toy(node: Checkout) -> Checkout:
     """The node with one running pod, which serves its volume over HTTP."""
+    node.cluster("up")
     node.kubectl.run("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": _toy()}))
     node.kubectl.run("rollout", "status", "deployment/toy", f"--namespace={NAMESPACE}", "--timeout=120s")
     return node

@@ -98,6 +98,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setenv("PATH", f"{engine.path}:{os.environ['PATH']}")
     monkeypatch.setenv("KUBECONFIG", __file__)
     monkeypatch.setattr(local, "is_up", lambda: False)
+    monkeypatch.setattr(deploy, "LOCAL", tmp_path)
     monkeypatch.setattr(deploy, "INSTALLED", tmp_path / "installed.txt")
     return engine
 
@@ -114,7 +115,7 @@ def test_up_passes_the_image_and_prints_the_outputs(engine: Engine, monkeypatch:
         ["stack", "output", "--stack", "dev"],
     ]
     expected = {
-        "PULUMI_BACKEND_URL": (REPOSITORY / ".local" / "pulumi" / "state").as_uri(),
+        "PULUMI_BACKEND_URL": (engine.folder / "pulumi" / "state").as_uri(),
         "PULUMI_CONFIG_PASSPHRASE": "",
         "KUBECONFIG": __file__,
     }
@@ -321,7 +322,7 @@ def test_down_names_the_money_and_needs_the_stacks_name(deployed: Engine) -> Non
         UserError, match=r"the namespace bank and the volume postgres-pvc .*¤12,345\.50 of 12 players.*make down"
     ):
         deploy.prepare("dev").run("down", [], agreed="prod")
-    assert deployed.actions() == []
+    assert "destroy" not in [words[0] for words in deployed.actions()]
     assert deploy.prepare("dev").run("down", [], agreed="dev") == 0
     assert deployed.actions()[-1] == ["destroy", "--yes", "--stack", "dev"]
 
@@ -382,13 +383,30 @@ def test_an_interrupted_change_is_settled_first_and_what_it_created_is_adopted(
         "type": "random:index/randomPassword:RandomPassword",
     }
     pending: list[dict[str, object]] = [{"type": "creating", "resource": it} for it in (created, absent, password)]
-    engine.set_state(pending=[*pending, {"type": "updating", "resource": resource("ConfigMap", "other")}])
+    before, deleted = dict(created), {**created, "pendingReplacement": True}
+    engine.set_state(
+        before, deleted, pending=[*pending, {"type": "updating", "resource": resource("ConfigMap", "other")}]
+    )
     assert deploy.prepare("dev").run(action, []) == 0
     assert [words[0] for words in engine.actions()[1:3]] == ["stack", "refresh"]
     assert engine.actions()[3][0] in {"up", "destroy"}
     imported = json.loads((engine.folder / "imported").read_text(encoding="utf-8"))["deployment"]
-    assert [(it["urn"], it["id"]) for it in imported["resources"]] == [(created["urn"], "bank/there")]
-    assert [it["type"] for it in imported["pending_operations"]] == ["updating"]
+    assert imported["resources"] == [
+        {**before, "delete": True},
+        {**created, "id": "bank/there", "outputs": created["inputs"]},
+    ]
+    assert imported["pending_operations"] == []
+
+
+def test_an_interrupted_creation_is_not_forgotten_if_the_cluster_cannot_be_asked(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEOBANK_IMAGE", "registry.example/neobank:1")
+    engine.install("kubectl", f"{KUBECTL}\nsys.exit('--ignore-not-found' in words)")
+    engine.set_state(pending=[{"type": "creating", "resource": resource("ConfigMap", "there")}])
+    with pytest.raises(UserError, match="kubectl get ConfigMap there"):
+        deploy.prepare("dev").run("up", [])
+    assert [words[0] for words in engine.actions()] == ["install"]
 
 
 def test_an_unknown_stack_is_rejected_with_the_known_ones(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import NoReturn
@@ -11,7 +12,7 @@ import yaml
 
 from settings import Rotations, Settings, keys
 from tests.infra.program import CHECKOUT
-from tools import deploy
+from tools import deploy, image
 from tools.cluster import local
 from tools.engine import Engine, State
 from tools.errors import UserError
@@ -64,11 +65,9 @@ def fail(*_: object) -> NoReturn:
     raise UserError("something is missing.")
 
 
-@pytest.mark.parametrize(
-    "missing", ["find_pulumi", "engine_environment", "image.deliver", "Target.uid", "Engine.state", "Engine.lock"]
-)
-def test_no_number_is_raised_if_something_is_missing(file: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    before = file.read_bytes()
+@pytest.fixture
+def complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be missing that a deployment needs."""
     monkeypatch.delenv(deploy.IMAGE, raising=False)
     monkeypatch.setattr(deploy, "find_pulumi", lambda: "pulumi")
     monkeypatch.setattr(deploy, "engine_environment", lambda *_: {})
@@ -77,9 +76,39 @@ def test_no_number_is_raised_if_something_is_missing(file: Path, monkeypatch: py
     monkeypatch.setattr(Engine, "state", lambda *_: State([], [], interrupted=False))
     monkeypatch.setattr(Engine, "lock", lambda *_: None)
     monkeypatch.setattr(local, "is_up", lambda: False)
+    monkeypatch.setattr(image, "deliver", lambda: "neobank:built")
+    monkeypatch.setattr(deploy, "install_program", lambda _: 0)
+
+
+@pytest.mark.usefixtures("complete")
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "find_pulumi",
+        "engine_environment",
+        "image.deliver",
+        "install_program",
+        "Target.uid",
+        "Engine.state",
+        "Engine.lock",
+    ],
+)
+def test_no_number_is_raised_if_something_is_missing(file: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    before = file.read_bytes()
     monkeypatch.setattr(f"tools.deploy.{missing}", fail)
     assert rotate(file, monkeypatch) == "make rotate: something is missing."
     assert file.read_bytes() == before
+
+
+@pytest.mark.usefixtures("complete")
+@pytest.mark.parametrize("failing", [lambda *_: 1, fail])
+def test_a_rotation_that_fails_after_the_numbers_are_raised_is_not_repeated(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: Callable[..., int]
+) -> None:
+    monkeypatch.setattr(deploy.Deployment, "_require_safe_plan", failing)
+    assert rotate(file, monkeypatch) in {"1", "make rotate: something is missing."}
+    assert {it.number for _, it in rotations(file)} == {2}
+    assert f"go on with `make up STACK={file.name.split('.')[1]}`" in capsys.readouterr().out
 
 
 def test_an_unknown_secret_is_rejected_and_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
