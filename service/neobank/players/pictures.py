@@ -3,10 +3,11 @@
 import io
 import re
 import secrets
+import warnings
 from threading import Lock
 from typing import Final
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -34,6 +35,9 @@ MAX_PIXELS: Final = 2_000_000
 SIDE: Final = 256
 """The maximum width and height of a stored image, in pixels."""
 
+MAX_SCANS: Final = 100
+"""The maximum number of scans of a JPEG. Its decoder passes over the whole image for each; encoders write about ten."""
+
 FORMATS: Final = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 """The content types of uploads, with Pillow's names of their formats."""
 
@@ -42,6 +46,11 @@ STORED_TYPE: Final = "image/webp"
 _PATH: Final = "/api/v1/pictures/"
 _WAIT: Final = 2  # seconds for which an upload waits for the one that the process is decoding
 _decoding = Lock()
+
+_START_OF_SCAN: Final = b"\xff\xda"  # JPEG's marker, which its compressed data can't contain
+
+PngImagePlugin.MAX_TEXT_MEMORY = 2**20  # characters, of up to 4 bytes each; decompressed before the size is known
+warnings.filterwarnings("ignore", module="PIL")  # one for each invalid field of an image's metadata
 
 
 class InvalidImage(BankError):
@@ -79,12 +88,15 @@ def encode(content: bytes) -> bytes:
 
 
 def _encode(content: bytes) -> bytes:
+    if content.startswith(b"\xff\xd8") and content.count(_START_OF_SCAN) > MAX_SCANS:
+        raise InvalidImage(f"The image has more than {MAX_SCANS} scans: save it without them, and send it again.")
     with Image.open(io.BytesIO(content), formats=[*FORMATS.values()]) as image:
         if image.width * image.height > MAX_PIXELS:
             raise InvalidImage(
                 f"The image has {image.width} x {image.height} pixels: send at most {MAX_PIXELS} pixels in all."
             )
-        if getattr(image, "is_animated", False):
+        # A JPEG with several pictures (MPO), as some cameras write it, is shown as its first one.
+        if getattr(image, "is_animated", False) and image.format != "MPO":
             raise InvalidImage("The image is animated: send one that is not.")
         image.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded at a fraction of its size
         upright = ImageOps.exif_transpose(image)
