@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase
 
 POOL_WAIT = 5  # seconds that a request waits for a free connection before it ends with "try again"
+CONNECT_WAIT = 5  # seconds for each part of a new connection
 ANSWER_WAIT = 12  # seconds; the server itself ends a statement of the application after 10
 
 
@@ -41,7 +42,7 @@ def connect(url: URL, *, connections: int = 1, single_statements: bool = False) 
         max_overflow=0,
         hide_parameters=True,  # parameters contain hashes of passwords and tokens; an error message may be logged
         pool_timeout=POOL_WAIT,
-        connect_args={"connect_timeout": 5, "application_name": "neobank", "keepalives_idle": 30},
+        connect_args={"connect_timeout": CONNECT_WAIT, "application_name": "neobank", "keepalives_idle": 30},
     )
     if single_statements:
         event.listen(engine, "connect", _commit_each_statement)
@@ -66,14 +67,16 @@ def transaction(connection: Connection) -> Iterator[None]:
 def wait_for_answer(connection: extensions.connection) -> None:
     """Wait until the server has answered; a serving process uses this for each wait of psycopg2.
 
-    Raise OperationalError if nothing arrives in ANSWER_WAIT seconds, because a server that is stopped or unreachable
-    does not end the statement itself. psycopg2 then closes the connection.
+    Raise OperationalError if nothing arrives in ANSWER_WAIT seconds, or CONNECT_WAIT for a new connection, because a
+    server that is stopped or unreachable does not end the statement itself. psycopg2 then closes the connection. With a
+    callback, libpq's own connect_timeout has no effect.
     """
+    patience = CONNECT_WAIT if connection.status == extensions.STATUS_SETUP else ANSWER_WAIT
     while (state := connection.poll()) != extensions.POLL_OK:
         socket = select.poll()
         socket.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
-        if not socket.poll(ANSWER_WAIT * 1000):
-            raise OperationalError(f"the database server did not answer within {ANSWER_WAIT} seconds")
+        if not socket.poll(patience * 1000):
+            raise OperationalError(f"the database server did not answer within {patience} seconds")
 
 
 def _commit_each_statement(dbapi_connection: object, _record: object) -> None:

@@ -34,7 +34,7 @@ class Busy(BankError):
     retry_after: ClassVar[int] = 2
 
 
-class DiskFull(Busy):
+class DatabaseFull(Busy):
     """The database has no disk space for what the request would record."""
 
     retry_after: ClassVar[int] = 10

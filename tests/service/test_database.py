@@ -1,12 +1,16 @@
 """One connection pool serves autocommit statements and transactions; switching between them sends nothing."""
 
+import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
+from psycopg2 import extensions
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from neobank.database import connect, transaction
+from neobank import database as connections
+from neobank.database import connect, transaction, wait_for_answer
 from tests.service.support import Database, backend_pid, end_backend
 
 COUNT = text(
@@ -83,3 +87,29 @@ def test_switching_between_statements_and_transactions_sends_nothing(single: Eng
         assert last_sent(engine, mine) == "COMMIT"
         connection.execute(LAST)
         assert last_sent(engine, mine) == str(LAST)
+
+
+@pytest.fixture
+def waiting() -> Iterator[None]:
+    """Let psycopg2 wait as it does in a serving process."""
+    extensions.set_wait_callback(wait_for_answer)
+    yield
+    extensions.set_wait_callback(None)
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_server_that_accepts_but_never_answers_fails_a_new_connection(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CONNECT_WAIT", 0.5)
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        engine = connect(database.url("application").set(host="127.0.0.1", port=silent.getsockname()[1]))
+        with pytest.raises(OperationalError, match=r"did not answer within 0\.5 seconds"):
+            engine.connect()
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_statement_may_take_longer_than_a_new_connection(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "CONNECT_WAIT", 0.5)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT 'late' FROM pg_sleep(1)")).scalar_one() == "late"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from settings import MEBIBYTES_A_WORKER
 from tests.service.serving import WORKERS, Served, children
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -13,8 +14,8 @@ pytestmark = pytest.mark.usefixtures("books")
 CLIENTS = 64
 REQUESTS = 500
 
-SMALLEST_POD = (WORKERS + 1) * 128 * 1024 * 1024
-"""The least memory that a stack may give these workers, in bytes; infra/settings.py has the rule."""
+SMALLEST_POD = (WORKERS + 1) * MEBIBYTES_A_WORKER * 1024 * 1024
+"""The least memory that a stack may give these workers, in bytes."""
 
 
 def memory(process: int) -> int:

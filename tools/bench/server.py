@@ -18,6 +18,9 @@ HARDLY_LIMITED: Final = (
     f"{Limit.PAYMENTS}=999999/minute"  # a few clients represent a crowd: counted, but never rejected
 )
 
+START_SECONDS: Final = 60
+"""The time in which the service has to become ready."""
+
 
 class Server:
     """A running service. `startup` is the time from its start until it was ready, in seconds."""
@@ -42,7 +45,8 @@ class Server:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=self._environment, stderr=log, start_new_session=True)
         while not is_ready(self.port):
-            if self._process.poll() is not None:
+            if self._process.poll() is not None or time.monotonic() > started + START_SECONDS:
+                self.__exit__()
                 raise UserError(f"the service did not become ready; its log ends with: {self._log.read_text()[-500:]}")
             time.sleep(0.01)
         self.startup = time.monotonic() - started

@@ -97,8 +97,8 @@ def turnover(connection: Connection, subject: Subject) -> Turnover:
 def set_one_time_password(connection: Connection, subject: Subject, password_hash: str) -> int:
     """Set a player's one-time password, which works for one log-in.
 
-    All sessions of the player end, and the `debit` keys that the player made are revoked: who knew the old password
-    may have them. Return the number of revoked keys.
+    All sessions of the player end, and the `debit` keys that the player made are revoked: a person who knew the old
+    password may have copied them. Return the number of revoked keys.
     """
     values = {"password_hash": password_hash, "must_change_password": True}
     connection.execute(update(Player).where(Player.account_id == subject.account_id).values(values))

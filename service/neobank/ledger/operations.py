@@ -196,7 +196,7 @@ def violated_constraint(error: IntegrityError) -> str | None:
 
 
 def open_account(connection: Connection, *, name: str, name_key: str, skeleton: str) -> int:
-    """Open an account with a balance of zero, and return its id. Raise NameTaken if key or skeleton are in use."""
+    """Open an account with a balance of zero, and return its id. Raise NameTaken if its key or skeleton is in use."""
     values = {"number": new_number(), "name": name, "name_key": name_key, "skeleton": skeleton}
     try:
         account_id: int = connection.execute(_OPEN_ACCOUNT, values).scalar_one()

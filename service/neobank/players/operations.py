@@ -41,7 +41,7 @@ class Credentials:
     password_hash: str
     must_change_password: bool
     used_up: bool
-    """A one-time password with which the player has logged in."""
+    """True for a one-time password with which the player has logged in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,14 +120,19 @@ def store(connection: Connection, account_id: int, image: bytes) -> None:
     token = secrets.token_urlsafe(16)
     values = {"token": token, "image": image}
     statement = insert(Picture).values(values | {"account_id": account_id})
+    _show(connection, account_id, path_of(token))
     connection.execute(statement.on_conflict_do_update(index_elements=["account_id"], set_=values))
-    connection.execute(update(Player).where(Player.account_id == account_id).values(profile_picture=path_of(token)))
 
 
 def remove(connection: Connection, account_id: int, instead: str | None = None) -> None:
     """Replace the picture of a player by an emoji, or by none."""
+    _show(connection, account_id, instead)
     connection.execute(delete(Picture).where(Picture.account_id == account_id))
-    connection.execute(update(Player).where(Player.account_id == account_id).values(profile_picture=instead))
+
+
+def _show(connection: Connection, account_id: int, picture: str | None) -> None:
+    """Change what a player shows. It locks the player, so that one change of the picture waits for another."""
+    connection.execute(update(Player).where(Player.account_id == account_id).values(profile_picture=picture))
 
 
 def change(connection: Connection, account_id: int, picture: str) -> None:

@@ -38,7 +38,7 @@ def _verify_key(key: str) -> Vendor | None:
     note_account(vendor.account_number)
     if not vendor.may_act:
         raise AccountFrozen
-    if not vendor.maker_may:
+    if not vendor.maker_authorised:
         raise KeySuspended
     return vendor
 

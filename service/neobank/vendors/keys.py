@@ -58,7 +58,7 @@ class Vendor:
     account_name: str
     may_act: bool
     """False while the account is frozen."""
-    maker_may: bool
+    maker_authorised: bool
     """False for a `debit` key while its maker is not an organiser, or is frozen."""
 
     def require(self, *scopes: Scope) -> None:
@@ -91,8 +91,8 @@ class Key:
 _MAKER: Final = aliased(Account, name="maker")
 
 
-def _maker_may() -> ColumnElement[bool]:
-    """Return the SQL condition that a key's maker, the account `maker`, may still do what the key does."""
+def _maker_authorised() -> ColumnElement[bool]:
+    """Return the SQL condition that the maker of a key, the account `maker`, may still do what the key does."""
     is_organiser = select(Player.is_admin).where(Player.account_id == ApiKey.created_by).scalar_subquery()
     return or_(ApiKey.scope != Scope.DEBIT, and_(is_organiser, may_act("maker")))
 
@@ -102,7 +102,7 @@ def _active() -> ColumnElement[bool]:
 
 
 _FIND: Final = (
-    select(ApiKey.id, ApiKey.scope, Account.id, Account.number, Account.name, may_act(), _maker_may())
+    select(ApiKey.id, ApiKey.scope, Account.id, Account.number, Account.name, may_act(), _maker_authorised())
     .join(Account, Account.id == ApiKey.account_id)
     .join(_MAKER, _MAKER.id == ApiKey.created_by)
     .where(ApiKey.key_hash == bindparam("key_hash"), _active())
@@ -153,7 +153,7 @@ def _keys() -> Select[int, str, str, str, str, str, str, bool, datetime, datetim
             Account.number,
             _MAKER.number,
             _MAKER.name,
-            ~_maker_may(),
+            ~_maker_authorised(),
             ApiKey.created_at,
             ApiKey.expires_at,
         )

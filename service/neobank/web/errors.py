@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.datastructures import Headers
 
 from neobank.database import disk_is_full, reason
-from neobank.errors import BankError, Busy, DiskFull
+from neobank.errors import BankError, Busy, DatabaseFull
 from neobank.monitoring.requests import request_id
 
 logger = logging.getLogger(__name__)
@@ -91,6 +91,8 @@ def _bank_error(error: BankError) -> Response:
 def _outage(error: SQLAlchemyError) -> Response:
     if disk_is_full(error):
         logger.error("The database's disk is full: %s", reason(error))
-        return _bank_error(DiskFull("The disk of the bank's database is full: tell an organiser, and try again later."))
+        return _bank_error(
+            DatabaseFull("The disk of the bank's database is full: tell an organiser, and try again later.")
+        )
     logger.warning("The database did not answer: %s", reason(error))
     return _bank_error(Busy("The bank can't reach its database: try again in a few seconds."))
