@@ -59,9 +59,9 @@ class Served:
         self.await_workers_without(victim)
 
     @contextmanager
-    def only(self, worker: int) -> Iterator[None]:
-        """Let one worker handle all requests: the others are stopped with SIGSTOP until the end of the block."""
-        others = self.workers() - {worker}
+    def only(self, *workers: int) -> Iterator[None]:
+        """Let some workers handle all requests: the others are stopped with SIGSTOP until the end of the block."""
+        others = self.workers() - set(workers)
         for other in others:
             os.kill(other, signal.SIGSTOP)
         try:
@@ -71,6 +71,11 @@ class Served:
         finally:
             for other in others:
                 os.kill(other, signal.SIGCONT)
+
+    def processor_seconds(self) -> float:
+        """Return the processor time that the running workers have used."""
+        stats = [Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split() for worker in self.workers()]
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
     def await_workers_without(self, dead: int) -> None:
         """Wait until a worker has been replaced and the service is ready."""

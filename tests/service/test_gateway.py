@@ -3,13 +3,17 @@
 import asyncio
 import itertools
 import json
+import os
 import re
+import signal
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
 from pathlib import Path
+from statistics import median
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -22,6 +26,7 @@ from neobank.serving.gateway import MAX_BODY, MAX_LARGE, SMALL_BODY, Gateway, Me
 from neobank.settings import UpgradeSettings
 from neobank.web.refusals import ENVIRON
 from tests.bank import Bank, Player
+from tests.service import rigged
 from tests.service.locks import await_waiting, locked_balance
 from tests.service.serving import PATIENCE, WORKERS, Served, gunicorn
 from tests.service.support import ADMINISTRATOR, Database
@@ -34,14 +39,15 @@ MANY = 200
 NUMBERS = itertools.count(1)  # of new players
 PROBE = 5  # seconds; the stalls that these tests look for last 30 and more
 
+LIVE = b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n"
 PAYMENT = "/api/v1/transactions"
 IMPORT = "/api/admin/users/import"
 
 
 @contextmanager
-def connected(bank: Bank) -> Iterator[socket.socket]:
+def connected(bank: Bank, timeout: float = PATIENCE) -> Iterator[socket.socket]:
     host, port = bank.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
         yield connection
 
 
@@ -225,16 +231,138 @@ def test_a_client_that_does_not_finish_its_head_is_disconnected(
                     assert connection.recv(1) == b""
 
 
-def test_connections_spread_evenly_over_the_workers(served: Served) -> None:
+@contextmanager
+def holding(bank: Bank, count: int) -> Iterator[None]:
+    """Keep idle connections open until the end of the block."""
     with ExitStack() as held:
-        for _ in range(8):
-            connection = held.enter_context(connected(served.bank))
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: bank\r\n\r\n")
+        for _ in range(count):
+            connection = held.enter_context(connected(bank))
+            connection.sendall(LIVE)
             assert answer(connection)[0] == 200
+        yield
+
+
+def durations(bank: Bank, count: int = 20) -> list[float]:
+    """Return the seconds that each of some probes took, one after another, each on a new connection."""
+    found = []
+    for _ in range(count):
+        started = time.monotonic()
+        with connected(bank) as connection:
+            connection.sendall(LIVE)
+            assert answer(connection)[0] == 200
+        found.append(time.monotonic() - started)
+    return found
+
+
+def assert_no_delay(during: list[float], before: list[float]) -> None:
+    """Assert that a quarter of the durations contains no delay; the machine may delay the others."""
+    assert sorted(during)[len(during) // 4] < 3 * median(before)
+
+
+def await_each_worker(served: Served) -> None:
+    """Wait until every worker answers."""
+    for worker in served.workers():
+        with served.only(worker), holding(served.bank, 1):
+            pass
+
+
+def test_connections_spread_evenly_over_the_workers(served: Served) -> None:
+    await_each_worker(served)
+    with holding(served.bank, 8):
         counts = sorted(served.connections(worker) for worker in served.workers())
     assert len(counts) == WORKERS
     assert sum(counts) == 8
     assert counts[0] >= 2  # on a loaded machine a worker may take one that was the turn of the other
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """The file that keeps rigged workers from booting while it exists."""
+    gate = tmp_path / "gate"
+    yield gate
+    gate.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def served_rigged(database: Database, fresh: UpgradeSettings, tmp_path: Path, gate: Path) -> Iterator[Served]:
+    del fresh
+    app = f"{rigged.__name__}:create_app()"
+    with gunicorn(database.url("application"), tmp_path / "log", application=app, BOOT_GATE=str(gate)) as running:
+        yield running
+        gate.unlink(missing_ok=True)
+
+
+def test_full_workers_leave_clients_in_the_queue_and_use_no_processor_time(served_rigged: Served) -> None:
+    waiting = LIVE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with ExitStack() as pending:
+        with holding(served_rigged.bank, WORKERS * rigged.MAX_CONNECTIONS):
+            clients = [pending.enter_context(connected(served_rigged.bank)) for _ in range(20)]
+            for client in clients:
+                client.sendall(waiting)
+            used, period = served_rigged.processor_seconds(), 1
+            time.sleep(period)
+            used = served_rigged.processor_seconds() - used
+            counts = {served_rigged.connections(worker) for worker in served_rigged.workers()}
+        assert [answer(client)[0] for client in clients] == [200] * len(clients)
+    assert counts == {rigged.MAX_CONNECTIONS}
+    assert used < period * WORKERS / 5
+
+
+def test_a_worker_that_leaves_connections_to_a_stopped_one_uses_no_processor_time_meanwhile(serving: Served) -> None:
+    def processor_seconds() -> float:
+        before = serving.processor_seconds()
+        durations(serving.bank, 50)
+        return serving.processor_seconds() - before
+
+    await_each_worker(serving)
+    otherwise = processor_seconds()
+    with serving.only(min(serving.workers())), holding(serving.bank, 5):
+        assert processor_seconds() < 5 * otherwise
+
+
+def test_a_booting_worker_delays_no_connection(served_rigged: Served, gate: Path) -> None:
+    await_each_worker(served_rigged)
+    before = durations(served_rigged.bank)
+    gate.touch()
+    os.kill(min(served_rigged.workers()), signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE
+    while not gate.read_text():
+        assert time.monotonic() < deadline, "no worker boots"
+        time.sleep(0.01)
+    with holding(served_rigged.bank, 1):
+        assert_no_delay(durations(served_rigged.bank), before)
+
+
+def test_a_draining_worker_delays_no_connection(served: Served, owner: Engine, engine: Engine) -> None:
+    payer, receiver = served.bank.join("Neo"), served.bank.join("Trinity")
+    body = payment(receiver)
+    await_each_worker(served)
+    draining, other = served.workers()
+    with ExitStack() as held:
+        with locked_balance(owner, payer.number):
+            with served.only(draining):
+                idle, paying = (held.enter_context(connected(served.bank)) for _ in range(2))
+                idle.sendall(LIVE)
+                assert answer(idle)[0] == 200
+                paying.sendall(head(PAYMENT, payer.token, f"Content-Length: {len(body)}") + body)
+                await_waiting(engine, 1)
+            with served.only(other):
+                held.enter_context(holding(served.bank, 2))
+            before = durations(served.bank)
+            os.kill(draining, signal.SIGTERM)
+            assert idle.recv(1) == b""
+            assert_no_delay(durations(served.bank), before)
+        assert answer(paying)[0] == 201
+
+
+def test_hundreds_of_clients_connect_while_no_worker_accepts(serving: Served) -> None:
+    with ExitStack() as held:
+        with serving.only():
+            clients = [held.enter_context(connected(serving.bank, PROBE)) for _ in range(MANY)]
+            for client in clients:
+                client.sendall(LIVE)
+        for client in clients:
+            assert answer(client)[0] == 200
 
 
 def demo_application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

@@ -1,13 +1,17 @@
 """gunicorn's worker: an event loop that receives requests, and threads that answer them.
 
-It extends gunicorn's own worker for ASGI applications where that has no option: for the time in which the first request
-of a connection has to arrive, for the form of its error responses, and for idle connections when the worker stops.
+It extends gunicorn's own worker for ASGI applications where that has no option: for the choice of the worker that
+accepts a connection, for the time in which its first request has to arrive, for the form of its error responses, and
+for idle connections when the worker stops.
 """
 
+import asyncio
 import json
 import logging
+import os
 import socket
 import sys
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +20,7 @@ from gunicorn.workers import gasgi
 from psycopg2 import extensions
 
 from neobank.database import wait_for_answer
-from neobank.serving.connections import COUNTS, BalancedListener
+from neobank.serving.connections import COUNTS, Listener
 from neobank.serving.gateway import Gateway
 from neobank.web.errors import PROBLEM, Problem
 
@@ -103,18 +107,24 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         for listener in self.sockets:
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLISECONDS)
-            listener.sock = BalancedListener.of(listener.sock, self.slot)
-        gasgi.ASGIProtocol = Connection  # the worker has no option for it
         super().init_process()
 
     def load_wsgi(self) -> None:
         """Load the application behind the gateway."""
         self.asgi = Gateway(self.app.wsgi(), threads=self.cfg.threads)
 
+    async def _serve(self) -> None:
+        """Accept connections until the worker has to stop or the master ends; tell the master that the worker lives."""
+        self.listeners = [Listener(listener.sock, self.slot, partial(Connection, self)) for listener in self.sockets]
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            await asyncio.sleep(1)
+        await self._shutdown()
+
     async def _shutdown(self) -> None:
         """Stop accepting, close idle connections, and wait for the requests that have arrived."""
-        for server in self.servers:
-            server.close()
+        for listener in self.listeners:
+            listener.close()
         for connection in list(self.open_connections):
             connection.close_if_idle()
         await super()._shutdown()
