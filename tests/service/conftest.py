@@ -182,9 +182,9 @@ def books(engine: Engine) -> Iterator[Books]:
 
 
 @pytest.fixture
-def fair(engine: Engine, books: Books) -> Iterator[None]:
-    """Assert at the end of a test that all rounds and the books are sound."""
-    del books
+def fair(engine: Engine, fresh: UpgradeSettings, books: Books) -> Iterator[None]:
+    """Assert at the end of a test that all its rounds and the books are sound."""
+    del fresh, books
     yield
     with engine.connect() as connection:
         assert verify_rounds(connection).problems == []

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -25,8 +24,7 @@ CONNECTIONS = 3
 """The connections of PgBouncer to PostgreSQL; the service has two workers of eight threads."""
 
 POOLED = {"pgbouncer": {"enabled": True, "image": DIGEST_IMAGE, "connections": CONNECTIONS}}
-NOW = text("SELECT clock_timestamp()")
-HELD = text("SELECT count(*) FROM pg_stat_activity WHERE usename = :role AND backend_start > :since")
+SESSIONS = text("SELECT pid FROM pg_stat_activity WHERE usename = :role")
 
 
 @dataclass
@@ -36,8 +34,8 @@ class Pooler:
     url: URL
     command: list[str]
     log: Path
-    since: datetime
-    """The server's time before PgBouncer connected to it."""
+    others: set[int]
+    """The server's processes for the application's role before PgBouncer started."""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -63,6 +61,12 @@ class Pooler:
         return True
 
 
+def sessions(owner: Engine, url: URL) -> set[int]:
+    """Return the server's processes for a URL's role."""
+    with owner.connect() as connection:
+        return set(connection.execute(SESSIONS, {"role": url.username}).scalars())
+
+
 @pytest.fixture
 def pooled(database: Database, owner: Engine, tmp_path: Path) -> Iterator[Pooler]:
     url, listen = database.url("application"), free_port()
@@ -72,9 +76,8 @@ def pooled(database: Database, owner: Engine, tmp_path: Path) -> Iterator[Pooler
     program = run(merged(stack_file("dev"), POOLED))
     configuration = pooling.write_configuration(program, tmp_path, listen, url.port, url.host)
     command = [*as_nobody(), pooling.executable(), str(configuration)]
-    with owner.connect() as connection:
-        since = connection.execute(NOW).scalar_one()
-    pooler = Pooler(url.set(host="127.0.0.1", port=listen), command, tmp_path / "pgbouncer.log", since)
+    others = sessions(owner, url)
+    pooler = Pooler(url.set(host="127.0.0.1", port=listen), command, tmp_path / "pgbouncer.log", others)
     pooler.start()
     try:
         yield pooler
@@ -100,9 +103,7 @@ def test_concurrent_payments_through_pgbouncer_each_move_money_once(
     with Flood(bank, players) as flood:
         for _ in range(10):
             flood.await_confirmed(20)
-            with owner.connect() as connection:
-                values = {"role": pooled.url.username, "since": pooled.since}
-                most = max(most, connection.execute(HELD, values).scalar_one())
+            most = max(most, len(sessions(owner, pooled.url) - pooled.others))
     assert 1 <= most <= CONNECTIONS
     assert not flood.unanswered
     flood.settle(engine)

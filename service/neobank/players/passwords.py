@@ -27,7 +27,7 @@ MAX_WAIT: Final = 5
 """The time that a request may wait for its turn to hash, in seconds."""
 
 NICENESS: Final = 5
-"""The priority of hashing on Linux: with both waiting, the threads that answer payments get three times its share."""
+"""The hashing thread's additional niceness on Linux: when both wait, other threads get three times its share."""
 
 Result = TypeVar("Result")
 
@@ -78,7 +78,7 @@ class HashingQueue:
 
 def _lower_priority() -> None:
     if sys.platform == "linux":  # elsewhere a thread has the priority of its process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        os.nice(NICENESS)  # that of the thread
 
 
 _queue = HashingQueue(1)
