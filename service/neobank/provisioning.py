@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from neobank import names
+from neobank import names, sessions
 from neobank.casino.exact import DIAL_DEFAULT
 from neobank.casino.games import GAMES
 from neobank.casino.models import DialVersion, GameRow
@@ -13,6 +13,7 @@ from neobank.players import passwords
 from neobank.players.models import Player, ProvisionedAdministrator, RegistrationTerms
 from neobank.players.operations import find_credentials, register
 from neobank.settings import Administrator
+from neobank.vendors import keys
 
 
 def provision_games(connection: Connection) -> None:
@@ -48,7 +49,8 @@ def set_opening_balance(connection: Connection, amount: int) -> None:
 def provision_administrator(connection: Connection, administrator: Administrator) -> None:
     """Create the first administrator, or set their password if the configured one has changed since the last run.
 
-    A password that the administrator has changed is kept until a different one is configured.
+    A password that the administrator has changed is kept until a different one is configured. Then all their sessions
+    end, and the `debit` keys that they made are revoked: who knew the old password may have them.
     Raise ValueError for an invalid new name.
     """
     credentials = find_credentials(connection, administrator.name)
@@ -60,9 +62,10 @@ def provision_administrator(connection: Connection, administrator: Administrator
         if _was_given(connection, account_id, administrator.password):
             return
         given = passwords.hash_password(administrator.password)
-        connection.execute(
-            update(Player).where(Player.account_id == account_id).values(password_hash=given, is_admin=True)
-        )
+        values = {"password_hash": given, "must_change_password": False, "is_admin": True}
+        connection.execute(update(Player).where(Player.account_id == account_id).values(values))
+        sessions.end_all(connection, account_id)
+        keys.revoke_debit_keys(connection, account_id)
     statement = insert(ProvisionedAdministrator).values(account_id=account_id, given_password_hash=given)
     connection.execute(
         statement.on_conflict_do_update(index_elements=["account_id"], set_={"given_password_hash": given})

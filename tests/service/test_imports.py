@@ -33,7 +33,7 @@ ALLOWED: Final[Mapping[str, set[str]]] = {
     "payments": WEB,
     "vendors": WEB | {"audit", "payments", "players"},
     "admin": WEB | {"audit", "casino", "payments", "players", "switches", "vendors"},
-    "provisioning": CORE | {"casino", "players"},
+    "provisioning": CORE | {"casino", "players", "vendors"},
     "migrations": BASE | {"provisioning", "settings"},
     "application": WEB | {"admin", "casino", "migrations", "payments", "players", "switches", "vendors"},
     "serving": WEB,

@@ -19,7 +19,7 @@ from neobank.ledger.models import HOUSE_ID
 from neobank.players import passwords
 from neobank.players.operations import authenticate, find_credentials
 from neobank.settings import Administrator, UpgradeSettings
-from tests.service.support import Database, reset_schema
+from tests.service.support import Database, LoggedIn, NewTerminal, log_in, reset_schema
 
 ALLOWED = {
     "neobank": {
@@ -238,3 +238,20 @@ def test_an_upgrade_sets_the_administrator_s_password_only_if_the_setting_change
     migrations.upgrade(replace(fresh, administrator=Administrator(name, "a new password")))
     assert password_works(engine, name, "a new password")
     assert not password_works(engine, name, "my own password")
+
+
+def test_a_new_administrator_s_password_ends_what_the_old_one_opened(
+    organiser: LoggedIn, terminal: NewTerminal, owner: Engine, fresh: UpgradeSettings
+) -> None:
+    """It is no one-time password, even if an organiser had set one."""
+    assert fresh.administrator is not None
+    name = fresh.administrator.name
+    debit, charge = (terminal(scope=scope, account=organiser.number) for scope in ("debit", "charge"))
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE players SET must_change_password = true"))
+    migrations.upgrade(replace(fresh, administrator=Administrator(name, "a new password")))
+    assert organiser.send("GET", "/account").status_code == 401
+    balance = f"/account/{organiser.number}/balance"
+    assert [key.send("GET", balance).status_code for key in (debit, charge)] == [401, 200]
+    for _ in range(2):
+        assert log_in(organiser.client, name, "a new password").send("GET", "/account").status_code == 200
