@@ -10,20 +10,34 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, Row, select, text
+from sqlalchemy import Connection, Engine, Row, TextClause, select, text
 
-from neobank import migrations, names
+from neobank import migrations, names, sessions
 from neobank.application import create_app
 from neobank.audit.verification import unexplained, verify_chain
 from neobank.casino.verification import verify_rounds
 from neobank.database import connect
-from neobank.ledger.models import Account
+from neobank.ledger.models import SYSTEM_ID, Account
+from neobank.ledger.operations import Kind
 from neobank.ledger.verification import verify
+from neobank.players.models import Player
+from neobank.players.operations import Credentials, lock_credentials
 from neobank.settings import ServingSettings, UpgradeSettings
-from tests.service.support import ADMINISTRATOR, Books, Database, log_in, open_players, reset_schema, transfer
+from tests.service.locks import await_waiting
+from tests.service.support import (
+    ADMINISTRATOR,
+    SECRET_KEY,
+    Books,
+    Database,
+    log_in,
+    open_players,
+    reset_schema,
+    transfer,
+)
 
 BANK = Path(__file__).with_name("bank_0014.sql.gz")
 CALLED = {
@@ -69,6 +83,13 @@ BLOCKED = text("""
     SELECT EXISTS (
         SELECT FROM pg_stat_activity
         WHERE usename = current_user AND wait_event_type = 'Lock' AND wait_event = 'relation'
+    )
+""")
+LOCKING = text("""
+    SELECT EXISTS (
+        SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE usename = current_user AND mode = 'AccessExclusiveLock'
+            AND relation IN ('sessions'::regclass, 'accounts'::regclass)
     )
 """)
 SKELETONS = text("SELECT name, skeleton FROM accounts")
@@ -220,6 +241,35 @@ def test_an_upgrade_keeps_frozen_accounts_and_switches(bank_0014: UpgradeSetting
     assert client.post("/api/v1/auth/register", json=registration | {"code": "zion"}).status_code == 201
 
 
+@pytest.mark.parametrize("opening_balance", [1, 100_000, 250_000])
+def test_a_registration_of_the_previous_image_is_paid_whatever_the_opening_balance(
+    engine: Engine, bank_0014: UpgradeSettings, books: Books, opening_balance: int
+) -> None:
+    """That image pays 100,000 hundredths, and does not know registration_terms."""
+    del books
+    migrations.upgrade(replace(bank_0014, opening_balance=opening_balance))
+    with engine.begin() as connection:
+        account = connection.execute(text("SELECT open_account('NC-X', 'X', 'x')")).scalar_one()
+        connection.execute(text("INSERT INTO players (account_id, password_hash) VALUES (:id, '')"), {"id": account})
+        transfer(connection, SYSTEM_ID, "NC-X", 100_000, Kind.OPENING_BALANCE)
+
+
+def test_an_upgrade_names_no_privilege_on_a_function_that_it_drops(
+    owner: Engine, bank_0014: UpgradeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It names those that were granted by hand, also on a view, which it drops and creates again."""
+    with owner.begin() as connection:
+        connection.execute(text("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC"))
+        connection.execute(text("GRANT EXECUTE ON FUNCTION post_transfer, begin_spin, settle_spin TO neobank"))
+        connection.execute(text("GRANT SELECT ON ledger_figures TO neobank_backup"))
+        connection.execute(text("GRANT UPDATE (balance) ON balances TO neobank"))
+    migrations.upgrade(bank_0014)
+    assert [record.getMessage().partition(" from ")[0] for record in caplog.records] == [
+        "Revoked UPDATE on balances.balance",
+        "Revoked SELECT on ledger_figures",
+    ]
+
+
 def test_repeated_upgrades_disturb_no_payment_and_no_reader_of_the_figures(
     database: Database, engine: Engine, fresh: UpgradeSettings, books: Books
 ) -> None:
@@ -254,6 +304,90 @@ def test_repeated_upgrades_disturb_no_payment_and_no_reader_of_the_figures(
     metrics.dispose()
 
 
+@pytest.fixture
+def in_use(owner: Engine, bank_0014: UpgradeSettings) -> UpgradeSettings:
+    """The bank at revision 0014, with the privileges that the statements of these tests need."""
+    with owner.begin() as connection:
+        connection.execute(text("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO neobank"))
+    return bank_0014
+
+
+def test_requests_wait_for_an_upgrade_and_do_not_deadlock_with_it(
+    owner: Engine, engine: Engine, in_use: UpgradeSettings, books: Books
+) -> None:
+    """A payment that has begun lets the upgrade wait for its tables, while a request finds its caller."""
+    del books
+    with engine.begin() as connection:
+        trinity, _ = credentials_of(connection, "Trinity")
+        number = connection.execute(select(Account.number).where(Account.name == "Neo")).scalar_one()
+        token = sessions.begin(connection, trinity, secret_key=SECRET_KEY, device=None)
+    finished = threading.Event()
+
+    def call() -> int:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            caller = sessions.find_caller(connection, token, secret_key=SECRET_KEY)
+        assert caller is not None
+        with engine.begin() as connection:
+            transfer(connection, trinity, number, 1)
+        return caller.account_id
+
+    def repeat() -> set[int]:
+        seen = {call()}
+        while not finished.is_set():
+            seen.add(call())
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        try:
+            with engine.begin() as paying:
+                transfer(paying, trinity, number, 1)
+                upgrading = pool.submit(migrations.upgrade, in_use)
+                await_true(owner, LOCKING)
+                calling = [pool.submit(repeat) for _ in range(3)]
+                await_waiting(engine, 3, *calling)
+            assert upgrading.result() == migrations.head()
+        finally:
+            finished.set()
+        assert [future.result() for future in calling] == [{trinity}] * 3
+
+
+def test_an_upgrade_yields_to_a_log_in_that_waits_for_it(
+    owner: Engine, engine: Engine, in_use: UpgradeSettings
+) -> None:
+    """The log-in has locked players and accounts, and waits behind the upgrade for sessions."""
+    with ThreadPoolExecutor(2) as pool:
+        with engine.begin() as entering:
+            trinity, password_hash = credentials_of(entering, "Trinity")
+            proven = Credentials(trinity, password_hash, must_change_password=False, used_up=False)
+            lock_credentials(entering, proven)
+            with engine.begin() as reader:
+                reader.execute(select(sessions.Session.id)).all()
+                upgrading = pool.submit(migrations.upgrade, in_use)
+                await_true(owner, LOCKING)
+                begun = pool.submit(sessions.begin, entering, trinity, secret_key=SECRET_KEY, device=None)
+                await_waiting(owner, 2, begun)
+            assert begun.result()
+        assert upgrading.result() == migrations.head()
+
+
+def test_an_upgrade_that_a_deadlock_ends_is_repeated(owner: Engine, bank_0014: UpgradeSettings) -> None:
+    """The upgrade waits before the reader of both views, so PostgreSQL ends the upgrade."""
+    with ThreadPoolExecutor(1) as pool:
+        with owner.begin() as reader:
+            reader.execute(text("SELECT FROM revealed_seeds"))
+            upgrading = pool.submit(migrations.upgrade, bank_0014)
+            await_true(owner, BLOCKED)
+            assert reader.execute(FIGURES).one()
+        assert upgrading.result() == migrations.head()
+
+
+def credentials_of(connection: Connection, name: str) -> tuple[int, str]:
+    """Return the account id and the password hash of a player of either revision."""
+    statement = select(Account.id, Player.password_hash).join(Player, Player.account_id == Account.id)
+    account, password_hash = connection.execute(statement.where(Account.name == name)).one()
+    return account, password_hash
+
+
 def test_an_upgrade_that_waits_for_a_reader_of_a_view_does_not_block_the_others(
     database: Database, owner: Engine, engine: Engine, bank_0014: UpgradeSettings
 ) -> None:
@@ -266,7 +400,7 @@ def test_an_upgrade_that_waits_for_a_reader_of_a_view_does_not_block_the_others(
             connection.execute(FIGURES).one()
             upgrading = pool.submit(migrations.upgrade, bank_0014)
             for _ in range(2):
-                await_blocked(owner)
+                await_true(owner, BLOCKED)
                 with engine.begin() as reader:
                     reader.execute(text("SET LOCAL lock_timeout = '5s'"))
                     assert reader.execute(FIGURES).one()
@@ -275,11 +409,11 @@ def test_an_upgrade_that_waits_for_a_reader_of_a_view_does_not_block_the_others(
     slow.dispose()
 
 
-def await_blocked(owner: Engine) -> None:
-    """Wait until a session of the owner waits for the lock of a view."""
+def await_true(owner: Engine, condition: TextClause) -> None:
+    """Wait until a condition about the owner's sessions holds."""
     while True:
         with owner.connect() as connection:
-            if connection.execute(BLOCKED).scalar_one():
+            if connection.execute(condition).scalar_one():
                 return
         time.sleep(0.01)
 

@@ -30,7 +30,7 @@ class MigrationFailed(Exception):
 
 
 class Blocked(MigrationFailed):
-    """A step waited too long for a table or view that another session uses."""
+    """A step waited too long for a table or view that another session uses, or would have deadlocked with it."""
 
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 _LOCK: Final = 0x6E656F62616E6B  # "neobank" in ASCII: the key of the advisory lock of an upgrade
 _PATIENCE: Final = 120  # seconds in which a blocked upgrade is repeated; less than the Job's deadline
 _PAUSE: Final = 0.5  # seconds before a repetition, in which sessions that waited behind the upgrade proceed
-_LOCK_NOT_AVAILABLE: Final = "55P03"
+_BLOCKED: Final = frozenset({"55P03", "40P01"})  # lock_not_available, deadlock_detected: the other session goes on
 # Every privilege on an object of the schema: role, object, privilege.
 _PRIVILEGES: Final = text("""
     SELECT coalesce(role.rolname, 'PUBLIC'), object.name, acl.privilege_type
@@ -53,6 +53,13 @@ _PRIVILEGES: Final = text("""
         WHERE relnamespace = 'public'::regnamespace AND attacl IS NOT NULL
     ) AS object (name, privileges), aclexplode(privileges) AS acl LEFT JOIN pg_roles AS role ON role.oid = acl.grantee
     WHERE role.rolname IS DISTINCT FROM current_user
+""")
+# The names of all objects of the schema, as _PRIVILEGES writes them.
+_OBJECTS: Final = text("""
+    SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION SELECT relname || '.' || attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    WHERE relnamespace = 'public'::regnamespace
 """)
 
 
@@ -133,7 +140,7 @@ def _upgrade_once(engine: Engine, settings: UpgradeSettings) -> str:
 def _migrate(connection: Connection, before: str | None) -> None:
     """Run the missing revisions, with the views, then apply functions and grants. Raise MigrationFailed.
 
-    Log each privilege that grants.sql does not list and the database had.
+    Log each privilege that the database had and grants.sql does not list, but not on objects that a revision drops.
     """
     granted = set(connection.execute(_PRIVILEGES).all())
     connection.execute(text("SET LOCAL lock_timeout = '2s'"))  # less than the service's own lock_timeout
@@ -146,8 +153,10 @@ def _migrate(connection: Connection, before: str | None) -> None:
     _run_revisions(connection, before)
     for file in (*_sql_files("functions"), *views, _folder().joinpath("grants.sql")):
         _execute(connection, file.name, file.read_text(encoding="utf-8"))
+    kept = set(connection.execute(_OBJECTS).scalars())
     for role, name, privilege in sorted(granted - set(connection.execute(_PRIVILEGES).all())):
-        logger.warning("Revoked %s on %s from %s: grants.sql does not list this privilege.", privilege, name, role)
+        if name in kept:
+            logger.warning("Revoked %s on %s from %s: grants.sql does not list this privilege.", privilege, name, role)
     connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
 
 
@@ -170,7 +179,7 @@ def _execute(connection: Connection, name: str, statements: str) -> None:
 
 
 def _failed(step: str, error: SQLAlchemyError) -> MigrationFailed:
-    if getattr(getattr(error, "orig", None), "pgcode", None) == _LOCK_NOT_AVAILABLE:
+    if getattr(getattr(error, "orig", None), "pgcode", None) in _BLOCKED:
         return Blocked(
             f"{step} waits for a table or view that another session uses, so nothing was changed: end that session"
             " (pg_stat_activity lists it) and repeat the upgrade."

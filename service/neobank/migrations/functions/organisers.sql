@@ -45,6 +45,8 @@ $$;
 -- its transaction explains it. That is every adjustment and reversal, and everything that SYSTEM or the house pays,
 -- except a win of the casino. A registration needs no audit row: it pays an opening balance of at most that of
 -- registration_terms to an account that has received nothing before.
+-- Images before revision 0015 always pay 100000 hundredths, whatever registration_terms says, and must be able to during
+-- a roll-out and after going back; remove greatest() in revision 0016.
 CREATE OR REPLACE FUNCTION require_explanation() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -57,7 +59,7 @@ BEGIN
         IF EXISTS (SELECT FROM transfers WHERE credit_account_id = NEW.credit_account_id AND id <> NEW.id) THEN
             RAISE check_violation USING CONSTRAINT = 'transfers_are_explained',
                 MESSAGE = 'an opening balance is the first transfer to its account';
-        ELSIF NEW.amount <= (SELECT opening_balance FROM registration_terms) THEN
+        ELSIF NEW.amount <= (SELECT greatest(100000, opening_balance) FROM registration_terms) THEN
             RETURN NULL;
         END IF;
     END IF;

@@ -1,4 +1,4 @@
--- The most that a registration pays, in hundredths of ¤. Only the owner can change it.
+-- What a registration pays, in hundredths of ¤. Only the owner can change it.
 CREATE TABLE registration_terms (
     one             boolean PRIMARY KEY DEFAULT true CONSTRAINT terms_are_one_row CHECK (one),
     opening_balance bigint NOT NULL DEFAULT 100000
@@ -15,7 +15,7 @@ CREATE FUNCTION require_audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETUR
 CREATE FUNCTION require_explanation() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE FUNCTION keep_an_organiser() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 
--- Tables in the order in which a registration locks them, so that this migration cannot deadlock with one.
+-- sql/0015_locks.sql locks these tables first.
 CREATE CONSTRAINT TRIGGER freezing_is_audited AFTER UPDATE OF frozen ON accounts DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW WHEN (NEW.frozen <> OLD.frozen) EXECUTE FUNCTION require_audit();
 CREATE CONSTRAINT TRIGGER an_organiser_remains AFTER UPDATE OF frozen ON accounts DEFERRABLE INITIALLY DEFERRED
@@ -36,6 +36,7 @@ CREATE CONSTRAINT TRIGGER keys_are_audited AFTER INSERT OR UPDATE OF revoked_at 
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_audit();
 CREATE CONSTRAINT TRIGGER games_are_audited AFTER UPDATE ON games DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION require_audit();
+-- neobank.audit.verification has the same condition.
 CREATE CONSTRAINT TRIGGER transfers_are_explained AFTER INSERT ON transfers DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW WHEN (
         (NEW.debit_account_id >= 9000000000000000001 AND NEW.kind <> 'casino_win')

@@ -1,5 +1,3 @@
--- Tables in the order in which a registration locks them, so that this migration cannot deadlock with one.
-
 -- The skeleton of a name, which names that look alike share (see neobank.names); the revision computes it.
 ALTER TABLE accounts ADD COLUMN skeleton text UNIQUE;
 

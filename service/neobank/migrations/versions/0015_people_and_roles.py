@@ -11,7 +11,7 @@ from neobank.migrations import read_sql
 revision = "0015"
 down_revision = "0014"
 
-definitions = "685be56dd356eb4b793f997867d16f3bdf8752a7b4a6f0e00bec3186e98e8eee"
+definitions = "8dbde925f9c7def9a58b9c942acdb114d1b2b073738cdf9928312350bd5fa790"
 
 # Of accounts that look alike already, the first of this order keeps the skeleton. All of them stay usable.
 _ACCOUNTS = text("""
@@ -33,7 +33,7 @@ _SET_FACTIONS = text("""
 
 def upgrade() -> None:
     connection = op.get_bind()
-    for file in ("sql/0015_people.sql", "sql/0015_limited_roles.sql"):
+    for file in ("sql/0015_locks.sql", "sql/0015_people.sql", "sql/0015_limited_roles.sql"):
         connection.exec_driver_sql(read_sql(file))
     for listed, assigned in ((_ACCOUNTS, _SET_ACCOUNTS), (_FACTIONS, _SET_FACTIONS)):
         connection.execute(assigned, _skeletons(connection.execute(listed).all()))
