@@ -85,6 +85,12 @@ BLOCKED = text("""
         WHERE usename = current_user AND wait_event_type = 'Lock' AND wait_event = 'relation'
     )
 """)
+LONG_BLOCKED = text("""
+    SELECT EXISTS (
+        SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE usename = current_user AND NOT granted AND waitstart < clock_timestamp() - interval '0.5 seconds'
+    )
+""")
 LOCKING = text("""
     SELECT EXISTS (
         SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -371,12 +377,12 @@ def test_an_upgrade_yields_to_a_log_in_that_waits_for_it(
 
 
 def test_an_upgrade_that_a_deadlock_ends_is_repeated(owner: Engine, bank_0014: UpgradeSettings) -> None:
-    """The upgrade waits before the reader of both views, so PostgreSQL ends the upgrade."""
+    """PostgreSQL looks for a deadlock after a wait of one second: the upgrade, which waited first, notices it."""
     with ThreadPoolExecutor(1) as pool:
         with owner.begin() as reader:
             reader.execute(text("SELECT FROM revealed_seeds"))
             upgrading = pool.submit(migrations.upgrade, bank_0014)
-            await_true(owner, BLOCKED)
+            await_true(owner, LONG_BLOCKED)
             assert reader.execute(FIGURES).one()
         assert upgrading.result() == migrations.head()
 
