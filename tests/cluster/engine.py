@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,20 +96,23 @@ class EngineDeployment(Deployment):
 
     def kill_up(self, condition: Callable[[], bool]) -> None:
         """Run `up`, and kill the engine with all its processes as soon as a condition is true."""
-        engine = subprocess.Popen(
-            self._command("up", "--yes", "--skip-preview"),
-            cwd=self.project,
-            env=os.environ | self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        output = self.folder / "killed.log"
+        with output.open("wb") as log:
+            engine = subprocess.Popen(
+                self._command("up", "--yes", "--skip-preview"),
+                cwd=self.project,
+                env=os.environ | self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         try:
             self.until(lambda: condition() or engine.poll() is not None, "the moment to kill the engine")
         finally:
-            os.killpg(engine.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended
+                os.killpg(engine.pid, signal.SIGKILL)
             engine.wait()
-        assert engine.returncode == -signal.SIGKILL, "the engine ended before it could be killed"
+        assert engine.returncode == -signal.SIGKILL, f"the engine ended before it was killed:\n{output.read_text()}"
 
     @staticmethod
     def _command(*words: str) -> list[str]:

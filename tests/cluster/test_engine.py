@@ -339,6 +339,21 @@ def test_an_up_that_was_interrupted_while_it_created_objects_adopts_them(
     assert new.resources() == {}
 
 
+def test_an_up_that_was_interrupted_while_it_replaced_the_migration_is_settled_by_the_next_one(
+    bank: EngineDeployment, made: Callable[[], deploy.Deployment]
+) -> None:
+    """The engine is killed while it waits for the new Job; its state has the old one, which it would delete later."""
+    before = uids(bank, "job")
+    bank.plan(openingBalance=500)
+    bank.kill_up(lambda: not uids(bank, "job").keys() <= before.keys())
+    interrupted = uids(bank, "job").keys() - before.keys()
+    bank.run("cancel", "--yes")
+    assert made().run("up", []) == 0
+    bank.run("preview", "--expect-no-changes")
+    assert uids(bank, "job").keys() == interrupted
+    bank.apply(openingBalance=1000)
+
+
 def test_protected_data_prevents_a_destroy(bank: EngineDeployment) -> None:
     with bank.reached() as reached:
         reached.join("Protected")
